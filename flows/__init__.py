@@ -1,0 +1,1 @@
+"""One flow a file, one deployment a flow; a flow only chains tasks."""

@@ -1,0 +1,24 @@
+"""train: stage 1 (anchors and regressor, in parallel) -> stage 2 (integrated)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+from prefect.futures import wait
+
+from tasks.train import plan_training, publish_curves, train_part
+from ufvnet.config import TrainConfig, load
+
+
+@flow(name="train")
+def train(config: TrainConfig | Path, overrides: list[str] | None = None) -> Path:
+    """Train a model from a configuration or its file; returns its folder."""
+    settings = load(TrainConfig, config, overrides or ())
+    stage1, whole = plan_training(settings)
+    for start in range(0, len(stage1), settings.parallel):
+        running = train_part.map(stage1[start : start + settings.parallel])
+        wait(running)
+        running.result()
+    train_part(whole)
+    return publish_curves(whole)

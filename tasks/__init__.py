@@ -1,0 +1,1 @@
+"""The library as Prefect tasks: logging, Dask, artifacts; no mathematics."""

@@ -1,0 +1,70 @@
+"""Dask: the client of a config's cluster block, and a task a shard on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ufvnet.config import Cluster, ConfigError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+RETRIES = 2
+
+
+@contextmanager
+def dask_client(cluster: Cluster, tasks: int) -> Iterator[Client]:
+    """A client of the configured cluster; the local one has a worker a core, but no more than tasks.
+
+    Raises:
+        ConfigError: the cluster's class cannot be imported.
+    """
+    from distributed import Client
+
+    if cluster.address or (os.environ.get("DASK_SCHEDULER_ADDRESS") and not cluster.cluster_class):
+        with Client(cluster.address) as client:
+            yield client
+        return
+    if cluster.cluster_class:
+        with _cluster_class(cluster.cluster_class)(**cluster.cluster_kwargs) as started, Client(started) as client:
+            if cluster.adapt:
+                started.adapt(**cluster.adapt)
+            yield client
+        return
+    workers = min(cluster.workers or os.cpu_count() or 1, max(1, tasks))
+    with Client(n_workers=workers, threads_per_worker=1, dashboard_address=":0", env=ONE_THREAD) as client:
+        yield client
+
+
+def _cluster_class(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"cluster.cluster_class = {name}: cannot be imported ({error})") from error
+
+
+def map_on_cluster(
+    function: Callable[[T], R], jobs: Sequence[T], cluster: Cluster, on_done: Callable[[R], None] = lambda _: None
+) -> list[R]:
+    """Call a library function on every job, in any order; results in the jobs' order.
+
+    A job whose worker dies is run again elsewhere; the library's functions skip what they finished.
+    """
+    from distributed import as_completed
+
+    if not jobs:
+        return []
+    with dask_client(cluster, len(jobs)) as client:
+        futures = [client.submit(function, job, pure=False, retries=RETRIES) for job in jobs]
+        for future in as_completed(futures):
+            on_done(future.result())
+        return client.gather(futures)

@@ -1,0 +1,33 @@
+"""Running a deployment by its bare name, which Prefect's own command refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from prefect.settings import PREFECT_API_URL
+
+from ufvnet.config import ConfigError
+
+
+def run_deployment(name: str, parameters: list[str], watch: bool) -> int:
+    """Look a deployment up by name and hand it to ``prefect deployment run``; returns its exit code.
+
+    Raises:
+        ConfigError: no server is configured, or not exactly one deployment has the name.
+    """
+    if not PREFECT_API_URL.value():
+        raise ConfigError("no Prefect server is configured: set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api")
+    with get_client(sync_client=True) as client:
+        found = client.read_deployments(deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[name])))
+        full = [f"{client.read_flow(d.flow_id).name}/{d.name}" for d in found]
+    if len(full) != 1:
+        raise ConfigError(
+            f"{len(full)} deployments are named {name!r} {full or '(deploy with `prefect deploy --all`)'}"
+        )
+    options = [option for p in parameters for option in ("-p", p)] + (["--watch"] if watch else [])
+    return subprocess.run(
+        [sys.executable, "-m", "prefect", "deployment", "run", full[0], *options], check=False
+    ).returncode

@@ -1,0 +1,57 @@
+"""Training parts as Prefect tasks: each in a process of its own, with a progress bar and the curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from prefect import task
+from prefect.artifacts import create_table_artifact
+from prefect.logging import get_run_logger
+
+from tasks.progress import progress_bar
+from ufvnet import data
+from ufvnet.config import TrainConfig
+from ufvnet.training.launch import train_in_process
+from ufvnet.training.parts import Part, parts_of
+
+
+@task(name="plan-training")
+def plan_training(config: TrainConfig) -> tuple[list[Part], Part]:
+    """Stage 1's parts and the whole; their columns are decoded here, once, for all of them."""
+    stage1, whole = parts_of(config)
+    dataset = data.open(config.dataset)
+    ks = tuple(sorted({k for part in [*stage1, whole] for k in part.ks}))
+    for split in ("train", "val"):
+        if dataset.card["faces"].get(split):
+            dataset.select(ks, split).arrays()
+    return stage1, whole
+
+
+@task(name="train-part", task_run_name="train-{part.name}")
+def train_part(part: Part) -> Path:
+    """Train one part to its model folder; a finished one is skipped."""
+    logger = get_run_logger()
+    if part.done():
+        logger.info("%s: finished already (%s)", part.name, part.model_folder)
+        return part.model_folder
+    with progress_bar(f"train {part.name}", part.steps) as update:
+
+        def show(event: dict[str, Any]) -> None:
+            update(event["step"], f"{event['images_per_s']:.0f} images/s, loss {event['loss']:.4f}")
+
+        folder = train_in_process(part, show)
+    last = pd.read_parquet(folder / "log.parquet").iloc[-1].dropna().to_dict()
+    logger.info("%s: %s", part.name, {k: round(v, 4) for k, v in last.items()})
+    return folder
+
+
+@task(name="publish-curves")
+def publish_curves(whole: Part) -> Path:
+    """The whole's curves as an artifact; returns its model folder."""
+    log = pd.read_parquet(whole.model_folder / "log.parquet")
+    measured = log[log["psnr"].notna()] if "psnr" in log else log.tail(1)
+    rows = [{str(k): round(v, 5) for k, v in row.items() if v == v} for row in measured.to_dict("records")]
+    create_table_artifact(key="training-curves", table=rows, description=f"{whole.name}: measured while training")
+    return whole.model_folder

@@ -1,0 +1,193 @@
+"""The ``ufvnet`` command; heavy imports happen in the commands.
+
+Exit codes: 0 all good, 1 some inputs failed, 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ufvnet.errors import ConfigError
+
+app = typer.Typer(
+    help="One model that super-resolves face images of any low resolution, and the pipeline around it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+models_app = typer.Typer(help="Registered models.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+SOME_FAILED, WRONG_USE = 1, 2
+
+Config = Annotated[Path, typer.Argument(help="A YAML file; see configs/.")]
+Overrides = Annotated[list[str], typer.Option("-s", "--set", help="key=value over the file, e.g. recipe.lr=1e-3")]
+
+
+def main() -> None:
+    """Entry point: a wrong configuration is one clear message and exit code 2."""
+    try:
+        app()
+    except ConfigError as error:
+        print(f"ufvnet: {error}", file=sys.stderr)
+        sys.exit(WRONG_USE)
+
+
+@app.command()
+def demo(
+    photos: Annotated[Path | None, typer.Option(help="Your photos; else one that scikit-image ships.")] = None,
+    out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("demo"),
+) -> None:
+    """The whole pipeline on a small sample: build, train (tiny), evaluate, restore."""
+    _pipeline("demo", "demo")(photos, out)
+
+
+@app.command()
+def build(config: Config, overrides: Overrides = []) -> None:  # noqa: B006 (typer copies it)
+    """Photos to a multi-resolution dataset; exit code 1 if a photo could not be used."""
+    settings = _checked("BuildConfig", config, overrides)
+    card = _pipeline("build_datasets", "build_datasets")(settings)
+    used = card["counts"]["ok"]
+    for status, count in card["counts"].items():
+        if count:
+            print(f"{count:8,} {status}")
+    print(f"{used:,} of {card['photos']:,} photos became faces ({card['faces']}): {settings.out / settings.name}")
+    if used < card["photos"]:
+        print("The others are rows of photos/*.parquet, each with its status and reason.")
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def train(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
+    """A recipe on a dataset to a model folder; goes on from the last checkpoint."""
+    print(_pipeline("train", "train")(_checked("TrainConfig", config, overrides)))
+
+
+@app.command()
+def evaluate(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
+    """Models x datasets to scores, tables, figures and a report."""
+    print(_pipeline("evaluate", "evaluate")(_checked("EvaluateConfig", config, overrides)))
+
+
+@app.command()
+def reproduce(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
+    """An experiment file: build, train, evaluate, restore, end to end."""
+    print(_pipeline("reproduce", "reproduce")(_checked("ExperimentConfig", config, overrides)))
+
+
+@app.command()
+def restore(
+    input: Annotated[Path, typer.Argument(help="A folder of face crops of any size.")],
+    output: Annotated[Path, typer.Argument(help="Where restored images and the manifest go.")],
+    model: Annotated[Path, typer.Option(help="A model folder.")],
+    recursive: Annotated[bool, typer.Option(help="Folders below too; their structure is kept.")] = False,
+    resume: Annotated[bool, typer.Option(help="Keep finished, verified outputs of an earlier run.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+) -> None:
+    """Restore a folder of face crops; exit code 1 if any failed."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ufvnet.config import RestoreConfig, load
+    from ufvnet.restore.runner import restore_folder
+
+    settings = load(RestoreConfig, dict(input=input, output=output, model=model, recursive=recursive, resume=resume,
+                                        device=device, batch_size=batch_size))  # fmt: skip
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        line = bar.add_task("restore", total=None)
+        summary = restore_folder(settings, lambda done, total: bar.update(line, completed=done, total=total))
+    print(", ".join(f"{n} {status}" for status, n in summary["counts"].items()) + f": {output}")
+    for reason in summary["failures"][:5]:
+        print(f"  {reason}", file=sys.stderr)
+    if summary["counts"]["failed"]:
+        raise typer.Exit(SOME_FAILED)
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """Names that configurations and tables know."""
+    from ufvnet import models
+
+    for name in models.names():
+        print(f"{name:12} {models.describe(name).summary}")
+
+
+@models_app.command("show")
+def models_show(
+    name: Annotated[str, typer.Argument(help="A registered name.")],
+    preset: Annotated[str, typer.Option(help="paper, small or tiny")] = "paper",
+    hr_size: Annotated[int, typer.Option(help="64 or 128")] = 128,
+) -> None:
+    """Parameters and multiply-accumulates for one face, block by block."""
+    from ufvnet.models import create
+    from ufvnet.models.complexity import complexity
+
+    try:
+        network = create(name, preset, hr_size)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    print(f"{name}, preset {preset}, {hr_size}x{hr_size}")
+    for block in complexity(network, hr_size):
+        print(f"{block.name:12} {block.params:>12,} parameters {block.macs / 1e9:>8.3f} GMAC")
+
+
+@app.command()
+def doctor() -> None:
+    """What is installed, found and usable here."""
+    from ufvnet.doctor import report
+
+    problems = 0
+    for good, line in report():
+        problems += not good
+        print(f"{'ok ' if good else 'NO '} {line}")
+    if problems:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def run(
+    deployment: Annotated[str, typer.Argument(help="Its bare name, e.g. build-datasets.")],
+    parameters: Annotated[list[str], typer.Option("-p", "--param", help="key=value of the flow.")] = [],  # noqa: B006
+    watch: Annotated[bool, typer.Option(help="Wait for the run; exit code 1 if it fails.")] = False,
+) -> None:
+    """Run a deployment by its bare name on the configured Prefect server."""
+    raise typer.Exit(_pipeline("deployments", "run_deployment", package="tasks")(deployment, parameters, watch))
+
+
+def _checked(schema: str, path: Path, overrides: list[str]) -> Any:
+    """The configuration, checked before Prefect is even imported."""
+    from ufvnet import config
+
+    return config.load(getattr(config, schema), path, overrides)
+
+
+def _pipeline(module: str, name: str, package: str = "flows") -> Any:
+    """A flow of this checkout, in process, with Prefect's embedded database where no server is set.
+
+    Raises:
+        ConfigError: ufvnet was installed without its checkout.
+    """
+    checkout = next(
+        (p for p in (Path(__file__).parents[1], Path.cwd()) if (p / "flows" / "reproduce.py").is_file()), None
+    )
+    if checkout is None:
+        raise ConfigError("pipeline commands run from a checkout of the repository; only `restore`, `models` and "
+                          "`doctor` work from the wheel alone")  # fmt: skip
+    # prefect reads [tool.prefect] of pyproject.toml only where it is the working directory
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    if str(checkout) not in sys.path:
+        sys.path.insert(0, str(checkout))
+    return getattr(importlib.import_module(f"{package}.{module}"), name)
+
+
+if __name__ == "__main__":
+    main()

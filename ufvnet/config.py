@@ -1,0 +1,310 @@
+"""The one schema of every configuration file; no default lives anywhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ufvnet.errors import ConfigError
+
+View = Literal["MR3", "MR7", "MR8"]
+HRSize = Literal[64, 128]
+Preset = Literal["paper", "small", "tiny"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+class Schema(BaseModel):
+    """Base of all configurations: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Cluster(Schema):
+    """Where Dask runs: a local cluster by default, or what DASK_SCHEDULER_ADDRESS or ``address`` names."""
+
+    workers: int | None = Field(default=None, ge=1)
+    """Worker processes of the local cluster, one thread each; null takes one a core."""
+    address: str | None = None
+    """An existing scheduler, e.g. tcp://host:8786."""
+    cluster_class: str | None = None
+    """A cluster to start instead, e.g. dask_jobqueue.SLURMCluster."""
+    cluster_kwargs: dict[str, Any] = {}
+    """Arguments of cluster_class."""
+    adapt: dict[str, int] | None = None
+    """Arguments of the cluster's ``adapt``, e.g. {minimum: 1, maximum: 20}."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Cluster:
+        if self.address and self.cluster_class:
+            raise ValueError("give either address or cluster_class, not both")
+        if not self.cluster_class and (self.cluster_kwargs or self.adapt):
+            raise ValueError("cluster_kwargs and adapt need a cluster_class")
+        return self
+
+
+class FolderSource(Schema):
+    """A folder of photos, searched recursively."""
+
+    kind: Literal["folder"] = "folder"
+    root: Path
+    """The folder; paths in lists and landmark files are relative to it."""
+    splits: dict[str, Path] = {}
+    """A list file a split: one path a line. Photos in no list are recorded as not_listed."""
+    fractions: dict[str, float] = {"train": 0.9, "val": 0.05, "test": 0.05}
+    """Seeded shares of the photos, used where there are no list files."""
+    landmarks: Path | None = None
+    """CSV with columns file, x0, y0, ..., x67, y67 in pixels; photos without a row are searched by dlib."""
+
+    @field_validator("fractions")
+    @classmethod
+    def _sum(cls, fractions: dict[str, float]) -> dict[str, float]:
+        if not fractions or abs(sum(fractions.values()) - 1) > 1e-9 or min(fractions.values()) < 0:
+            raise ValueError("shares of the splits must be at least 0 and sum to 1")
+        return fractions
+
+
+class CelebASource(Schema):
+    """CelebA in the wild as its authors publish it.
+
+    <root>/img_celeba/*.jpg and, in <root> or in its folders Eval and Anno, list_eval_partition.txt and
+    (optional) list_landmarks_celeba.txt, whose five points tell which face is meant.
+    """
+
+    kind: Literal["celeba"]
+    root: Path
+    landmarks: Path | None = None
+    """CSV of 68 landmarks as in a folder source; dlib where it has no row."""
+
+
+class HelenSource(Schema):
+    """Helen as its authors publish it: <root>/helen_*/*.jpg, trainnames.txt, testnames.txt."""
+
+    kind: Literal["helen"]
+    root: Path
+    landmarks: Path | None = None
+    """CSV of 68 landmarks as in a folder source; dlib where it has no row."""
+
+
+Source = Annotated[FolderSource | CelebASource | HelenSource, Field(discriminator="kind")]
+
+
+class BuildConfig(Schema):
+    """Photos to a multi-resolution dataset (``ufvnet build``)."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
+    """Folder of the dataset under ``out``."""
+    source: Source
+    out: Path = Path("data")
+    hr_size: HRSize = 128
+    min_face: int = Field(default=48, ge=8)
+    """Least side of the crop in pixels; a smaller one is recorded as too_small."""
+    max_pixels: int = Field(default=100_000_000, ge=1)
+    """Larger photos are recorded as too_large."""
+    limit: int | None = Field(default=None, ge=1)
+    """Take a seeded subset of this many photos a split; null takes all."""
+    seed: int = 0
+    shard_size: int = Field(default=1000, ge=1)
+    """Photos a shard."""
+    cluster: Cluster = Cluster()
+
+
+class Recipe(Schema):
+    """How a model is trained; the defaults are the paper's (METHOD.md section 4)."""
+
+    anchor_steps: int = Field(default=100_000, ge=0)
+    """Steps of each anchor SRG in stage 1; 0 leaves its encoder untrained."""
+    regressor_steps: int = Field(default=20_000, ge=0)
+    """Steps of the regressor in stage 1."""
+    steps: int = Field(default=200_000, ge=1)
+    """Steps of stage 2, or of a model that has no stages."""
+    batch_size: int = Field(default=32, ge=2)
+    lr: float = Field(default=2e-4, gt=0)
+    lr_schedule: Literal["constant", "cosine"] = "constant"
+    """``cosine`` falls to zero at the last step, after a linear rise over the first 5 %."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    alpha: float = Field(default=0.1, ge=0)
+    """Weight of the regressor's loss in stage 2 (Eq. 13)."""
+    identity_init: bool = False
+    """Start near the identity instead of torch's default initialisation: short trainings get further."""
+    flip: bool = True
+    """Random horizontal flip."""
+    seed: int = 0
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    threads: int = Field(default=0, ge=0)
+    """torch threads of one training process; 0 takes every core, divided among parallel ones."""
+    checkpoint_every: int = Field(default=1000, ge=1)
+    validate_every: int = Field(default=1000, ge=1)
+    validation_faces: int = Field(default=64, ge=1)
+    """Faces of the validation split that the curves are measured on, at every scale of the view."""
+
+
+class TrainConfig(Schema):
+    """A recipe on a dataset, to a model folder (``ufvnet train``)."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
+    """Folder of the model under ``out``."""
+    dataset: Path
+    """A built dataset."""
+    view: View = "MR8"
+    model: str = "ufvnet"
+    preset: Preset = "paper"
+    recipe: Recipe = Recipe()
+    out: Path = Path("models")
+    runs: Path = Path("runs")
+    """Resumable state; parts of stage 1 are shared by every model that trains them alike."""
+    device: Device = "auto"
+    parallel: int = Field(default=1, ge=1)
+    """Parts of stage 1 that train at the same time."""
+
+
+class TestSet(Schema):
+    """A split of a built dataset to score on."""
+
+    name: str
+    """Its name in tables."""
+    path: Path
+    split: str = "test"
+    limit: int | None = Field(default=None, ge=1)
+    """Only the first so many faces; tables say so."""
+
+
+class EvaluateConfig(Schema):
+    """Models x test sets to scores, tables, figures and a report (``ufvnet evaluate``)."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
+    models: tuple[str, ...] = ("bicubic",)
+    """``bicubic`` or model folders; the row's name is the registry name in the folder's model.json."""
+    datasets: tuple[TestSet, ...] = Field(min_length=1)
+    """The first stands where the paper has CelebA, the second where it has Helen."""
+    view: View = "MR8"
+    """Scales to score; tables of MR3 and MR7 models take the columns they need."""
+    out: Path = Path("evaluations")
+    batch_size: int = Field(default=32, ge=1)
+    device: Device = "cpu"
+    seed: int = 0
+    """Of the assigned view and of the bootstrap."""
+    grid_faces: int = Field(default=2, ge=1, le=16)
+    """Faces in the visual grid."""
+    cluster: Cluster = Cluster()
+
+
+class RestoreConfig(Schema):
+    """A folder of face crops to restored images (``ufvnet restore``)."""
+
+    input: Path
+    output: Path
+    model: Path
+    """A model folder."""
+    recursive: bool = False
+    resume: bool = False
+    """Keep finished, verified outputs of an earlier run."""
+    batch_size: int = Field(default=32, ge=1)
+    device: Device = "auto"
+
+
+def _config_file(value: Any) -> Any:
+    return _read_yaml(Path(value)) if isinstance(value, str | Path) else value
+
+
+class ExperimentConfig(Schema):
+    """Build, train, evaluate and restore in one file (``ufvnet reproduce``); parts may be paths of their files."""
+
+    name: str
+    definitions: dict[str, Any] = {}
+    """Free room for YAML anchors."""
+    build: tuple[Annotated[BuildConfig, BeforeValidator(_config_file)], ...] = ()
+    train: tuple[Annotated[TrainConfig, BeforeValidator(_config_file)], ...] = ()
+    evaluate: Annotated[EvaluateConfig, BeforeValidator(_config_file)] | None = None
+    restore: Annotated[RestoreConfig, BeforeValidator(_config_file)] | None = None
+
+
+C = TypeVar("C", bound=Schema)
+
+
+def load(schema: type[C], source: Path | str | dict[str, Any] | C, overrides: Sequence[str] = ()) -> C:
+    """Read and check a configuration.
+
+    Args:
+        schema: the class to read.
+        source: a YAML file, a mapping, or an instance.
+        overrides: ``key=value`` with dotted keys (list items by index) and YAML values,
+            e.g. ``recipe.lr=1e-3``.
+
+    Raises:
+        ConfigError: unreadable file, unknown key, or value out of range.
+    """
+    if isinstance(source, schema):
+        data: dict[str, Any] = source.model_dump()
+    else:
+        data = dict(source) if isinstance(source, dict) else _read_yaml(Path(str(source)))
+    for override in overrides:
+        _set(data, override)
+    try:
+        return schema.model_validate(data)
+    except ValidationError as error:
+        where = source if isinstance(source, str | Path) else schema.__name__
+        lines = [
+            f"  {'.'.join(str(p) for p in e['loc']) or '(whole)'} = {_short(e['input'])}: {e['msg']}"
+            for e in error.errors()
+        ]
+        raise ConfigError(f"{where}:\n" + "\n".join(lines)) from error
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML ({error})") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: must be a mapping of keys to values")
+    return data
+
+
+def _set(data: dict[str, Any], override: str) -> None:
+    key, sign, text = override.partition("=")
+    if not sign or not key:
+        raise ConfigError(f"override {override!r}: must be key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not YAML") from error
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)  # YAML 1.1 takes 1e-3 for a string
+    *parents, last = key.split(".")
+    node: Any = data
+    for parent in parents:
+        if isinstance(node, dict):
+            node = node.setdefault(parent, {})
+        elif isinstance(node, list) and parent.isdigit() and int(parent) < len(node):
+            node = node[int(parent)]
+        else:
+            raise ConfigError(f"override {override!r}: {parent!r} is not a part of the configuration")
+        if isinstance(node, str):
+            raise ConfigError(f"override {override!r}: {parent!r} is a value, not a section")
+    if isinstance(node, list) and last.isdigit() and int(last) < len(node):
+        node[int(last)] = value
+    elif isinstance(node, dict):
+        node[last] = value
+    else:
+        raise ConfigError(f"override {override!r}: {last!r} is not a part of the configuration")
+
+
+def fingerprint(*parts: Any) -> str:
+    """sha256 (hex) of JSON-able parts; equal parts in equal order give equal fingerprints."""
+    text = json.dumps(parts, sort_keys=True, default=str, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

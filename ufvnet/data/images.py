@@ -1,0 +1,85 @@
+"""Any image file to upright 8-bit RGB, or a status and a reason."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+MAX_PIXELS = 100_000_000
+
+
+class ImageProblem(Exception):
+    """An image that cannot be used: ``status`` (``unreadable``, ``too_large``) and ``reason``."""
+
+    def __init__(self, status: str, reason: str):
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """An image as it was read.
+
+    rgb: upright 8-bit RGB.
+    format: Pillow's name of the file's format, e.g. ``JPEG``.
+    notes: what was converted on the way, e.g. ``16-bit reduced to 8``; empty for plain RGB.
+    """
+
+    rgb: Image.Image
+    format: str
+    notes: tuple[str, ...]
+
+
+def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> ReadImage:
+    """Read one image file, whatever its name says it is.
+
+    Greyscale, palette, CMYK, 16-bit and alpha are converted to 8-bit RGB (alpha over white), the
+    first frame of an animation is taken, EXIF orientation is applied; ``notes`` says which.
+
+    Raises:
+        ImageProblem: it cannot be read or declares more than max_pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of what is checked here
+            with Image.open(path) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise ImageProblem("too_large", f"{width}x{height} is over {max_pixels:,} pixels")
+                return _convert(image)
+    except ImageProblem:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageProblem("too_large", str(error)) from error
+    except Exception as error:  # decoders of broken files raise nearly anything
+        reason = "not an image that Pillow knows" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+        raise ImageProblem("unreadable", f"{type(error).__name__}: {reason}") from error
+
+
+def _convert(image: Image.Image) -> ReadImage:
+    notes: list[str] = []
+    kind = image.format or "?"
+    if getattr(image, "n_frames", 1) > 1:
+        notes.append("first frame of an animation")
+    image.load()
+    upright = ImageOps.exif_transpose(image)
+    if upright.size != image.size or image.getexif().get(0x0112, 1) != 1:
+        notes.append("EXIF orientation applied")
+    if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
+        notes.append(f"{upright.mode} reduced to 8 bits")
+        values = np.asarray(upright, dtype=np.float64)
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        upright = Image.fromarray(np.clip(np.rint(values * (255 / top)), 0, 255).astype(np.uint8))
+    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+        notes.append("alpha flattened on white")
+        rgba = upright.convert("RGBA")
+        upright = Image.new("RGB", rgba.size, "white")
+        upright.paste(rgba, mask=rgba.getchannel("A"))
+    if upright.mode != "RGB":
+        notes.append(f"{upright.mode} converted to RGB")
+        upright = upright.convert("RGB")
+    return ReadImage(upright, kind, tuple(notes))

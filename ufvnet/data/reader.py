@@ -1,0 +1,136 @@
+"""Reading a built dataset: ``open(path).view("MR3", split="train")``."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+from ufvnet.config import ConfigError
+
+from .bicubic import VIEWS, lr_side
+from .schema import ROW_GROUP, write_atomically
+
+
+@dataclass(frozen=True)
+class FaceArrays:
+    """A decoded view, memory-mapped.
+
+    hr: (N, H, W, 3) uint8.
+    lr: k -> (N, kH/16, kW/16, 3) uint8.
+    face_ids: N names.
+    """
+
+    hr: np.ndarray
+    lr: dict[int, np.ndarray]
+    face_ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.face_ids)
+
+
+@dataclass(frozen=True)
+class DatasetView:
+    """Columns of one split: HR and the LR images of a view's scales (``ks``, sixteenths of the HR size)."""
+
+    root: Path
+    split: str
+    ks: tuple[int, ...]
+    hr_size: int
+    fingerprint: str
+
+    @property
+    def shards(self) -> list[Path]:
+        return sorted((self.root / "faces" / f"split={self.split}").glob("part-*.parquet"))
+
+    def __len__(self) -> int:
+        return sum(pq.read_metadata(p).num_rows for p in self.shards)
+
+    def column(self, name: str) -> Iterator[np.ndarray]:
+        """The images of one column (``hr``, ``lr_1`` ... ``lr_8``) as (h, w, 3) uint8, in order."""
+        for shard in self.shards:
+            for group in pq.ParquetFile(shard).iter_batches(ROW_GROUP, columns=[name]):
+                yield from map(decode, group.column(0).to_pylist())
+
+    def face_ids(self) -> tuple[str, ...]:
+        return tuple(i for p in self.shards for i in pq.read_table(p, columns=["face_id"])["face_id"].to_pylist())
+
+    def arrays(self) -> FaceArrays:
+        """The decoded view as uint8 memory maps, one file a column.
+
+        Each is made once, under <dataset>/cache/<the split's fingerprint>; views share their columns.
+        """
+        cache = self.root / "cache" / f"{self.split}-{self.fingerprint[:16]}"
+        ids = self.face_ids()
+        sides = {"hr": self.hr_size} | {f"lr_{k}": lr_side(self.hr_size, k) for k in self.ks}
+        maps = {name: self._map(cache / f"{name}.npy", name, side, len(ids)) for name, side in sides.items()}
+        return FaceArrays(maps["hr"], {k: maps[f"lr_{k}"] for k in self.ks}, ids)
+
+    def _map(self, path: Path, name: str, side: int, n: int) -> np.ndarray:
+        def decode_into(temporary: Path) -> None:
+            array = np.lib.format.open_memmap(temporary, "w+", np.uint8, (n, side, side, 3))
+            for i, image in enumerate(self.column(name)):
+                array[i] = image
+            array.flush()
+
+        if not path.is_file():
+            write_atomically(path, decode_into)
+        return np.load(path, mmap_mode="r")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A built dataset: its folder and its card (dataset.json)."""
+
+    root: Path
+    card: dict[str, Any]
+
+    @property
+    def hr_size(self) -> int:
+        return self.card["hr_size"]
+
+    def view(self, name: str = "MR8", split: str = "train") -> DatasetView:
+        """A view of a split: ``MR3``, ``MR7`` or ``MR8`` (METHOD.md section 5).
+
+        Raises:
+            ConfigError: unknown view, or a split without faces.
+        """
+        if name not in VIEWS:
+            raise ConfigError(f"view = {name}: must be one of {', '.join(VIEWS)}")
+        return self.select(VIEWS[name], split)
+
+    def select(self, ks: tuple[int, ...], split: str = "train") -> DatasetView:
+        """Any scales of a split, as sixteenths of the HR size.
+
+        Raises:
+            ConfigError: a split without faces.
+        """
+        if not self.card["faces"].get(split):
+            have = {s: n for s, n in self.card["faces"].items() if n}
+            raise ConfigError(f"{self.root}: no faces in split {split!r}; there are {have}")
+        return DatasetView(self.root, split, ks, self.hr_size, self.card["fingerprints"][split])
+
+
+def open(path: Path | str) -> Dataset:
+    """Open a built dataset.
+
+    Raises:
+        ConfigError: there is none at this path.
+    """
+    root = Path(path)
+    try:
+        return Dataset(root, json.loads((root / "dataset.json").read_text()))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ConfigError(f"dataset = {root}: no built dataset there; make one with `ufvnet build`") from error
+
+
+def decode(image: dict[str, Any]) -> np.ndarray:
+    """An image column's value to (h, w, 3) uint8."""
+    return np.asarray(Image.open(io.BytesIO(image["bytes"])).convert("RGB"))

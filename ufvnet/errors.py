@@ -1,0 +1,5 @@
+"""Errors that a user can mend."""
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names each key, its value and what is allowed."""

@@ -1,0 +1,1 @@
+"""Finding a face in a photo and cutting it out."""

@@ -1,0 +1,7 @@
+"""PSNR, SSIM, protocols and paired comparison."""
+
+from .bootstrap import Difference, paired_difference
+from .protocols import PRIMARY, PROTOCOLS, score
+from .psnr_ssim import luma, psnr, ssim
+
+__all__ = ["PRIMARY", "PROTOCOLS", "Difference", "luma", "paired_difference", "psnr", "score", "ssim"]

@@ -1,0 +1,58 @@
+"""Parameters and multiply-accumulates of a network, block by block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Block:
+    """A named part of a network: its parameters and its multiply-accumulates for one face."""
+
+    name: str
+    params: int
+    macs: int
+
+
+def complexity(network: nn.Module, hr_size: int, blocks: list[str] | None = None) -> list[Block]:
+    """Count parameters and MACs of one (1, 3, hr_size, hr_size) face; convolutions and FC layers only.
+
+    Nothing is computed: the counting runs on torch's meta device with torch's FlopCounterMode.
+
+    Args:
+        network: takes (1, 3, H, H) and (1,).
+        blocks: qualified names of submodules, e.g. ``encoder.enc1``; None takes the children.
+
+    Returns:
+        One Block a submodule, then the whole as ``total``.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    meta = network.to("meta").eval()
+    if blocks is None:
+        blocks = [name for name, _ in meta.named_children()]
+    # A network without a convolution leaves no counts, hence the .get below.
+    with FlopCounterMode(display=False, depth=8) as counter, torch.no_grad():
+        meta(torch.empty(1, 3, hr_size, hr_size, device="meta"), torch.empty(1, device="meta"))
+    flops = counter.get_flop_counts()
+    root = type(meta).__name__
+    parts = [
+        Block(name, sum(p.numel() for p in meta.get_submodule(name).parameters()), _macs(flops, f"{root}.{name}"))
+        for name in blocks
+    ]
+    total = Block("total", sum(p.numel() for p in meta.parameters()), counter.get_total_flops() // 2)
+    return [*parts, total]
+
+
+def _macs(flops: dict, prefix: str) -> int:
+    """Half the FLOPs of a module; one that is called by its children (a ModuleList) has theirs in sum."""
+    if prefix in flops:
+        return sum(flops[prefix].values()) // 2
+    depth = prefix.count(".") + 1
+    inside = [
+        sum(ops.values()) for name, ops in flops.items() if name.startswith(prefix + ".") and name.count(".") == depth
+    ]
+    return sum(inside) // 2

@@ -1,0 +1,78 @@
+"""A trained network over batches of LR images: device, U(.), forward, pixels."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ufvnet.config import ConfigError
+from ufvnet.data.bicubic import upscale
+
+from .registry import create
+from .srg import to_network, to_pixels
+from .store import load
+
+BICUBIC = "bicubic"
+"""The one model that needs no folder."""
+
+
+def best_device(device: str) -> torch.device:
+    """The device of a name; ``auto`` is CUDA, then MPS, then the CPU.
+
+    Raises:
+        ConfigError: the device that is asked for is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return torch.device(next(name for name, found in there.items() if found))
+    if not there[device]:
+        raise ConfigError(
+            f"device = {device}: not found here; there are: {', '.join(n for n, f in there.items() if f)}"
+        )
+    return torch.device(device)
+
+
+@functools.lru_cache(maxsize=2)
+def ready(ref: str, fingerprint: str, hr_size: int, device: str) -> nn.Module:
+    """A network on its device in evaluation mode, kept for the next call.
+
+    Args:
+        ref: ``bicubic`` or a model folder.
+        fingerprint: of the model; a retrained one is read anew.
+    """
+    network = create(BICUBIC, hr_size=hr_size) if ref == BICUBIC else load(Path(ref))[0]
+    return channels_last(network.to(best_device(device))).eval()
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """The same network with its weights laid out for channels-last convolutions (1.6x as fast on CPUs)."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@torch.inference_mode()
+def super_resolve(
+    network: nn.Module, lr: np.ndarray, hr_size: int, rate: float, batch_size: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Super-resolve LR images of one size.
+
+    Args:
+        lr: (N, h, w, 3) uint8.
+        rate: their down-sampling rate r.
+
+    Returns:
+        (N, H, H, 3) uint8, and the (N, anchors) float32 weights or None.
+    """
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    images, weights = [], []
+    for start in range(0, len(lr), batch_size):
+        x = torch.from_numpy(np.ascontiguousarray(lr[start : start + batch_size].transpose(0, 3, 1, 2)))
+        ls = to_network(upscale(x, hr_size)).to(device).contiguous(memory_format=torch.channels_last)
+        output = network(ls, torch.full((len(x),), rate, device=device))
+        images.append(to_pixels(output.sr).permute(0, 2, 3, 1).cpu().numpy())
+        if output.weights is not None:
+            weights.append(output.weights.float().cpu().numpy())
+    return np.concatenate(images), np.concatenate(weights) if weights else None

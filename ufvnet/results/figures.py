@@ -1,0 +1,90 @@
+"""Figures of an evaluation: the visual grid and the gain over input size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from ufvnet import data
+from ufvnet.config import EvaluateConfig
+from ufvnet.data.bicubic import lr_side
+from ufvnet.data.schema import write_atomically
+from ufvnet.metrics import PRIMARY, score
+from ufvnet.models.inference import BICUBIC, ready, super_resolve
+
+from .scoring import rows_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GRID_SCALES = (1, 2, 4, 8)
+
+
+def write_figures(config: EvaluateConfig, scores: pd.DataFrame) -> list[Path]:
+    """grid_<test set>.png (it shows faces) and gain.png / .pdf under figures/; returns the PNGs."""
+    folder = config.out / config.name / "figures"
+    written = [_save(_grid(config, i), folder / f"grid_{t.name}.png") for i, t in enumerate(config.datasets)]
+    if BICUBIC in set(scores["model"]) and scores["model"].nunique() > 1:
+        figure = _gains(scores)
+        _save(figure, folder / "gain.pdf")
+        written.append(_save(figure, folder / "gain.png"))
+    return written
+
+
+def _new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
+    """A figure without pyplot: nothing global, safe in worker threads."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    write_atomically(path, lambda p: figure.savefig(p, format=path.suffix[1:], dpi=100))
+    return path
+
+
+def _grid(config: EvaluateConfig, index: int) -> Figure:
+    """Rows: faces x scales; columns: LR, each model with its PSNR and SSIM, HR (as in Figs. 4-7)."""
+    test_set, rows = config.datasets[index], rows_of(config)
+    view = data.open(test_set.path).view(config.view, test_set.split)
+    ks = [k for k in GRID_SCALES if k in view.ks]
+    table = pq.ParquetFile(view.shards[0]).read_row_group(0).slice(0, config.grid_faces).to_pylist()
+    lines = [(face, k) for face in table for k in ks]
+    figure, axes = _new_figure(len(lines), len(rows) + 2, 1.6 * (len(rows) + 2), 1.85 * len(lines))
+    for line, (face, k) in zip(axes, lines):
+        hr, lr = data.decode(face["hr"])[None], data.decode(face[f"lr_{k}"])[None]
+        side = lr_side(view.hr_size, k)
+        _show(line[0], lr[0], f"{side}×{side}")
+        for axis, row in zip(line[1:], rows):
+            network = ready(row.ref, row.fingerprint, view.hr_size, config.device)
+            sr, _ = super_resolve(network, lr, view.hr_size, k / 16, 1)
+            s = score(sr, hr)
+            _show(axis, sr[0], f"{row.label}\n{s[f'psnr_{PRIMARY}'][0]:.2f} / {s[f'ssim_{PRIMARY}'][0]:.3f}")
+        _show(line[-1], hr[0], "HR")
+    return figure
+
+
+def _show(axis: Any, image: np.ndarray, title: str) -> None:
+    axis.imshow(image, interpolation="nearest")
+    axis.set_title(title, fontsize=7)
+    axis.set_axis_off()
+
+
+def _gains(scores: pd.DataFrame) -> Figure:
+    datasets = list(dict.fromkeys(scores["dataset"]))
+    figure, axes = _new_figure(1, len(datasets), 5 * len(datasets), 3.5)
+    for axis, dataset in zip(axes[0], datasets):
+        means = scores[scores["dataset"] == dataset].pivot_table(index="px", columns="model", values=f"psnr_{PRIMARY}")
+        for model in means.columns.drop(BICUBIC):
+            axis.plot(means.index, means[model] - means[BICUBIC], marker="o", label=model)
+        axis.axhline(0, color="grey", linewidth=0.8)
+        axis.set_title(dataset)
+        axis.set_xlabel("input size [px]")
+        axis.set_ylabel("PSNR gain over bicubic [dB]")
+        axis.legend(fontsize=7)
+    return figure

@@ -1,0 +1,1 @@
+"""Stage 1 (anchors, regressor) and stage 2 (integrated) training."""

@@ -1,0 +1,66 @@
+"""A finished training to its model folder: weights, model.json, model card, curves."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from safetensors.torch import save_model
+from torch import nn
+
+from ufvnet import data
+from ufvnet.data.schema import write_atomically, write_json
+from ufvnet.models.store import CARD, WEIGHTS
+
+if TYPE_CHECKING:
+    from .parts import Part
+
+
+def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
+    """Write the model folder of a part; model.json comes last and marks it as finished."""
+    folder, config = part.model_folder, part.config
+    dataset = data.open(config.dataset)
+    measured = [c for c in log.columns if c in ("psnr", "gain", "kl", "mae") or c.startswith("psnr_")]
+    last = log.iloc[-1][measured].dropna().to_dict() if len(log) else {}
+    card: dict[str, Any] = {
+        "name": part.name,
+        "model": config.model if part.role == "whole" else part.role,
+        "preset": config.preset,
+        "hr_size": dataset.hr_size,
+        "params": sum(p.numel() for p in network.parameters()),
+        "steps": part.steps,
+        "stage1": {p.name: p.fingerprint() for p in part.stage1},
+        "trained_on": {
+            "dataset": dataset.card["name"],
+            "view": config.view if part.role == "whole" else f"k={list(part.ks)}",
+            "faces": dataset.card["faces"]["train"],
+            "fingerprint": dataset.card["fingerprints"]["train"],
+        },
+        "recipe": config.recipe.model_dump(mode="json"),
+        "validation": last,
+        "versions": {name: version(name) for name in ("ufvnet", "torch", "accelerate")},
+        "fingerprint": part.fingerprint(),
+    }
+    write_atomically(folder / WEIGHTS, lambda p: save_model(network, str(p)))
+    write_atomically(folder / "log.parquet", lambda p: log.to_parquet(p))
+    write_atomically(folder / "README.md", lambda p: _write_card(p, card))
+    write_json(folder / CARD, card)
+
+
+def _write_card(path: Path, card: dict[str, Any]) -> None:
+    on = card["trained_on"]
+    measured = "\n".join(f"| {name} | {value:.4f} |" for name, value in card["validation"].items())
+    path.write_text(
+        f"# {card['name']}\n\n"
+        f"`{card['model']}`, preset `{card['preset']}`, {card['hr_size']}x{card['hr_size']} output, "
+        f"{card['params']:,} parameters.\n\n"
+        f"Trained for {card['steps']:,} steps on {on['faces']:,} faces of `{on['dataset']}` "
+        f"({on['view']}, fingerprint `{on['fingerprint'][:16]}`). The terms of those photographs bind its use.\n\n"
+        "Face crops made as `ufvnet build` makes them and reduced by bicubic interpolation are what it was trained "
+        "for; other crops, blur, noise and compression are outside its training. It invents plausible detail: "
+        "never identify a person by it.\n\n"
+        f"## Validation\n\nLast measurement (PSNR of Y in dB; gain over bicubic; KL in nats):\n\n"
+        f"| quantity | value |\n|---|---|\n{measured}\n"
+    )

@@ -1,0 +1,81 @@
+"""The curves' measurements: PSNR on a slice of the validation split, KL and MAE of the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ufvnet.data.bicubic import upscale
+from ufvnet.data.reader import Dataset
+from ufvnet.metrics import luma, psnr
+from ufvnet.models import WeightRegressor, anchor_weights, to_network, to_pixels
+
+from .losses import weight_errors
+
+if TYPE_CHECKING:
+    from .parts import Part
+
+SPLIT = "val"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The first faces of the validation split, at every scale of the training.
+
+    ls: k -> (N, 3, H, H) uint8. hr: (N, H, H, 3) uint8. bicubic: mean PSNR of I_LS, protocol ``y``.
+    """
+
+    ls: dict[int, Tensor]
+    hr: np.ndarray
+    anchors: tuple[int, ...]
+    bicubic: float
+
+    @classmethod
+    def of(cls, dataset: Dataset, part: Part, faces: int) -> Validation | None:
+        """The slice for a part; None where the dataset has no validation split."""
+        if not dataset.card["faces"].get(SPLIT):
+            return None
+        arrays = dataset.select(part.ks, SPLIT).arrays()
+        hr = np.array(arrays.hr[:faces])
+        ls = {
+            k: upscale(torch.from_numpy(lr[:faces].transpose(0, 3, 1, 2).copy()), dataset.hr_size)
+            for k, lr in arrays.lr.items()
+        }
+        bicubic = np.mean([_psnr(x, hr) for x in ls.values()])
+        return cls(ls, hr, part.anchors, float(bicubic))
+
+    @torch.no_grad()
+    def measure(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
+        """psnr (dB, mean over faces and scales), gain over bicubic, and kl, mae of the weights."""
+        network.eval()
+        values: list[float] = []
+        errors: list[Tensor] = []
+        out: dict[str, Any] = {}
+        for k, ls in self.ls.items():
+            rate = torch.full((len(ls),), k / 16, device=device)
+            x = to_network(ls.to(device)).contiguous(memory_format=torch.channels_last)
+            if isinstance(network, WeightRegressor):
+                weights = network(x)
+            else:
+                output = network(x, rate)
+                values.append(_psnr(to_pixels(output.sr).cpu(), self.hr))
+                out[f"psnr_{k}"] = values[-1]
+                weights = output.weights
+            if weights is not None and self.anchors:
+                target = anchor_weights(rate, [a / 16 for a in self.anchors])
+                errors.append(torch.stack([e.mean() for e in weight_errors(weights, target)]))
+        network.train()
+        if values:
+            out |= {"psnr": float(np.mean(values)), "gain": float(np.mean(values)) - self.bicubic}
+        if errors:
+            kl, mae = torch.stack(errors).mean(0).tolist()
+            out |= {"kl": kl, "mae": mae}
+        return out
+
+
+def _psnr(sr: Tensor, hr: np.ndarray) -> float:
+    return float(psnr(luma(sr.permute(0, 2, 3, 1).numpy()), luma(hr)).mean())

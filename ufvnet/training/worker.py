@@ -1,0 +1,48 @@
+"""One part trained in a process of its own: ``python -m ufvnet.training.worker JOB.json``.
+
+JOB.json holds role, k and config. Progress goes to standard output, one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ufvnet.config import ConfigError, TrainConfig, load
+
+from .engine import Interrupted, TrainingError, train
+from .parts import Part, parts_of
+
+INTERRUPTED = 3
+
+
+def main(job_file: str) -> int:
+    """Train the job's part; 0 when finished, 1 with a message when it failed, 3 when asked to stop."""
+    job = json.loads(Path(job_file).read_text())
+    config = load(TrainConfig, job["config"])
+    stage1, whole = parts_of(config)
+    part = next(p for p in [*stage1, whole] if (p.role, p.k) == (job["role"], job["k"]))
+    try:
+        train(part, _print)
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return INTERRUPTED
+    except (TrainingError, ConfigError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def job_of(part: Part) -> dict[str, Any]:
+    """What JOB.json holds for a part."""
+    return {"role": part.role, "k": part.k, "config": part.config.model_dump(mode="json")}
+
+
+def _print(event: dict[str, Any]) -> None:
+    print(json.dumps(event), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
