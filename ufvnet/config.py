@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -23,7 +23,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 class Schema(BaseModel):
     """Base of all configurations: unknown keys are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Cluster(Schema):
@@ -65,7 +65,7 @@ class FolderSource(Schema):
     @field_validator("fractions")
     @classmethod
     def _sum(cls, fractions: dict[str, float]) -> dict[str, float]:
-        if not fractions or abs(sum(fractions.values()) - 1) > 1e-9 or min(fractions.values()) < 0:
+        if not fractions or not abs(sum(fractions.values()) - 1) <= 1e-9 or min(fractions.values()) < 0:
             raise ValueError("shares of the splits must be at least 0 and sum to 1")
         return fractions
 
@@ -92,6 +92,7 @@ class HelenSource(Schema):
     """CSV of 68 landmarks as in a folder source; dlib where it has no row."""
 
 
+TAGS = ("folder", "celeba", "helen")
 Source = Annotated[FolderSource | CelebASource | HelenSource, Field(discriminator="kind")]
 
 
@@ -240,21 +241,52 @@ def load(schema: type[C], source: Path | str | dict[str, Any] | C, overrides: Se
     Raises:
         ConfigError: unreadable file, unknown key, or value out of range.
     """
-    if isinstance(source, schema):
+    if isinstance(source, Schema):
         data: dict[str, Any] = source.model_dump()
     else:
-        data = dict(source) if isinstance(source, dict) else _read_yaml(Path(str(source)))
+        data = source if isinstance(source, dict) else _read_yaml(Path(str(source)))
+    data = _own(data)
     for override in overrides:
         _set(data, override)
     try:
         return schema.model_validate(data)
     except ValidationError as error:
         where = source if isinstance(source, str | Path) else schema.__name__
-        lines = [
-            f"  {'.'.join(str(p) for p in e['loc']) or '(whole)'} = {_short(e['input'])}: {e['msg']}"
-            for e in error.errors()
-        ]
-        raise ConfigError(f"{where}:\n" + "\n".join(lines)) from error
+        raise ConfigError("\n".join([f"{where}:", *(_explain(schema, dict(e)) for e in error.errors())])) from error
+
+
+def _own(value: Any) -> Any:
+    """Dicts and lists made anew: an override must reach neither the caller's nor an alias's copy."""
+    if isinstance(value, dict):
+        return {k: _own(v) for k, v in value.items()}
+    return [_own(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _explain(schema: type[Schema], error: dict[str, Any]) -> str:
+    """One line: the key as it is written, its value, what is allowed."""
+    sections: list[type[Schema]] = [schema]
+    key: list[str] = []
+    for part in error["loc"]:
+        fields = [s.model_fields[part].annotation for s in sections if part in s.model_fields]
+        if part in TAGS and key[-1:] == ["source"]:  # pydantic's name of the kind, which nobody writes
+            sections = [s for s in sections if s.model_fields["kind"].annotation == Literal[part]]
+            continue
+        key.append(str(part))
+        if part != error["loc"][-1]:
+            sections = [s for f in fields for s in _schemas_in(f)] if fields else sections
+    message = error["msg"]
+    if error["type"] == "extra_forbidden":
+        message = "no such key; there are: " + ", ".join(
+            dict.fromkeys(name for s in sections for name in s.model_fields)
+        )
+    return f"  {'.'.join(key) or '(whole)'} = {_short(error['input'])}: {message}"
+
+
+def _schemas_in(annotation: Any) -> list[type[Schema]]:
+    """The configuration classes in a field's type, however they are wrapped."""
+    if isinstance(annotation, type) and issubclass(annotation, Schema):
+        return [annotation]
+    return [s for argument in get_args(annotation) for s in _schemas_in(argument)]
 
 
 def _short(value: Any) -> str:
@@ -289,7 +321,9 @@ def _set(data: dict[str, Any], override: str) -> None:
     node: Any = data
     for parent in parents:
         if isinstance(node, dict):
-            node = node.setdefault(parent, {})
+            if node.get(parent) is None:
+                node[parent] = {}
+            node = node[parent]
         elif isinstance(node, list) and parent.isdigit() and int(parent) < len(node):
             node = node[int(parent)]
         else:

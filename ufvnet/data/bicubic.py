@@ -50,8 +50,9 @@ def _kernel(n_in: int, n_out: int) -> Tensor:
 def upscale(lr: Tensor, hr_size: int) -> Tensor:
     """U(.) of a batch of one size: uint8 (N, 3, h, w) -> uint8 (N, 3, hr_size, hr_size).
 
-    Bit for bit PIL's bicubic of each image: Pillow's two passes (rows, then columns) with its
-    22-bit integer weights, each rounded to uint8; float64 holds every sum exactly.
+    Bit for bit PIL's bicubic of each image whose sides are at most hr_size (of larger ones Pillow
+    may do the columns first): Pillow's two passes, rows and then columns, with its 22-bit integer
+    weights, each rounded to uint8; float64 holds every sum exactly.
     """
     out = lr.double()
     for _ in range(2):  # rows, then columns; each pass leaves the picture transposed

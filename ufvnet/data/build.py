@@ -195,10 +195,7 @@ def _build_photo(photo: Photo, digest: str | None, shard: Shard) -> _Built:
     if photo.split is None:
         return _Built("not_listed", "in none of the source's lists")
     if digest is None:
-        path = config.source.root / photo.path
-        return (
-            _Built("unreadable", "cannot be opened") if path.exists() else _Built("missing", "listed, but no such file")
-        )
+        return _Built(*_why_not_read(config.source.root / photo.path))
     if photo.path in shard.duplicates:
         return _Built("duplicate", f"same bytes as {_printable(shard.duplicates[photo.path])}")
     try:
@@ -215,6 +212,15 @@ def _build_photo(photo: Photo, digest: str | None, shard: Shard) -> _Built:
     except Exception as error:  # one photo's surprise is one row's reason, never the run's end
         built.status, built.reason = "unreadable", f"{type(error).__name__}: {error}"
     return built
+
+
+def _why_not_read(path: Path) -> tuple[str, str]:
+    """Status and reason of a photo that has no bytes."""
+    if path.is_symlink() and not path.exists():
+        return "unreadable", "a link to nowhere"
+    if not path.exists():
+        return "missing", "listed, but no such file"
+    return "unreadable", "cannot be opened" if path.is_file() else "not a regular file"
 
 
 def _landmarks(photo: Photo, rgb: Image.Image, built: _Built) -> np.ndarray | None:
@@ -294,6 +300,9 @@ def _printable(text: str) -> str:
 
 
 def _sha256(path: Path) -> str | None:
+    """None for what cannot be read; a pipe would block for ever."""
+    if not path.is_file():
+        return None
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -105,8 +105,12 @@ def _celeba(source: CelebASource) -> tuple[dict[str, str], dict[str, tuple[float
     except ConfigError:
         return splits, hints
     for line in _read_lines(five)[2:]:  # a count and a header come first
-        name, *numbers = line.split()
-        points = [float(n) for n in numbers]
+        try:
+            name, *points = line.split()[0], *map(float, line.split()[1:])
+            if len(points) != 10:
+                raise ValueError
+        except ValueError as error:
+            raise ConfigError(f"{five}: {line!r} must be a name and 10 numbers") from error
         hints[f"img_celeba/{name}"] = (sum(points[0::2]) / 5, sum(points[1::2]) / 5)
     return splits, hints
 
@@ -141,7 +145,10 @@ def _read_landmarks(path: Path) -> dict[str, tuple[float, ...]]:
         header, rows = rows[0], rows[1:]
         if header[0] != "file" or len(header) != 137:
             raise ValueError("the header must be file, x0, y0, ..., x67, y67")
-        return {row[0]: tuple(float(v) for v in row[1:137]) for row in rows if row}
+        for number, row in enumerate(rows, start=2):
+            if len(row) != 137:
+                raise ValueError(f"line {number} has {len(row)} values, not 137")
+        return {row[0]: tuple(float(v) for v in row[1:]) for row in rows}
     except (OSError, ValueError, IndexError) as error:
         raise ConfigError(f"source.landmarks = {path}: {error}") from error
 

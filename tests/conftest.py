@@ -1,0 +1,112 @@
+"""Real, small things to test on: photos, broken files, a built dataset."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ufvnet.config import BuildConfig, FolderSource
+from ufvnet.data.build import build_shard, finish, plan
+from ufvnet.data.sample import jittered_photos
+
+REPO = Path(__file__).parents[1]
+FACES = REPO.parent / "shared" / "faces"
+
+PutPhotos = Callable[[Path, int], list[Path]]
+PutHostile = Callable[[Path], dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The root of the checkout."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def faces_root() -> Path:
+    """The folder of real face photos beside the checkout; tests that need it are skipped without it."""
+    if not FACES.is_dir():
+        pytest.skip("there are no real face photos at ../shared/faces")
+    return FACES
+
+
+@pytest.fixture(scope="session")
+def put_photos() -> PutPhotos:
+    """Fill a folder with so many different photos, each of one person whose face dlib finds."""
+
+    def put(folder: Path, count: int) -> list[Path]:
+        folder.mkdir(parents=True, exist_ok=True)
+        real = FACES / "aaf" / "images"
+        if not real.is_dir():
+            return sorted(jittered_photos(folder, count).iterdir())
+        everyone = sorted(real.iterdir())
+        return [Path(shutil.copy(p, folder)) for p in everyone[:: len(everyone) // count][:count]]
+
+    return put
+
+
+@pytest.fixture
+def photos(tmp_path: Path, put_photos: PutPhotos) -> Path:
+    """A folder of a dozen photos that the test may do with as it likes."""
+    put_photos(tmp_path / "photos", 12)
+    return tmp_path / "photos"
+
+
+@pytest.fixture(scope="session")
+def put_hostile() -> PutHostile:
+    """Put files that no builder likes into a folder; gives the status that each must get."""
+
+    def put(folder: Path) -> dict[str, str]:
+        folder.mkdir(parents=True, exist_ok=True)
+        noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8))
+        whole = io.BytesIO()
+        noise.save(whole, "JPEG")
+        (folder / "truncated.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+        (folder / "empty.jpg").write_bytes(b"")
+        (folder / "text.jpg").write_text("This is no photograph.\n")
+        (folder / "large.png").write_bytes(_declared_png(11_000, 11_000))
+        (folder / "enormous.png").write_bytes(_declared_png(60_000, 60_000))
+        Image.new("RGB", (1, 1), "red").save(folder / "dot.png")
+        noise.save(folder / "noise.png")
+        return {
+            "truncated.jpg": "unreadable",
+            "empty.jpg": "unreadable",
+            "text.jpg": "unreadable",
+            "large.png": "too_large",
+            "enormous.png": "too_large",
+            "dot.png": "no_face",
+            "noise.png": "no_face",
+        }
+
+    return put
+
+
+def _declared_png(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header declares the given size."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, put_photos: PutPhotos) -> Path:
+    """A built dataset of 24 photos at HR 64 (12 train, 6 val, 6 test); do not write to it."""
+    folder = tmp_path_factory.mktemp("built")
+    put_photos(folder / "photos", 24)
+    source = FolderSource(root=folder / "photos", fractions={"train": 0.5, "val": 0.25, "test": 0.25})
+    config = BuildConfig(name="faces", source=source, out=folder, hr_size=64, shard_size=8)
+    shards = plan(config)
+    card = finish(config, shards, [build_shard(s) for s in shards])
+    assert card["counts"]["ok"] == 24, card["counts"]
+    return folder / "faces"

@@ -1,0 +1,133 @@
+"""Training batches: balanced scales, true pairs, and a pure function of seed and step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ufvnet import data
+from ufvnet.data import FaceArrays
+from ufvnet.data.loader import Batch, TrainingLoader
+
+MR8 = tuple(range(1, 9))
+
+
+@pytest.fixture(scope="module")
+def faces(built: Path) -> FaceArrays:
+    """The twelve training faces of the built dataset."""
+    return data.open(built).view("MR8", "train").arrays()
+
+
+def _nobody(n: int) -> FaceArrays:
+    """So many faces of which only the number matters."""
+    return FaceArrays(np.zeros((n, 16, 16, 3), np.uint8), {}, tuple(map(str, range(n))))
+
+
+def _same(a: Batch, b: Batch) -> bool:
+    tensors = all(torch.equal(x, y) for x, y in [(a.ls, b.ls), (a.hr, b.hr), (a.rate, b.rate)])
+    return tensors and np.array_equal(a.rows, b.rows)
+
+
+@pytest.mark.parametrize("n", [96, 100])
+def test_an_epoch_visits_every_face_once_and_every_scale_equally_often(n: int) -> None:
+    loader = TrainingLoader(_nobody(n), MR8, batch_size=4, seed=3)
+    for epoch in range(3):
+        rows, ks, _ = (np.concatenate(a) for a in zip(*(loader.plan(epoch * n // 4 + i) for i in range(n // 4))))
+        counts = Counter(ks.tolist())
+        assert sorted(rows) == list(range(n))
+        assert set(counts) == set(MR8)
+        assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_a_batch_holds_every_scale_equally_often() -> None:
+    _, ks, _ = TrainingLoader(_nobody(64), MR8, batch_size=32, seed=0).plan(1)
+    assert Counter(ks.tolist()) == dict.fromkeys(MR8, 4)
+
+
+def test_every_face_comes_at_every_scale_in_time() -> None:
+    loader = TrainingLoader(_nobody(10), (2, 4, 8), batch_size=10, seed=0)
+    seen = {pair for step in range(60) for pair in zip(*(a.tolist() for a in loader.plan(step)[:2]))}
+    assert seen == {(row, k) for row in range(10) for k in (2, 4, 8)}
+
+
+def test_epochs_differ_in_their_order() -> None:
+    loader = TrainingLoader(_nobody(40), MR8, batch_size=40, seed=0)
+    assert not np.array_equal(loader.plan(0)[0], loader.plan(1)[0])
+
+
+def test_batches_run_on_over_the_ends_of_epochs() -> None:
+    one_by_one = TrainingLoader(_nobody(10), MR8, batch_size=1, seed=5)
+    by_seven = TrainingLoader(_nobody(10), MR8, batch_size=7, seed=5)
+    for a, b in zip(
+        (np.concatenate(a) for a in zip(*(one_by_one.plan(i) for i in range(35)))),
+        (np.concatenate(a) for a in zip(*(by_seven.plan(i) for i in range(5)))),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_batch_may_be_larger_than_the_set_of_faces(faces: FaceArrays) -> None:
+    batch = TrainingLoader(faces, MR8, batch_size=30, seed=0).batch(2)
+    assert batch.ls.shape == (30, 3, 64, 64)
+    assert set(Counter(batch.rows.tolist()).values()) <= {2, 3, 4}
+
+
+def test_a_batch_is_a_pure_function_of_seed_and_step(faces: FaceArrays) -> None:
+    forward = TrainingLoader(faces, MR8, batch_size=4, seed=1)
+    in_order = [forward.batch(step) for step in range(5)]
+    resumed = TrainingLoader(faces, MR8, batch_size=4, seed=1)
+    assert all(_same(resumed.batch(step), in_order[step]) for step in (4, 1, 3))
+    assert not _same(in_order[0], in_order[1])
+    assert not _same(TrainingLoader(faces, MR8, batch_size=4, seed=2).batch(0), in_order[0])
+
+
+def test_a_pair_is_one_face_and_its_lr_image_scaled_up_by_pil(faces: FaceArrays) -> None:
+    loader = TrainingLoader(faces, MR8, batch_size=12, seed=0, flip=False)
+    batch, (rows, ks, flips) = loader.batch(1), loader.plan(1)
+    assert not flips.any()
+    assert batch.rate.dtype == torch.float32
+    assert batch.rate.tolist() == (ks / 16).tolist()
+    np.testing.assert_array_equal(batch.rows, rows)
+    for i, (row, k) in enumerate(zip(rows, ks, strict=True)):
+        up = Image.fromarray(faces.lr[int(k)][row]).resize((64, 64), Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(batch.ls[i].permute(1, 2, 0).numpy(), np.asarray(up))
+        np.testing.assert_array_equal(batch.hr[i].permute(1, 2, 0).numpy(), faces.hr[row])
+
+
+def test_flipping_mirrors_both_images_of_some_pairs_and_changes_no_other(faces: FaceArrays) -> None:
+    flipping = TrainingLoader(faces, MR8, batch_size=12, seed=0)
+    plain = TrainingLoader(faces, MR8, batch_size=12, seed=0, flip=False).batch(0)
+    batch, flips = flipping.batch(0), flipping.plan(0)[2].astype(bool)
+    assert 0 < flips.sum() < 12
+    np.testing.assert_array_equal(batch.rows, plain.rows)
+    for i, flipped in enumerate(flips):
+        ls, hr = (x.flip(-1) if flipped else x for x in (plain.ls[i], plain.hr[i]))
+        assert torch.equal(batch.ls[i], ls)
+        assert torch.equal(batch.hr[i], hr)
+
+
+def test_about_half_of_the_pairs_are_mirrored() -> None:
+    loader = TrainingLoader(_nobody(1000), MR8, batch_size=1000, seed=0)
+    assert 450 < loader.plan(0)[2].sum() < 550
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_a_batch_out_among_them(faces: FaceArrays, world: int) -> None:
+    loader = TrainingLoader(faces, MR8, batch_size=8, seed=0)
+    whole = loader.batch(3)
+    for rank in range(world):
+        share = loader.batch(3, rank, world)
+        assert torch.equal(share.ls, whole.ls[rank::world])
+        assert torch.equal(share.hr, whole.hr[rank::world])
+        assert torch.equal(share.rate, whole.rate[rank::world])
+        np.testing.assert_array_equal(share.rows, whole.rows[rank::world])
+
+
+def test_no_faces_are_refused() -> None:
+    with pytest.raises(ValueError, match="no faces to train on"):
+        TrainingLoader(_nobody(0), MR8, batch_size=4, seed=0)

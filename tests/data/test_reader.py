@@ -1,0 +1,96 @@
+"""A built dataset, back as arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ufvnet import data
+from ufvnet.config import BuildConfig, ConfigError, FolderSource
+from ufvnet.data.build import build_shard, finish, plan
+
+
+@pytest.mark.parametrize(
+    ("view", "ks"), [("MR3", (2, 4, 8)), ("MR7", (2, 3, 4, 5, 6, 7, 8)), ("MR8", tuple(range(1, 9)))]
+)
+def test_a_view_gives_the_scales_of_its_name(built: Path, view: str, ks: tuple[int, ...]) -> None:
+    arrays = data.open(built).view(view, "train").arrays()
+    assert tuple(arrays.lr) == ks
+    assert arrays.hr.shape == (12, 64, 64, 3)
+    assert {k: lr.shape for k, lr in arrays.lr.items()} == {k: (12, 4 * k, 4 * k, 3) for k in ks}
+    assert {a.dtype for a in (arrays.hr, *arrays.lr.values())} == {np.dtype(np.uint8)}
+    assert len(arrays) == len(arrays.face_ids) == 12
+
+
+@pytest.mark.parametrize(("split", "n"), [("train", 12), ("val", 6), ("test", 6)])
+def test_a_split_holds_its_own_faces(built: Path, split: str, n: int) -> None:
+    dataset = data.open(str(built))
+    ids = {s: dataset.view(split=s).face_ids() for s in ("train", "val", "test")}
+    assert len(dataset.view(split=split)) == len(ids[split]) == n
+    assert len({i for s in ids.values() for i in s}) == 24
+
+
+def test_arrays_hold_the_stored_images_in_the_order_of_their_ids(built: Path) -> None:
+    view = data.open(built).view("MR3", "train")
+    arrays = view.arrays()
+    assert arrays.face_ids == view.face_ids()
+    for name, array in {"hr": arrays.hr, **{f"lr_{k}": a for k, a in arrays.lr.items()}}.items():
+        np.testing.assert_array_equal(array, np.stack(list(view.column(name))))
+    assert len(np.unique(arrays.hr.reshape(12, -1), axis=0)) == 12
+
+
+def test_arrays_are_read_only_memory_maps(built: Path) -> None:
+    arrays = data.open(built).view("MR3").arrays()
+    assert isinstance(arrays.hr, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        arrays.hr[0] = 0
+
+
+def test_views_share_their_decoded_columns(built: Path) -> None:
+    dataset = data.open(built)
+    decoded = Path(dataset.view("MR3", "val").arrays().lr[4].filename)  # pyright: ignore
+    written = decoded.stat().st_mtime_ns
+    again = Path(dataset.view("MR8", "val").arrays().lr[4].filename)  # pyright: ignore
+    assert again == decoded
+    assert again.stat().st_mtime_ns == written
+
+
+def test_any_scales_can_be_selected(built: Path) -> None:
+    arrays = data.open(built).select((5,), "test").arrays()
+    assert {k: lr.shape for k, lr in arrays.lr.items()} == {5: (6, 20, 20, 3)}
+
+
+def test_decoding_again_after_a_rebuild_gives_the_new_faces(photos: Path, tmp_path: Path) -> None:
+    config = BuildConfig(
+        name="set", source=FolderSource(root=photos, fractions={"train": 1}), out=tmp_path / "out", hr_size=64, limit=4
+    )
+    sizes = []
+    for limit in (4, 3):
+        config = config.model_copy(update={"limit": limit})
+        shards = plan(config)
+        finish(config, shards, [build_shard(s) for s in shards])
+        view = data.open(tmp_path / "out" / "set").view("MR3")
+        arrays = view.arrays()
+        sizes.append(len(arrays))
+        np.testing.assert_array_equal(arrays.hr, np.stack(list(view.column("hr"))))
+    assert sizes == [4, 3]
+
+
+def test_an_unknown_view_is_refused_by_what_there_is(built: Path) -> None:
+    with pytest.raises(ConfigError, match="view = MR9: must be one of MR3, MR7, MR8"):
+        data.open(built).view("MR9")
+
+
+def test_an_unknown_split_is_refused_by_what_there_is(built: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no faces in split 'holdout'.*'train': 12"):
+        data.open(built).view("MR8", "holdout")
+
+
+@pytest.mark.parametrize("card", [None, "{half a card"])
+def test_what_is_no_built_dataset_is_refused_by_its_path(tmp_path: Path, card: str | None) -> None:
+    if card is not None:
+        (tmp_path / "dataset.json").write_text(card)
+    with pytest.raises(ConfigError, match=f"{tmp_path.name}: no built dataset"):
+        data.open(tmp_path)

@@ -1,0 +1,201 @@
+"""The flows in process, on Prefect's test database; and what prefect.yaml and the packages promise of each other."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import typing
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
+from prefect.testing.utilities import prefect_test_harness
+
+from flows.reproduce import reproduce
+from ufvnet.config import ExperimentConfig, Schema, load
+
+REPO = Path(__file__).parents[2]
+DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((REPO / "prefect.yaml").read_text())["deployments"]
+each_deployment = pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: d["name"])
+
+PHOTOS, SMALL_FACES, SHARD = 12, 3, 3
+
+
+def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
+    """What the deployment's entrypoint imports."""
+    module, _, name = deployment["entrypoint"].rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def schema_of(flow: Flow[..., Any]) -> type[Schema]:
+    """The schema that the flow reads its ``config`` with."""
+    kinds = typing.get_args(typing.get_type_hints(flow.fn)["config"])
+    (schema,) = (k for k in kinds if issubclass(k, Schema))
+    return schema
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """A tiny experiment after its first run."""
+
+    folder: Path
+    config: ExperimentConfig
+    report: Path
+
+
+@pytest.fixture(scope="module")
+def prefect_server() -> Iterator[None]:
+    """A temporary Prefect database and its server."""
+    with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}):
+        patch.setenv("DO_NOT_TRACK", "1")
+        with prefect_test_harness(server_startup_timeout=120):
+            yield
+
+
+@pytest.fixture(scope="module")
+def reproduced(
+    prefect_server: None, tmp_path_factory: pytest.TempPathFactory, put_photos: Callable[[Path, int], list[Path]]
+) -> Reproduced:
+    """A dozen photos built, onesrg and ufvnet trained, both evaluated beside bicubic, a few faces restored."""
+    folder = tmp_path_factory.mktemp("reproduce")
+    photos = put_photos(folder / "photos", PHOTOS)
+    (folder / "small").mkdir()
+    for side, photo in zip((9, 16, 40), photos):
+        Image.open(photo).convert("RGB").resize((side, side)).save(folder / "small" / f"{photo.stem}.png")
+    fractions = {"train": 0.5, "val": 0.25, "test": 0.25}
+    training = {
+        "dataset": folder / "data" / "faces", "preset": "tiny", "device": "cpu", "parallel": 2,
+        "out": folder / "models", "runs": folder / "runs",
+        "recipe": {"steps": 4, "anchor_steps": 2, "regressor_steps": 2, "batch_size": 4, "validation_faces": 2},
+    }  # fmt: skip
+    config = ExperimentConfig.model_validate({
+        "name": "tiny",
+        "build": [{"name": "faces", "source": {"kind": "folder", "root": folder / "photos", "fractions": fractions},
+                   "out": folder / "data", "hr_size": 64, "shard_size": SHARD, "cluster": {"workers": 2}}],
+        "train": [training | {"name": name, "model": name} for name in ("onesrg", "ufvnet")],
+        "evaluate": {"name": "tiny", "models": ["bicubic", *(str(folder / "models" / n) for n in ("onesrg", "ufvnet"))],
+                     "datasets": [{"name": "faces", "path": folder / "data" / "faces"}],
+                     "out": folder / "evaluations", "cluster": {"workers": 2}},
+        "restore": {"input": folder / "small", "output": folder / "restored", "resume": True,
+                    "model": folder / "models" / "ufvnet", "device": "cpu"},
+    })  # fmt: skip
+    report = reproduce(config)
+    assert report is not None
+    return Reproduced(folder, config, report)
+
+
+def test_reproduce_writes_dataset_models_tables_and_report(reproduced: Reproduced) -> None:
+    folder = reproduced.folder
+    card = json.loads((folder / "data" / "faces" / "dataset.json").read_text())
+    assert sum(card["counts"].values()) == card["photos"] == PHOTOS
+    assert len(list((folder / "data" / "faces" / "faces").glob("*/part-*.parquet"))) == PHOTOS // SHARD
+    trained = json.loads((folder / "models" / "ufvnet" / "model.json").read_text())
+    assert {"regressor", "anchor-2"} < set(trained["stage1"])
+    assert (folder / "models" / "onesrg" / "model.safetensors").is_file()
+    scores = pd.concat(pd.read_parquet(p) for p in (folder / "evaluations").glob("tiny/scores/*/*/*.parquet"))
+    faces, scales = card["faces"]["test"], 8
+    assert Counter(scores["model"]) == dict.fromkeys(["bicubic", "onesrg (MR8)", "ufvnet (MR8)"], faces * scales)
+    tables = {p.name for p in (reproduced.report.parent / "tables").iterdir()}
+    assert {f"table_{i}.{kind}" for i in range(1, 5) for kind in ("md", "csv", "tex")} < tables
+    assert all(p.stat().st_size for p in (reproduced.report.parent / "tables").iterdir())
+    assert "ufvnet" in reproduced.report.read_text()
+    summary = json.loads((folder / "restored" / "summary.json").read_text())
+    assert summary["counts"] == {"restored": SMALL_FACES, "copied": 0, "failed": 0}
+
+
+def test_reproduce_publishes_tables_figures_curves_and_counts_as_artifacts(reproduced: Reproduced) -> None:
+    with get_client(sync_client=True) as client:
+        artifacts = {a.key: a for a in client.read_latest_artifacts()}
+    assert {"dataset-counts", "training-curves", "restored", "table-1", "gain-faces"} < set(artifacts)
+    assert sum(row["photos"] for row in json.loads(str(artifacts["dataset-counts"].data))) == PHOTOS
+    assert "| ufvnet (MR8) |" in str(artifacts["gain-faces"].data)
+    assert any(a.type == "image" for a in artifacts.values())
+    assert [row["step"] for row in json.loads(str(artifacts["training-curves"].data))] == [4]
+
+
+def test_reproduce_again_skips_shards_trainings_scores_and_restored_faces(
+    reproduced: Reproduced, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = _finished(reproduced.folder)
+    assert before.keys() >= {"data", "models", "runs", "evaluations", "restored"}
+    assert reproduce(reproduced.config) == reproduced.report
+    assert _finished(reproduced.folder) == before
+    for said in ("4 of 4 shards were there already", "0 of 3 row groups scored", "ufvnet: finished already"):
+        assert said in caplog.text
+
+
+def _finished(folder: Path) -> dict[str, dict[str, int]]:
+    """When each shard, training's file, score and restored face was written."""
+    patterns = {"data": "**/part-*.parquet", "models": "**/*.*", "runs": "**/*.*",
+                "evaluations": "tiny/scores/**/*.parquet", "restored": "*.png"}  # fmt: skip
+    return {
+        name: {str(p): p.stat().st_mtime_ns for p in (folder / name).glob(pattern) if p.is_file()}
+        for name, pattern in patterns.items()
+        if any((folder / name).glob(pattern))
+    }
+
+
+@each_deployment
+def test_deployment_flow_and_file_share_one_name(deployment: dict[str, Any]) -> None:
+    flow = flow_of(deployment)
+    assert flow.name == deployment["name"]
+    assert flow.fn.__module__ == f"flows.{deployment['name'].replace('-', '_')}"
+
+
+@each_deployment
+def test_deployment_default_parameters_are_a_valid_configuration(
+    deployment: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPO)
+    flow = flow_of(deployment)
+    config = flow.validate_parameters(deployment["parameters"])["config"]
+    assert isinstance(config, Path) == isinstance(deployment["parameters"]["config"], str)
+    assert isinstance(load(schema_of(flow), config), schema_of(flow))
+
+
+def test_every_flow_but_the_demo_is_deployed() -> None:
+    files = {p.stem for p in (REPO / "flows").glob("*.py")} - {"__init__", "demo"}
+    assert {d["entrypoint"].split(".")[1] for d in DEPLOYMENTS} == files
+
+
+def test_triggers_name_deployments_that_exist() -> None:
+    triggers = [t for d in DEPLOYMENTS for t in d.get("triggers", ())]
+    names = {t["name"]: t["match_related"]["prefect.resource.name"] for t in triggers}
+    assert names == {"train-after-build": "build-datasets", "evaluate-after-train": "train"}
+    assert set(names.values()) <= {d["name"] for d in DEPLOYMENTS}
+
+
+def test_library_imports_neither_prefect_nor_dask_nor_the_pipeline() -> None:
+    files = [p for p in (REPO / "ufvnet").rglob("*.py") if p != REPO / "ufvnet" / "cli.py"]
+    imports = {(p.relative_to(REPO).as_posix(), name) for p in files for name in _imported(p)}
+    assert ("ufvnet/training/engine.py", "torch") in imports
+    forbidden = {"prefect", "prefect_dask", "dask", "distributed", "flows", "tasks"}
+    assert not {(file, name) for file, name in imports if name in forbidden}
+
+
+def _imported(file: Path) -> Iterator[str]:
+    """Top-level names of all that a file imports, in functions too."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+def test_importing_the_command_line_imports_nothing_heavy() -> None:
+    code = "import sys, ufvnet.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "ufvnet.cli" in loaded
+    assert not {"torch", "dlib", "prefect", "dask", "pandas"} & set(loaded)

@@ -1,0 +1,195 @@
+"""Scores, tables, figures and the report, from a real evaluation of small models."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from ufvnet import data
+from ufvnet.config import ConfigError, EvaluateConfig, load
+from ufvnet.data.schema import write_json
+from ufvnet.metrics import luma
+from ufvnet.models import create
+from ufvnet.results import scoring
+from ufvnet.results.evaluation import Evaluation, write_evaluation
+from ufvnet.results.paper import TABLES
+from ufvnet.results.tables import assigned_scales
+
+
+def save_untrained(folder: Path, model: str, view: str = "MR8") -> Path:
+    """A model folder with a network as it is initialised."""
+    from safetensors.torch import save_model
+
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    save_model(create(model, "tiny", 64), str(folder / "model.safetensors"))
+    card = {
+        "model": model, "preset": "tiny", "hr_size": 64, "fingerprint": f"{model}-{view}",
+        "trained_on": {"view": view, "dataset": "none"},
+    }  # fmt: skip
+    write_json(folder / "model.json", card)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(built: Path, tmp_path_factory: pytest.TempPathFactory) -> EvaluateConfig:
+    root = tmp_path_factory.mktemp("evaluation")
+    models = ["bicubic", *(str(save_untrained(root / m, m)) for m in ("onesrg", "ufvnet", "foursrg"))]
+    sets = [{"name": "A", "path": built, "split": "test"}, {"name": "B", "path": built, "split": "train", "limit": 5}]
+    return load(EvaluateConfig, {"name": "small", "models": models, "datasets": sets, "out": root, "grid_faces": 1})
+
+
+@pytest.fixture(scope="module")
+def evaluation(config: EvaluateConfig) -> Evaluation:
+    for task in scoring.plan(config):
+        scoring.score_faces(task)
+    return write_evaluation(config)
+
+
+@pytest.fixture(scope="module")
+def scores(config: EvaluateConfig, evaluation: Evaluation) -> pd.DataFrame:
+    return scoring.read_scores(config)
+
+
+def test_every_model_has_a_row_for_every_image_at_every_scale(scores: pd.DataFrame, built: Path) -> None:
+    faces = {"A": len(data.open(built).view("MR8", "test")), "B": 5}
+    counts = scores.groupby(["dataset", "model"]).size()
+    for (dataset, _), rows in counts.items():  # type: ignore[misc]
+        assert rows == faces[dataset] * 8
+    assert counts.index.get_level_values("model").nunique() == 4
+
+
+def test_bicubic_scores_equal_an_independent_computation(scores: pd.DataFrame, built: Path) -> None:
+    arrays = data.open(built).view("MR8", "test").arrays()
+    bicubic = scores[(scores["model"] == "bicubic") & (scores["dataset"] == "A")].set_index(["face_id", "k"])
+    for i, face_id in enumerate(arrays.face_ids):
+        for k in (1, 3, 8):
+            up = np.asarray(Image.fromarray(arrays.lr[k][i]).resize((64, 64), Image.Resampling.BICUBIC))
+            hr = np.asarray(arrays.hr[i])
+            row = bicubic.loc[(face_id, k)]
+            y, y_hr = luma(up), luma(hr)
+            expected = peak_signal_noise_ratio(y_hr, y, data_range=255)
+            assert row["psnr_y"] == pytest.approx(expected, abs=1e-6)
+            assert row["psnr_rgb"] == pytest.approx(peak_signal_noise_ratio(hr, up, data_range=255), abs=1e-6)
+            ssim = structural_similarity(
+                y_hr, y, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+            )  # fmt: skip
+            assert row["ssim_y"] == pytest.approx(ssim, abs=1e-6)
+
+
+def test_weights_are_recorded_where_the_model_has_them(scores: pd.DataFrame) -> None:
+    ufvnet = scores[scores["model"] == "ufvnet (MR8)"]
+    np.testing.assert_allclose(ufvnet[["w1", "w2", "w3"]].sum(axis=1), 1, atol=1e-5)
+    assert ufvnet["w4"].isna().all()
+    assert scores[scores["model"] == "foursrg (MR8)"]["w4"].notna().all()
+    assert scores[scores["model"] == "bicubic"]["w1"].isna().all()
+
+
+def test_a_rerun_scores_nothing_and_a_broken_file_is_scored_again(
+    config: EvaluateConfig, evaluation: Evaluation
+) -> None:
+    tasks = scoring.plan(config)
+    assert not any(scoring.score_faces(task) for task in tasks)
+    whole = tasks[0].file.read_bytes()
+    tasks[0].file.write_bytes(whole[:100])
+    assert scoring.score_faces(tasks[0])
+
+
+def test_models_evaluated_together_or_apart_have_the_same_scores(
+    config: EvaluateConfig, scores: pd.DataFrame, tmp_path: Path
+) -> None:
+    alone = load(EvaluateConfig, config, [f"out={tmp_path}", f"models=['bicubic', '{config.models[2]}']"])
+    for task in scoring.plan(alone):
+        scoring.score_faces(task)
+    again = scoring.read_scores(alone)
+    columns = [c for c in again.columns if c != "milliseconds"]
+    key = ["dataset", "model", "face_id", "k"]
+    together = scores[scores["model"].isin(again["model"].unique())].sort_values(key)
+    again = again.sort_values(key)
+    pd.testing.assert_frame_equal(
+        together[columns].sort_values(key).reset_index(drop=True),
+        again[columns].sort_values(key).reset_index(drop=True),
+    )
+
+
+def test_the_four_tables_stand_there_in_three_formats_with_the_paper_s_numbers(evaluation: Evaluation) -> None:
+    folder = evaluation.folder / "tables"
+    for number in range(1, 5):
+        for suffix in ("md", "csv", "tex"):
+            assert (folder / f"table_{number}.{suffix}").stat().st_size > 100
+    markdown = (folder / "table_4.md").read_text()
+    assert "24.27 / 0.7612" in markdown
+    assert "Not evaluated: ufvnet-nw, ufvnet-fm, twosrg" in markdown
+    assert r"\toprule" in (folder / "table_2.tex").read_text()
+
+
+def test_measured_cells_are_the_means_of_the_scores(evaluation: Evaluation, scores: pd.DataFrame) -> None:
+    table = pd.read_csv(evaluation.folder / "tables" / "table_3.csv").set_index("method")
+    of = scores[(scores["dataset"] == "A") & (scores["model"] == "bicubic") & (scores["k"] >= 2)]
+    expected = f"{of['psnr_y'].mean():.2f} / {of['ssim_y'].mean():.4f}"
+    assert table.loc["bicubic", "trained MR7 → A-MR7"] == expected
+    assert table.loc["ufvnet", "trained MR7 → A-MR7"] == "–"  # it was trained on MR8
+
+
+def test_sparnet_s_row_is_filled_by_onesrg_the_same_network(evaluation: Evaluation) -> None:
+    two = pd.read_csv(evaluation.folder / "tables" / "table_2.csv").set_index("method")
+    four = pd.read_csv(evaluation.folder / "tables" / "table_4.csv").set_index("method")
+    column = "trained MR8 → A-MR8"
+    assert two.loc["sparnet", column] == four.loc["onesrg", column] != "–"
+
+
+def test_the_best_measured_cell_of_a_column_is_bold(evaluation: Evaluation) -> None:
+    text = (evaluation.folder / "tables" / "scales_A_y.md").read_text()
+    assert re.search(r"\| bicubic \|.*\*\*\d+\.\d\d / 0\.\d{4}\*\*", text)  # untrained networks lose everywhere
+
+
+def test_the_assigned_view_gives_each_image_one_scale_balanced_and_seeded(scores: pd.DataFrame) -> None:
+    one, same, other = (assigned_scales(scores[scores["dataset"] == "B"], seed) for seed in (0, 0, 1))
+    assert one.equals(same)
+    assert not one.equals(other)
+    assert one["face_id"].is_unique
+    assert one["k"].value_counts().max() - one["k"].value_counts().min() <= 1
+
+
+def test_the_report_is_one_file_that_asks_for_nothing(evaluation: Evaluation) -> None:
+    html = evaluation.report.read_text()
+    assert "data:image/png;base64," in html
+    assert not re.search(r"""(src|href)=["'](?!data:)""", html)
+    assert "Table IV" in html
+
+
+def test_the_paper_s_tables_have_a_number_for_every_column() -> None:
+    for table in TABLES:
+        for method, numbers in table.rows.items():
+            assert len(numbers) == len(table.columns), (table.number, method)
+    assert TABLES[3].rows["ufvnet"] == TABLES[1].rows["ufvnet"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("models=['nowhere']", "no model folder there"),
+        ("models=['bicubic', 'bicubic']", "bicubic stands there twice"),
+        ("datasets.0.split=holdout", "no faces in split 'holdout'"),
+        ("datasets.0.path=nowhere", "no built dataset there"),
+    ],
+)
+def test_a_wrong_evaluation_fails_before_any_work(config: EvaluateConfig, override: str, message: str) -> None:
+    wrong = config.model_dump(mode="json")
+    with pytest.raises(ConfigError, match=message):
+        scoring.plan(load(EvaluateConfig, wrong, [override]))
+
+
+def test_a_model_of_another_hr_size_is_refused(config: EvaluateConfig, tmp_path: Path) -> None:
+    folder = save_untrained(tmp_path / "big", "onesrg")
+    card = (folder / "model.json").read_text().replace('"hr_size": 64', '"hr_size": 128')
+    (folder / "model.json").write_text(card)
+    with pytest.raises(ConfigError, match="makes 128-pixel faces"):
+        scoring.plan(load(EvaluateConfig, config.model_dump(mode="json"), [f"models=['{folder}']"]))

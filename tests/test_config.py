@@ -1,0 +1,292 @@
+"""The one schema of every configuration file, and messages that say what is wrong with one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from ufvnet.config import (
+    BuildConfig,
+    ConfigError,
+    EvaluateConfig,
+    ExperimentConfig,
+    Recipe,
+    Schema,
+    TrainConfig,
+    fingerprint,
+    load,
+)
+
+REPO = Path(__file__).parents[1]
+SCHEMAS: dict[str, type[Schema]] = {"datasets": BuildConfig, "recipes": TrainConfig, "experiments": ExperimentConfig}
+SHIPPED = [(folder, path.name) for folder in SCHEMAS for path in sorted((REPO / "configs" / folder).glob("*.yaml"))]
+
+TRAIN: dict[str, Any] = {"name": "mine", "dataset": "data/faces"}
+BUILD: dict[str, Any] = {"name": "mine", "source": {"kind": "folder", "root": "photos"}}
+EVALUATE: dict[str, Any] = {
+    "name": "mine",
+    "datasets": [{"name": "a", "path": "data/a"}, {"name": "b", "path": "data/b"}],
+}
+
+
+def _refusal(schema: type[Schema], source: Any, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        load(schema, source, overrides)
+    return str(error.value)
+
+
+def _write(path: Path, data: Any) -> Path:
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+# The files in configs/
+
+
+@pytest.mark.parametrize("folder", SCHEMAS)
+def test_a_configuration_of_each_kind_is_shipped(folder: str) -> None:
+    assert [name for kind, name in SHIPPED if kind == folder]
+
+
+@pytest.mark.parametrize(("folder", "name"), SHIPPED, ids=[f"{folder}/{name}" for folder, name in SHIPPED])
+def test_every_shipped_configuration_loads(folder: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPO)
+    config = load(SCHEMAS[folder], Path("configs") / folder / name)
+    assert isinstance(config, SCHEMAS[folder])
+
+
+# What is wrong, in words
+
+
+def test_an_unknown_key_is_refused_by_its_name_and_value() -> None:
+    assert "datset = 'data/other'" in _refusal(TrainConfig, TRAIN | {"datset": "data/other"})
+
+
+def test_an_unknown_key_in_a_section_is_refused_with_a_key_that_is_meant() -> None:
+    message = _refusal(TrainConfig, TRAIN | {"recipe": {"lrr": 0.1}})
+    assert "recipe.lrr = 0.1" in message
+    assert "lr" in re.findall(r"\w+", message)
+
+
+@pytest.mark.parametrize(
+    ("schema", "source", "key", "value", "allowed"),
+    [
+        (BuildConfig, BUILD | {"hr_size": 100}, "hr_size", "100", ["64", "128"]),
+        (BuildConfig, BUILD | {"shard_size": 0}, "shard_size", "0", ["greater than or equal to 1"]),
+        (BuildConfig, BUILD | {"name": "../up"}, "name", "'../up'", ["pattern"]),
+        (
+            BuildConfig,
+            BUILD | {"source": {"kind": "zip", "root": "x"}},
+            "source",
+            "'zip'",
+            ["folder", "celeba", "helen"],
+        ),
+        (TrainConfig, TRAIN | {"view": "MR9"}, "view", "'MR9'", ["MR3", "MR7", "MR8"]),
+        (TrainConfig, TRAIN | {"preset": "huge"}, "preset", "'huge'", ["paper", "small", "tiny"]),
+        (TrainConfig, TRAIN | {"recipe": {"lr": 0}}, "recipe.lr", "0", ["greater than 0"]),
+        (TrainConfig, TRAIN | {"recipe": {"batch_size": "many"}}, "recipe.batch_size", "'many'", ["valid integer"]),
+        (EvaluateConfig, EVALUATE | {"datasets": []}, "datasets", "[]", ["at least 1"]),
+        (EvaluateConfig, EVALUATE | {"grid_faces": 17}, "grid_faces", "17", ["less than or equal to 16"]),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_a_bad_value_is_refused_by_key_value_and_what_is_allowed(
+    schema: type[Schema], source: dict[str, Any], key: str, value: str, allowed: list[str]
+) -> None:
+    message = _refusal(schema, source)
+    line = next(line for line in message.splitlines() if line.strip().startswith(f"{key} = "))
+    assert value in line
+    assert all(word in line for word in allowed)
+
+
+def test_a_value_in_the_source_is_refused_by_the_key_that_one_writes() -> None:
+    message = _refusal(BuildConfig, BUILD | {"source": {"kind": "folder", "root": "photos", "rooot": 1}})
+    assert "source.rooot = 1" in message
+
+
+def test_a_missing_key_is_named() -> None:
+    message = _refusal(TrainConfig, {"name": "mine"})
+    assert "dataset" in message
+    assert "Field required" in message
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    message = _refusal(TrainConfig, {"name": "mine", "view": "MR9", "extra": 1})
+    assert all(key in message for key in ("dataset", "view", "extra"))
+
+
+@pytest.mark.parametrize(
+    "fractions",
+    [{"train": 0.5}, {"train": 1.5, "test": -0.5}, {}, {"train": float("nan")}],
+    ids=["too little", "negative", "empty", "nan"],
+)
+def test_shares_of_splits_must_sum_to_one(fractions: dict[str, float]) -> None:
+    message = _refusal(BuildConfig, BUILD | {"source": BUILD["source"] | {"fractions": fractions}})
+    assert "sum to 1" in message or "finite number" in message
+
+
+@pytest.mark.parametrize("lr", [float("inf"), float("nan"), -1.0])
+def test_a_learning_rate_is_a_positive_finite_number(lr: float) -> None:
+    assert "recipe.lr" in _refusal(TrainConfig, TRAIN | {"recipe": {"lr": lr}})
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        {"address": "tcp://host:8786", "cluster_class": "dask.X"},
+        {"adapt": {"minimum": 1}},
+        {"cluster_kwargs": {"n": 1}},
+    ],
+)
+def test_a_cluster_of_two_kinds_or_of_none_is_refused(cluster: dict[str, Any]) -> None:
+    assert "cluster" in _refusal(BuildConfig, BUILD | {"cluster": cluster})
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("- a\n- b\n", "mapping"), ("{a: [", "not YAML"), ("", "mapping"), ("a: b: c", "not YAML")]
+)
+def test_a_file_that_is_no_mapping_is_refused_by_its_name(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    message = _refusal(TrainConfig, tmp_path / "c.yaml")
+    assert "c.yaml" in message
+    assert reason in message
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00name"])
+def test_a_file_that_cannot_be_read_is_refused_by_its_name(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "c.yaml").write_bytes(content)
+    assert "c.yaml" in _refusal(TrainConfig, tmp_path / "c.yaml")
+
+
+def test_a_mistake_in_a_file_is_refused_by_the_file_s_name(tmp_path: Path) -> None:
+    assert "c.yaml" in _refusal(TrainConfig, _write(tmp_path / "c.yaml", TRAIN | {"view": "MR9"}))
+
+
+# Values and overrides
+
+
+def test_the_defaults_of_a_recipe_are_the_paper_s() -> None:
+    recipe = Recipe()
+    assert (recipe.batch_size, recipe.lr, recipe.betas, recipe.alpha) == (32, 2e-4, (0.9, 0.999), 0.1)
+    assert (recipe.lr_schedule, recipe.flip, recipe.mixed_precision) == ("constant", True, "no")
+    assert (load(TrainConfig, TRAIN).preset, load(BuildConfig, BUILD).hr_size) == ("paper", 128)
+
+
+def test_a_file_a_mapping_and_an_instance_load_alike(tmp_path: Path) -> None:
+    from_mapping = load(TrainConfig, TRAIN)
+    assert load(TrainConfig, _write(tmp_path / "c.yaml", TRAIN)) == from_mapping
+    assert load(TrainConfig, str(tmp_path / "c.yaml")) == from_mapping
+    assert load(TrainConfig, from_mapping) == from_mapping
+
+
+def test_a_configuration_does_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        load(TrainConfig, TRAIN).name = "other"
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("recipe.lr=1e-3", 1e-3),
+        ("recipe.lr=0.5", 0.5),
+        ("recipe.batch_size=8", 8),
+        ("recipe.flip=false", False),
+        ("recipe.betas=[0.5, 0.9]", (0.5, 0.9)),
+        ("recipe.lr_schedule=cosine", "cosine"),
+    ],
+)
+def test_an_override_sets_a_dotted_key_to_a_yaml_value(override: str, value: Any) -> None:
+    recipe = load(TrainConfig, TRAIN, [override]).recipe
+    assert getattr(recipe, override.partition("=")[0].removeprefix("recipe.")) == value
+
+
+def test_overrides_follow_one_another_and_keep_the_rest(tmp_path: Path) -> None:
+    path = _write(tmp_path / "c.yaml", TRAIN | {"view": "MR3", "recipe": {"steps": 7, "lr": 0.1}})
+    config = load(TrainConfig, path, ["recipe.lr=0.2", "name=other", "recipe.lr=0.3"])
+    assert (config.name, config.view, config.recipe.steps, config.recipe.lr) == ("other", "MR3", 7, 0.3)
+
+
+def test_an_override_reaches_into_lists_by_index() -> None:
+    config = load(EvaluateConfig, EVALUATE, ["datasets.1.limit=5"])
+    assert [d.limit for d in config.datasets] == [None, 5]
+
+
+def test_an_override_of_an_instance_reaches_into_lists_and_empty_sections() -> None:
+    config = load(EvaluateConfig, load(EvaluateConfig, EVALUATE), ["datasets.1.limit=5"])
+    assert [d.limit for d in config.datasets] == [None, 5]
+
+
+def test_an_override_with_null_takes_a_value_away() -> None:
+    assert load(BuildConfig, BUILD | {"limit": 3}, ["limit=null"]).limit is None
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("recipe.lr", "must be key=value"),
+        ("=3", "must be key=value"),
+        ("name=[1", "not YAML"),
+        ("name.first=x", "'name' is a value"),
+        ("recipe.nothing=1", "recipe.nothing = 1"),
+        ("recipe.lr=fast", "recipe.lr = 'fast'"),
+    ],
+)
+def test_an_impossible_override_is_refused_by_what_it_says(override: str, reason: str) -> None:
+    assert reason in _refusal(TrainConfig, TRAIN, override)
+
+
+@pytest.mark.parametrize("override", ["datasets.7.limit=5", "datasets.x.limit=5", "datasets.7=5"])
+def test_an_override_beyond_a_list_is_refused_by_what_it_says(override: str) -> None:
+    assert f"override {override!r}" in _refusal(EvaluateConfig, EVALUATE, override)
+
+
+def test_overrides_leave_the_caller_s_mapping_alone() -> None:
+    source = TRAIN | {"recipe": {"lr": 0.1}}
+    assert load(TrainConfig, source, ["recipe.lr=0.2"]).recipe.lr == 0.2
+    assert source == TRAIN | {"recipe": {"lr": 0.1}}
+
+
+# Experiments
+
+
+def test_an_experiment_s_parts_may_be_files_or_written_out(tmp_path: Path) -> None:
+    build = _write(tmp_path / "build.yaml", BUILD)
+    experiment = load(ExperimentConfig, {"name": "e", "build": [str(build)], "train": [TRAIN], "evaluate": EVALUATE})
+    assert experiment.build == (load(BuildConfig, BUILD),)
+    assert experiment.train == (load(TrainConfig, TRAIN),)
+    assert experiment.evaluate == load(EvaluateConfig, EVALUATE)
+
+
+def test_an_experiment_s_missing_or_mistaken_part_is_named(tmp_path: Path) -> None:
+    assert "gone.yaml" in _refusal(ExperimentConfig, {"name": "e", "build": [str(tmp_path / "gone.yaml")]})
+    message = _refusal(ExperimentConfig, {"name": "e", "train": [TRAIN, TRAIN | {"view": "MR9"}]})
+    assert "train.1.view = 'MR9'" in message
+
+
+def test_an_override_of_one_part_leaves_another_that_shares_its_yaml_anchor_alone(tmp_path: Path) -> None:
+    (tmp_path / "e.yaml").write_text(
+        "name: e\n"
+        "definitions:\n"
+        "  short: &short {lr: 0.1}\n"
+        "train:\n"
+        "  - {name: a, dataset: d, recipe: *short}\n"
+        "  - {name: b, dataset: d, recipe: *short}\n"
+    )
+    experiment = load(ExperimentConfig, tmp_path / "e.yaml", ["train.1.recipe.lr=0.2"])
+    assert [t.recipe.lr for t in experiment.train] == [0.1, 0.2]
+
+
+# Fingerprints
+
+
+def test_a_fingerprint_depends_on_values_and_their_order_but_not_on_the_order_of_keys() -> None:
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    assert fingerprint(1, 2) != fingerprint(2, 1)
+    assert fingerprint("1") != fingerprint(1)
+    assert re.fullmatch(r"[0-9a-f]{64}", fingerprint("x"))

@@ -1,0 +1,227 @@
+"""Training parts on a small built dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from ufvnet.config import ConfigError, Recipe, TrainConfig, load
+from ufvnet.data.schema import write_json
+from ufvnet.models import UFVNet
+from ufvnet.models import load as load_model
+from ufvnet.training.engine import TrainingError, learning_rate, train
+from ufvnet.training.launch import train_in_process
+from ufvnet.training.parts import parts_of
+from ufvnet.training.worker import INTERRUPTED, job_of
+
+RECIPE = {
+    "batch_size": 4, "steps": 6, "anchor_steps": 3, "regressor_steps": 3, "checkpoint_every": 2,
+    "validate_every": 3, "validation_faces": 2, "threads": 1,
+}  # fmt: skip
+
+
+def config_of(built: Path, out: Path, model: str = "onesrg", **recipe: Any) -> TrainConfig:
+    return load(
+        TrainConfig,
+        {
+            "name": f"{model}-test", "dataset": built, "model": model, "preset": "tiny", "device": "cpu",
+            "out": out / "models", "runs": out / "runs", "recipe": RECIPE | recipe,
+        },
+    )  # fmt: skip
+
+
+def sha256(folder: Path) -> str:
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def train_all(config: TrainConfig) -> Path:
+    stage1, whole = parts_of(config)
+    for part in stage1:
+        train(part)
+    return train(whole)
+
+
+def test_ufvnet_has_three_anchors_and_a_regressor_before_the_whole(built: Path, tmp_path: Path) -> None:
+    stage1, whole = parts_of(config_of(built, tmp_path, "ufvnet"))
+    assert [p.name for p in stage1] == ["anchor-2", "anchor-4", "anchor-8", "regressor"]
+    assert [p.ks for p in stage1] == [(2,), (4,), (8,), tuple(range(1, 9))]
+    assert whole.role == "whole"
+
+
+@pytest.mark.parametrize(
+    ("model", "stage1"),
+    [("onesrg", 0), ("twosrg", 3), ("foursrg", 5), ("ufvnet-nw", 3), ("ufvnet-fm", 3)],
+)
+def test_variants_have_the_parts_of_their_design(built: Path, tmp_path: Path, model: str, stage1: int) -> None:
+    assert len(parts_of(config_of(built, tmp_path, model))[0]) == stage1
+
+
+def test_variants_share_the_anchors_that_they_train_alike(built: Path, tmp_path: Path) -> None:
+    folders = [
+        {p.name: p.folder for p in parts_of(config_of(built, tmp_path, model))[0]}
+        for model in ("ufvnet", "ufvnet-nw", "foursrg")
+    ]
+    assert folders[0]["anchor-4"] == folders[1]["anchor-4"] == folders[2]["anchor-4"]
+    assert folders[0]["regressor"] != folders[2]["regressor"]
+
+
+def test_a_fingerprint_changes_with_what_decides_the_weights_and_with_nothing_else(built: Path, tmp_path: Path) -> None:
+    def fingerprint(**recipe: Any) -> str:
+        return parts_of(config_of(built, tmp_path, "ufvnet", **recipe))[1].fingerprint()
+
+    base = fingerprint()
+    assert base == fingerprint(threads=2, checkpoint_every=5)
+    others = [{"lr": 1e-3}, {"seed": 1}, {"steps": 7}, {"anchor_steps": 4}, {"alpha": 0.2}, {"identity_init": True}]
+    assert len({base, *(fingerprint(**other) for other in others)}) == len(others) + 1
+
+
+def test_stage_2_starts_from_stage_1_s_encoders_and_regressor(built: Path, tmp_path: Path) -> None:
+    stage1, whole = parts_of(config_of(built, tmp_path, "ufvnet"))
+    for part in stage1:
+        train(part)
+    network = whole.network()
+    assert isinstance(network, UFVNet)
+    from safetensors.torch import load_file
+
+    for encoder, part in zip(network.encoders, stage1):
+        anchor = load_file(part.model_folder / "model.safetensors")
+        for name, value in encoder.state_dict().items():
+            assert torch.equal(value, anchor[f"encoder.{name}"])
+    assert network.regressor is not None
+    trained = load_file(stage1[3].model_folder / "model.safetensors")
+    assert all(torch.equal(v, trained[k]) for k, v in network.regressor.state_dict().items())
+
+
+def test_a_trained_model_is_a_folder_that_loads_and_says_how_it_was_made(built: Path, tmp_path: Path) -> None:
+    folder = train_all(config_of(built, tmp_path, "ufvnet"))
+    network, card = load_model(folder)
+    assert card["model"] == "ufvnet"
+    assert card["trained_on"]["view"] == "MR8"
+    assert card["params"] == sum(p.numel() for p in network.parameters())
+    assert "never identify a person" in (folder / "README.md").read_text()
+    log = pd.read_parquet(folder / "log.parquet")
+    assert log["step"].iloc[-1] == 6
+    assert {"loss", "lr", "images_per_s", "psnr", "gain", "kl", "mae"} <= set(log.columns)
+    output = network(torch.zeros(1, 3, 64, 64), torch.tensor([0.5]))
+    assert output.weights is not None
+    assert output.weights.sum().item() == pytest.approx(1, abs=1e-6)
+
+
+def test_training_lowers_the_loss(built: Path, tmp_path: Path) -> None:
+    folder = train_all(config_of(built, tmp_path, steps=40, lr=4e-3, identity_init=True, batch_size=8))
+    losses = pd.read_parquet(folder / "log.parquet")["loss"]
+    assert losses.iloc[-1] < 0.8 * losses.iloc[0]
+
+
+def test_a_finished_part_is_not_trained_again(built: Path, tmp_path: Path) -> None:
+    config = config_of(built, tmp_path)
+    folder = train_all(config)
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    train_all(config)
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+    train_all(config_of(built, tmp_path, seed=3))
+    assert (folder / "model.safetensors").stat().st_mtime_ns != before
+
+
+@pytest.mark.parametrize("model", ["onesrg", "ufvnet"])
+def test_a_training_killed_at_a_checkpoint_ends_in_the_same_bits(built: Path, tmp_path: Path, model: str) -> None:
+    undisturbed = train_all(config_of(built, tmp_path / "a", model))
+    config = config_of(built, tmp_path / "b", model)
+    stage1, whole = parts_of(config)
+    for part in stage1:
+        train(part)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(event: dict[str, Any]) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):  # progress comes at the last step, after checkpoints 2 and 4
+        train(whole, kill)
+    assert sorted(p.name for p in (whole.folder / "checkpoints").iterdir()) == ["step-00000002", "step-00000004"]
+    assert sha256(train(whole)) == sha256(undisturbed)
+
+
+def test_kill_9_in_the_middle_and_sigterm_end_in_the_same_bits(built: Path, tmp_path: Path) -> None:
+    undisturbed = train_all(config_of(built, tmp_path / "a", steps=40, batch_size=8))
+    _, whole = parts_of(config_of(built, tmp_path / "b", steps=40, batch_size=8))
+    whole.folder.mkdir(parents=True)
+    job = whole.folder / "job.json"
+    write_json(job, job_of(whole))
+    command = [sys.executable, "-m", "ufvnet.training.worker", str(job)]
+    for kind in (signal.SIGKILL, signal.SIGTERM):
+        seen = set(whole.folder.glob("checkpoints/step-*"))
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while child.poll() is None and set(whole.folder.glob("checkpoints/step-*")) <= seen:
+            time.sleep(0.02)
+        os.kill(child.pid, kind)
+        code = child.wait()
+        assert code in ((-9,) if kind == signal.SIGKILL else (INTERRUPTED,))
+    assert not whole.done()
+    assert sha256(train_in_process(whole)) == sha256(undisturbed)
+
+
+def test_a_half_written_checkpoint_is_not_picked_up(built: Path, tmp_path: Path) -> None:
+    _, whole = parts_of(config_of(built, tmp_path))
+    (whole.folder / "checkpoints" / ".step-00000004.tmp").mkdir(parents=True)
+    assert train(whole).is_dir()
+
+
+def test_a_training_process_that_fails_says_why(built: Path, tmp_path: Path) -> None:
+    config = config_of(built, tmp_path, lr=1e30, steps=8)
+    with pytest.raises(TrainingError, match=r"loss is (nan|inf) at step \d+; the batch: .*#0"):
+        train_in_process(parts_of(config)[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "nosuch"}, "model = nosuch: must be one of bicubic, "),
+        ({"model": "bicubic"}, "has nothing to train"),
+        ({"dataset": "nowhere"}, "no built dataset there"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_any_work(
+    built: Path, tmp_path: Path, changes: dict[str, str], message: str
+) -> None:
+    config = config_of(built, tmp_path).model_dump() | changes
+    with pytest.raises(ConfigError, match=message):
+        parts_of(load(TrainConfig, config))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_cosine_rate_rises_then_falls_and_the_constant_one_stays() -> None:
+    constant, cosine = Recipe(lr=1.0), Recipe(lr=1.0, lr_schedule="cosine")
+    assert {learning_rate(constant, s, 100) for s in range(100)} == {1.0}
+    rates = [learning_rate(cosine, s, 100) for s in range(100)]
+    assert rates[0] == pytest.approx(0.2)
+    assert max(rates) == rates[5] == 1.0
+    assert rates[99] == pytest.approx(0.5 * (1 + math.cos(math.pi * 94 / 95)))
+
+
+def test_the_paper_s_recipe_is_the_default() -> None:
+    recipe = Recipe()
+    assert (recipe.batch_size, recipe.lr, recipe.betas, recipe.alpha) == (32, 2e-4, (0.9, 0.999), 0.1)
+    assert recipe.lr_schedule == "constant"
+    assert recipe.flip
+    assert not recipe.identity_init
+
+
+def test_the_worker_prints_one_json_object_a_line(built: Path, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    train_in_process(parts_of(config_of(built, tmp_path))[1], events.append)
+    assert events[-1]["step"] == events[-1]["steps"] == 6
+    assert json.dumps(events[-1])
