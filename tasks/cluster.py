@@ -27,10 +27,13 @@ def dask_client(cluster: Cluster, tasks: int) -> Iterator[Client]:
     Raises:
         ConfigError: the cluster's class cannot be imported.
     """
+    import dask
     from distributed import Client
 
-    if cluster.address or (os.environ.get("DASK_SCHEDULER_ADDRESS") and not cluster.cluster_class):
-        with Client(cluster.address) as client:
+    configured = os.environ.get("DASK_SCHEDULER_ADDRESS") or dask.config.get("scheduler-address", None)
+    address = cluster.address or (None if cluster.cluster_class else configured)
+    if address:
+        with Client(address) as client:
             yield client
         return
     if cluster.cluster_class:
@@ -40,7 +43,7 @@ def dask_client(cluster: Cluster, tasks: int) -> Iterator[Client]:
             yield client
         return
     workers = min(cluster.workers or os.cpu_count() or 1, max(1, tasks))
-    with Client(n_workers=workers, threads_per_worker=1, dashboard_address=":0", env=ONE_THREAD) as client:
+    with Client(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", env=ONE_THREAD) as client:
         yield client
 
 

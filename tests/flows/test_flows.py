@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
+import torch
 import yaml
 from PIL import Image
 from prefect import Flow
@@ -24,7 +26,8 @@ from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_setting
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.reproduce import reproduce
-from ufvnet.config import ExperimentConfig, Schema, load
+from tasks.cluster import dask_client
+from ufvnet.config import Cluster, ExperimentConfig, Schema, load
 
 REPO = Path(__file__).parents[2]
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((REPO / "prefect.yaml").read_text())["deployments"]
@@ -65,8 +68,20 @@ def prefect_server() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """torch's threads spin while they wait for each other: on busy cores one is several times as fast as two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
 def reproduced(
-    prefect_server: None, tmp_path_factory: pytest.TempPathFactory, put_photos: Callable[[Path, int], list[Path]]
+    prefect_server: None,
+    one_thread: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    put_photos: Callable[[Path, int], list[Path]],
 ) -> Reproduced:
     """A dozen photos built, onesrg and ufvnet trained, both evaluated beside bicubic, a few faces restored."""
     folder = tmp_path_factory.mktemp("reproduce")
@@ -78,7 +93,8 @@ def reproduced(
     training = {
         "dataset": folder / "data" / "faces", "preset": "tiny", "device": "cpu", "parallel": 2,
         "out": folder / "models", "runs": folder / "runs",
-        "recipe": {"steps": 4, "anchor_steps": 2, "regressor_steps": 2, "batch_size": 4, "validation_faces": 2},
+        "recipe": {"steps": 4, "anchor_steps": 2, "regressor_steps": 2, "batch_size": 4, "validation_faces": 2,
+                   "threads": 1},
     }  # fmt: skip
     config = ExperimentConfig.model_validate({
         "name": "tiny",
@@ -145,6 +161,14 @@ def _finished(folder: Path) -> dict[str, dict[str, int]]:
         for name, pattern in patterns.items()
         if any((folder / name).glob(pattern))
     }
+
+
+def test_local_dask_cluster_listens_on_this_machine_only() -> None:
+    with dask_client(Cluster(workers=1), tasks=1) as client:
+        assert client.submit(len, "abc").result() == 3
+        here = psutil.Process()
+        open_ports = [c for p in (here, *here.children(recursive=True)) for c in p.net_connections("tcp")]
+    assert {c.laddr.ip for c in open_ports if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
 
 
 @each_deployment

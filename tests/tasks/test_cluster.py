@@ -1,0 +1,61 @@
+"""Library functions on Dask: local cluster, existing scheduler, workers that die."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from distributed import LocalCluster
+
+from tasks.cluster import map_on_cluster
+from ufvnet.config import Cluster, ConfigError
+
+
+def _process(job: int) -> tuple[int, int]:
+    return job, os.getpid()
+
+
+def _die_once(marker: Path) -> str:
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return marker.name
+
+
+def test_results_come_in_the_jobs_order_from_other_processes() -> None:
+    seen: list[tuple[int, int]] = []
+    results = map_on_cluster(_process, range(6), Cluster(workers=2), seen.append)
+    assert [job for job, _ in results] == list(range(6))
+    assert os.getpid() not in {pid for _, pid in results}
+    assert sorted(seen) == sorted(results)
+
+
+def test_a_job_whose_worker_is_killed_is_run_again(tmp_path: Path) -> None:
+    markers = [tmp_path / "a", tmp_path / "b"]
+    assert map_on_cluster(_die_once, markers, Cluster(workers=1)) == ["a", "b"]
+    assert all(m.exists() for m in markers)
+
+
+def test_an_existing_scheduler_is_used_by_address_and_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        assert map_on_cluster(_process, [1], Cluster(address=address)) == [(1, os.getpid())]
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
+        assert {pid for _, pid in map_on_cluster(_process, range(2), Cluster())} == {os.getpid()}
+
+
+def test_a_cluster_class_is_started_with_its_arguments() -> None:
+    kwargs = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    cluster = Cluster(cluster_class="distributed.LocalCluster", cluster_kwargs=kwargs)
+    assert map_on_cluster(_process, [7], cluster) == [(7, os.getpid())]
+
+
+def test_an_unknown_cluster_class_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"cluster\.cluster_class = nosuch\.Cluster: cannot be imported"):
+        map_on_cluster(_process, [1], Cluster(cluster_class="nosuch.Cluster"))
+
+
+def test_no_jobs_start_no_cluster() -> None:
+    assert map_on_cluster(_process, [], Cluster(cluster_class="nosuch.Cluster")) == []
