@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ def dask_client(cluster: Cluster, tasks: int) -> Iterator[Client]:
     import dask
     from distributed import Client
 
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # Prefect's console would show thirty lines a cluster
     configured = os.environ.get("DASK_SCHEDULER_ADDRESS") or dask.config.get("scheduler-address", None)
     address = cluster.address or (None if cluster.cluster_class else configured)
     if address:

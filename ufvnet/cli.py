@@ -129,8 +129,11 @@ def models_show(
     from ufvnet.models import create
     from ufvnet.models.complexity import complexity
 
+    import torch
+
     try:
-        network = create(name, preset, hr_size)
+        with torch.device("meta"):  # sizes only: initialising the paper preset takes seconds
+            network = create(name, preset, hr_size)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     print(f"{name}, preset {preset}, {hr_size}x{hr_size}")

@@ -53,8 +53,8 @@ def crops(built: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def config_of(crops: Path, model: Path, **changes: object) -> RestoreConfig:
-    base = {"input": crops, "output": crops.parent / "out", "model": model, "device": "cpu", "batch_size": 2}
+def config_of(crops: Path, folder: Path, /, **changes: object) -> RestoreConfig:
+    base = {"input": crops, "output": crops.parent / "out", "model": folder, "device": "cpu", "batch_size": 2}
     return load(RestoreConfig, base | changes)
 
 
