@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import re
 from pathlib import Path
 
 from prefect import task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.logging import get_run_logger
 
+from tasks.artifacts import artifact_key
 from tasks.cluster import map_on_cluster
 from tasks.progress import progress_bar
 from ufvnet.config import EvaluateConfig
@@ -45,15 +45,10 @@ def write_results(config: EvaluateConfig) -> Evaluation:
 def publish_results(evaluation: Evaluation) -> Path:
     """The tables as a Markdown artifact each and the figures as image artifacts; returns the report."""
     for table in evaluation.tables:
-        create_markdown_artifact(key=_key(table.key), markdown=table.markdown(), description=table.caption)
+        create_markdown_artifact(key=artifact_key(table.key), markdown=table.markdown(), description=table.caption)
     for figure in evaluation.figures:
         content = figure.read_bytes()
         if len(content) <= LARGEST_IMAGE:
             url = "data:image/png;base64," + base64.b64encode(content).decode()
-            create_image_artifact(key=_key(figure.stem), image_url=url, description=figure.stem)
+            create_image_artifact(key=artifact_key(figure.stem), image_url=url, description=figure.stem)
     return evaluation.report
-
-
-def _key(name: str) -> str:
-    """Artifact keys are lower-case letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

@@ -10,6 +10,7 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
 
+from tasks.artifacts import artifact_key
 from tasks.progress import progress_bar
 from ufvnet import data
 from ufvnet.config import TrainConfig
@@ -53,5 +54,9 @@ def publish_curves(whole: Part) -> Path:
     log = pd.read_parquet(whole.model_folder / "log.parquet")
     measured = log[log["psnr"].notna()] if "psnr" in log else log.tail(1)
     rows = [{str(k): round(v, 5) for k, v in row.items() if v == v} for row in measured.to_dict("records")]
-    create_table_artifact(key="training-curves", table=rows, description=f"{whole.name}: measured while training")
+    create_table_artifact(
+        key=artifact_key(f"training-curves-{whole.name}"),
+        table=rows,
+        description=f"{whole.name}: measured while training",
+    )
     return whole.model_folder

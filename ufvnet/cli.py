@@ -126,10 +126,10 @@ def models_show(
     hr_size: Annotated[int, typer.Option(help="64 or 128")] = 128,
 ) -> None:
     """Parameters and multiply-accumulates for one face, block by block."""
+    import torch
+
     from ufvnet.models import create
     from ufvnet.models.complexity import complexity
-
-    import torch
 
     try:
         with torch.device("meta"):  # sizes only: initialising the paper preset takes seconds
@@ -187,6 +187,7 @@ def _pipeline(module: str, name: str, package: str = "flows") -> Any:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would spin beside Prefect's and Dask's
     if str(checkout) not in sys.path:
         sys.path.insert(0, str(checkout))
     return getattr(importlib.import_module(f"{package}.{module}"), name)

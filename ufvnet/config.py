@@ -115,6 +115,11 @@ class BuildConfig(Schema):
     """Photos a shard."""
     cluster: Cluster = Cluster()
 
+    @field_validator("source", mode="before")
+    @classmethod
+    def _folder_by_default(cls, source: Any) -> Any:
+        return {"kind": "folder"} | source if isinstance(source, dict) else source
+
 
 class Recipe(Schema):
     """How a model is trained; the defaults are the paper's (METHOD.md section 4)."""
@@ -275,6 +280,8 @@ def _explain(schema: type[Schema], error: dict[str, Any]) -> str:
         if part != error["loc"][-1]:
             sections = [s for f in fields for s in _schemas_in(f)] if fields else sections
     message = error["msg"]
+    if error["type"].startswith("union_tag"):
+        message = f"kind must be one of {', '.join(TAGS)}"
     if error["type"] == "extra_forbidden":
         message = "no such key; there are: " + ", ".join(
             dict.fromkeys(name for s in sections for name in s.model_fields)

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 
 from ufvnet import data
 from ufvnet.config import EvaluateConfig
-from ufvnet.data.bicubic import lr_side
 from ufvnet.data.schema import write_atomically
 from ufvnet.metrics import PRIMARY, score
 from ufvnet.models.inference import BICUBIC, ready, super_resolve
@@ -56,16 +55,16 @@ def _grid(config: EvaluateConfig, index: int) -> Figure:
     table = pq.ParquetFile(view.shards[0]).read_row_group(0).slice(0, config.grid_faces).to_pylist()
     lines = [(face, k) for face in table for k in ks]
     figure, axes = _new_figure(len(lines), len(rows) + 2, 1.6 * (len(rows) + 2), 1.85 * len(lines))
-    for line, (face, k) in zip(axes, lines):
-        hr, lr = data.decode(face["hr"])[None], data.decode(face[f"lr_{k}"])[None]
-        side = lr_side(view.hr_size, k)
-        _show(line[0], lr[0], f"{side}×{side}")
-        for axis, row in zip(line[1:], rows):
-            network = ready(row.ref, row.fingerprint, view.hr_size, config.device)
-            sr, _ = super_resolve(network, lr, view.hr_size, k / 16, 1)
-            s = score(sr, hr)
-            _show(axis, sr[0], f"{row.label}\n{s[f'psnr_{PRIMARY}'][0]:.2f} / {s[f'ssim_{PRIMARY}'][0]:.3f}")
+    pairs = [(data.decode(face[f"lr_{k}"])[None], data.decode(face["hr"])[None], k / 16) for face, k in lines]
+    for line, (lr, hr, _) in zip(axes, pairs):
+        _show(line[0], lr[0], f"{lr.shape[2]}×{lr.shape[1]}")
         _show(line[-1], hr[0], "HR")
+    for column, row in enumerate(rows, start=1):
+        network = ready(row.ref, row.fingerprint, view.hr_size, config.device)
+        for line, (lr, hr, rate) in zip(axes, pairs):
+            sr, _ = super_resolve(network, lr, view.hr_size, rate, 1)
+            s = score(sr, hr)
+            _show(line[column], sr[0], f"{row.label}\n{s[f'psnr_{PRIMARY}'][0]:.2f} / {s[f'ssim_{PRIMARY}'][0]:.3f}")
     return figure
 
 

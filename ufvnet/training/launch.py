@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,9 +34,10 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
     job, errors = part.folder / "job.json", part.folder / "stderr.log"
     write_json(job, job_of(part))
     command = [sys.executable, "-m", "ufvnet.training.worker", str(job)]
+    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ  # spinning threads starve their neighbours
     with (
         errors.open("w") as stderr,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as child,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment) as child,
     ):
         assert child.stdout is not None
         try:

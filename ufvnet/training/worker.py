@@ -6,6 +6,8 @@ JOB.json holds role, k and config. Progress goes to standard output, one JSON ob
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,12 @@ def job_of(part: Part) -> dict[str, Any]:
 
 
 def _print(event: dict[str, Any]) -> None:
-    print(json.dumps(event), flush=True)
+    """To the parent; where that is gone, the training stops as if asked to, with a checkpoint."""
+    try:
+        print(json.dumps(event), flush=True)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (it stays open to the end)
+        signal.raise_signal(signal.SIGTERM)
 
 
 if __name__ == "__main__":
