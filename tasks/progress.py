@@ -1,42 +1,65 @@
-"""Rich progress in a terminal, plain log lines elsewhere."""
+"""Rich progress bars, one live display a process, a line for each task that runs."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-_lock = threading.Lock()
-_shared: list[Any] = [None, 0]  # the one live display of this process, and how many use it
+Update = Callable[..., None]
+
+
+@dataclass
+class _Display:
+    """The live display that parallel tasks share; it stands while any of them runs."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    users: int = 0
+    live: Progress | None = None
+
+    def enter(self) -> Progress:
+        with self.lock:
+            if self.live is None:
+                self.live = Progress(
+                    TextColumn("{task.description}"),
+                    BarColumn(),
+                    MofNCompleteColumn(),
+                    TimeElapsedColumn(),
+                    TimeRemainingColumn(),
+                    TextColumn("{task.fields[note]}"),
+                    console=Console(stderr=True),
+                    transient=True,
+                )
+                self.live.start()
+            self.users += 1
+            return self.live
+
+    def leave(self) -> None:
+        with self.lock:
+            self.users -= 1
+            if not self.users and self.live is not None:
+                self.live.stop()
+                self.live = None
+
+
+_display = _Display()
 
 
 @contextmanager
-def progress_bar(description: str, total: int) -> Iterator[Any]:
-    """A bar in the process's one live display; parallel tasks each have a line in it.
+def progress_bar(description: str, total: int) -> Iterator[Update]:
+    """A bar with the time gone and left.
 
     Yields:
         update(completed, note=""): moves the bar.
     """
-    with _lock:
-        if _shared[0] is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                       TimeRemainingColumn(), TextColumn("{task.fields[note]}"))  # fmt: skip
-            started = Progress(*columns, console=Console(stderr=True), transient=True)
-            started.start()
-            _shared[0] = started
-        _shared[1] += 1
-        display: Progress = _shared[0]
-    line = display.add_task(description, total=total, note="")
+    live = _display.enter()
+    line = live.add_task(description, total=total, note="")
     try:
-        yield lambda completed, note="": display.update(line, completed=completed, note=note)
+        yield lambda completed, note="": live.update(line, completed=completed, note=note)
     finally:
-        with _lock:
-            display.remove_task(line)
-            _shared[1] -= 1
-            if not _shared[1]:
-                display.stop()
-                _shared[0] = None
+        live.remove_task(line)
+        _display.leave()

@@ -34,6 +34,9 @@ STATUSES = (
 )  # fmt: skip
 """What can become of a photo."""
 
+NO_FAILURES = ("ok", "duplicate", "not_listed")
+"""Statuses that leave nothing to mend."""
+
 
 @dataclass(frozen=True)
 class Shard:
