@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -425,3 +430,18 @@ def test_an_unknown_name_is_refused_by_a_message_that_lists_the_names() -> None:
 def test_an_unknown_preset_is_refused_by_a_message_that_lists_the_presets() -> None:
     with pytest.raises(ValueError, match="'huge'; there are: paper, small, tiny"):
         create("ufvnet", "huge")
+
+
+def test_a_plugin_module_s_model_is_known_in_every_process(tmp_path: Path) -> None:
+    (tmp_path / "my_models.py").write_text(
+        "import ufvnet.models\n"
+        "from ufvnet.models import SRG\n"
+        'ufvnet.models.register("mine", lambda width, hr_size: SRG(width, hr_size), "a plugin")\n'
+    )
+    environment = os.environ | {"UFVNET_PLUGINS": "my_models", "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", "from ufvnet import models; print(models.create('mine', 'tiny', 64).hr_size)"]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "64\n"
+    wrong = subprocess.run(
+        command, env=environment | {"UFVNET_PLUGINS": "nosuch"}, capture_output=True, text=True, check=False
+    )
+    assert "UFVNET_PLUGINS = nosuch: cannot be imported" in wrong.stderr

@@ -16,11 +16,14 @@ from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, load
 from ufvnet.data.schema import write_json
 from ufvnet.metrics import luma
-from ufvnet.models import create
+from ufvnet.models import SRG, create, register
 from ufvnet.results import scoring
 from ufvnet.results.evaluation import Evaluation, write_evaluation
 from ufvnet.results.paper import TABLES
 from ufvnet.results.tables import assigned_scales
+
+NEW = "a-new-method"
+register(NEW, lambda width, hr_size: SRG(width, hr_size), "one that the paper does not have")
 
 
 def save_untrained(folder: Path, model: str, view: str = "MR8") -> Path:
@@ -41,7 +44,7 @@ def save_untrained(folder: Path, model: str, view: str = "MR8") -> Path:
 @pytest.fixture(scope="module")
 def config(built: Path, tmp_path_factory: pytest.TempPathFactory) -> EvaluateConfig:
     root = tmp_path_factory.mktemp("evaluation")
-    models = ["bicubic", *(str(save_untrained(root / m, m)) for m in ("onesrg", "ufvnet", "foursrg"))]
+    models = ["bicubic", *(str(save_untrained(root / m, m)) for m in ("onesrg", "ufvnet", "foursrg", NEW))]
     sets = [{"name": "A", "path": built, "split": "test"}, {"name": "B", "path": built, "split": "train", "limit": 5}]
     return load(EvaluateConfig, {"name": "small", "models": models, "datasets": sets, "out": root, "grid_faces": 1})
 
@@ -63,7 +66,7 @@ def test_every_model_has_a_row_for_every_image_at_every_scale(scores: pd.DataFra
     counts = scores.groupby(["dataset", "model"]).size()
     for (dataset, _), rows in counts.items():  # type: ignore[misc]
         assert rows == faces[dataset] * 8
-    assert counts.index.get_level_values("model").nunique() == 4
+    assert counts.index.get_level_values("model").nunique() == 5
 
 
 def test_bicubic_scores_equal_an_independent_computation(scores: pd.DataFrame, built: Path) -> None:
@@ -156,6 +159,13 @@ def test_the_assigned_view_gives_each_image_one_scale_balanced_and_seeded(scores
     assert not one.equals(other)
     assert one["face_id"].is_unique
     assert one["k"].value_counts().max() - one["k"].value_counts().min() <= 1
+
+
+def test_a_method_that_the_paper_does_not_have_is_a_row_of_each_of_its_tables(evaluation: Evaluation) -> None:
+    for number in (1, 2, 4):
+        table = pd.read_csv(evaluation.folder / "tables" / f"table_{number}.csv").set_index("method")
+        assert table.loc[NEW, "trained MR8 → A-MR8"] != "–"
+        assert table.loc[NEW, "paper: CelebA-MR8"] == "–"
 
 
 def test_the_report_is_one_file_that_asks_for_nothing(evaluation: Evaluation) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+
+from ufvnet.errors import ConfigError
 
 from .srg import SRG, SROutput, Width, check_side
 from .ufvnet import UFVNet, Weighting
@@ -28,6 +33,9 @@ class Entry:
     summary: str
 
 
+PLUGINS = "UFVNET_PLUGINS"
+"""Environment variable: modules, separated by commas, that register models of their own."""
+
 _REGISTRY: dict[str, Entry] = {}
 
 
@@ -48,8 +56,23 @@ def register(name: str, factory: Factory, summary: str = "") -> None:
     _REGISTRY[name] = Entry(name, factory, summary)
 
 
+@functools.cache
+def _import_plugins() -> None:
+    """Import the modules of UFVNET_PLUGINS, once a process: trainings and Dask workers inherit the variable.
+
+    Raises:
+        ConfigError: one cannot be imported.
+    """
+    for module in filter(None, os.environ.get(PLUGINS, "").split(",")):
+        try:
+            importlib.import_module(module.strip())
+        except ImportError as error:
+            raise ConfigError(f"{PLUGINS} = {module}: cannot be imported ({error})") from error
+
+
 def names() -> list[str]:
     """Registered names, in the order of registration."""
+    _import_plugins()
     return list(_REGISTRY)
 
 
@@ -59,6 +82,7 @@ def describe(name: str) -> Entry:
     Raises:
         ValueError: unknown name.
     """
+    _import_plugins()
     if name not in _REGISTRY:
         raise ValueError(f"no model is named {name!r}; there are: {', '.join(names())}")
     return _REGISTRY[name]

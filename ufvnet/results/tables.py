@@ -89,16 +89,18 @@ def paper_table(paper: PaperTable, config: EvaluateConfig, scores: pd.DataFrame,
         name = f"{config.datasets[c.place].name}-{c.tested}"
         header += [f"trained {c.trained} → {name}", f"paper: {c.paper}"]
     cells, measured = [], {}
-    for i, (method, printed) in enumerate(paper.rows.items()):
+    methods = [*paper.rows, *_new_methods(rows)]
+    for i, method in enumerate(methods):
+        printed = paper.rows.get(method)
         line = [method]
         for j, c in enumerate(columns):
             numbers = _measured(method, c, config, scores, rows)
             if numbers:
                 measured[i, 2 * j + 1] = numbers[0]
-            line += [_pair(numbers), _pair(printed[paper.columns.index(c)])]
+            line += [_pair(numbers), _pair(printed[paper.columns.index(c)] if printed else None)]
         cells.append(tuple(line))
     best = {max((v, k) for k, v in measured.items() if k[1] == j)[1] for j in {k[1] for k in measured}}
-    missing = [m for i, m in enumerate(paper.rows) if not any(k[0] == i for k in measured)]
+    missing = [m for i, m in enumerate(methods) if not any(k[0] == i for k in measured)]
     presets = sorted({r.preset for r in rows if r.preset})
     caption = (
         f"Table {'I' * int(paper.number) if paper.number != '4' else 'IV'}: {paper.title}. PSNR / SSIM (protocol y, "
@@ -107,6 +109,12 @@ def paper_table(paper: PaperTable, config: EvaluateConfig, scores: pd.DataFrame,
         f"and order, not values." + (f" Not evaluated: {', '.join(missing)}." if missing else "")
     )
     return Table(f"table_{paper.number}", caption, tuple(header), tuple(cells), frozenset(best))
+
+
+def _new_methods(rows: list[Row]) -> list[str]:
+    """Evaluated models that the paper has in none of its tables: they stand below its rows in each."""
+    known = {method for table in TABLES for method in table.rows} | set(SAME_NETWORK)
+    return list(dict.fromkeys(r.name for r in rows if r.name not in known))
 
 
 def _measured(method: str, c: Column, config: EvaluateConfig, scores: pd.DataFrame, rows: list[Row]) -> Numbers | None:
