@@ -130,17 +130,25 @@ def models_show(
     """Parameters and multiply-accumulates for one face, block by block."""
     import torch
 
-    from ufvnet.models import create
+    import torch
+
+    from ufvnet.models import UFVNet, create
     from ufvnet.models.complexity import complexity
 
     try:
         with torch.device("meta"):  # sizes only: initialising the paper preset takes seconds
             network = create(name, preset, hr_size)
+            anchor = create("onesrg", preset, hr_size)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     print(f"{name}, preset {preset}, {hr_size}x{hr_size}")
     for block in complexity(network, hr_size):
         print(f"{block.name:12} {block.params:>12,} parameters {block.macs / 1e9:>8.3f} GMAC")
+    if isinstance(network, UFVNet):
+        srg = complexity(anchor, hr_size)[-1]
+        print(
+            f"{'each SRG':12} {srg.params:>12,} parameters {srg.macs / 1e9:>8.3f} GMAC, in stage 1; its encoder is kept"
+        )
 
 
 @app.command()
