@@ -28,7 +28,7 @@ def test_help_names_every_command(command: str) -> None:
 
 def test_models_show_prints_the_paper_s_sizes() -> None:
     shown = ufvnet("models", "show", "ufvnet", "--preset", "paper").stdout
-    for number in ("71,595,590", "12.117 GMAC", "61,103,843", "0.666 GMAC"):
+    for number in ("71,595,590", "12.117 GMAC", "61,103,843", "0.666 GMAC", "5,242,211", "6.876 GMAC"):
         assert number in shown
     shown = ufvnet("models", "show", "onesrg", "--preset", "paper").stdout
     assert "5,242,211" in shown

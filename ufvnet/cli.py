@@ -130,8 +130,6 @@ def models_show(
     """Parameters and multiply-accumulates for one face, block by block."""
     import torch
 
-    import torch
-
     from ufvnet.models import UFVNet, create
     from ufvnet.models.complexity import complexity
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,9 @@ def crops(built: Path, tmp_path: Path) -> Path:
     Image.new("RGB", (1, 1)).save(folder / "dot.png")
     (folder / "text.jpg").write_text("this is no picture")
     (folder / "empty.png").touch()
+    (folder / "nowhere.png").symlink_to("gone.png")
+    (folder / "below" / "loop").symlink_to(folder)
+    os.mkfifo(folder / "pipe.png")
     (folder / "cut.jpg").write_bytes((folder / "large.jpg").read_bytes()[:300])
     return folder
 
@@ -69,10 +73,11 @@ def test_every_file_is_restored_copied_or_failed_with_a_reason(crops: Path, mode
         "a.png": "restored", "a.jpg": "restored", "grey.png": "restored", "oblong.webp": "restored",
         "cmyk.tif": "restored", "below/a.png": "restored", "large.jpg": "copied", "dot.png": "failed",
         "text.jpg": "failed", "empty.png": "failed", "cut.jpg": "failed",
+        "nowhere.png": "failed", "pipe.png": "failed",
     }  # fmt: skip
     assert (rows.loc[rows["status"] == "failed", "reason"].str.len() > 10).all()
-    assert summary["counts"] == {"restored": 6, "copied": 1, "failed": 4}
-    assert json.loads((crops.parent / "out" / "summary.json").read_text())["files"] == 11
+    assert summary["counts"] == {"restored": 6, "copied": 1, "failed": 6}
+    assert json.loads((crops.parent / "out" / "summary.json").read_text())["files"] == 13
     for path, row in rows[rows["status"] == "restored"].iterrows():
         assert Image.open(row["output"]).size == (64, 64), path
         assert row[["w1", "w2", "w3"]].sum() == pytest.approx(1, abs=1e-5)
@@ -134,7 +139,7 @@ def test_a_run_that_was_cut_off_goes_on_from_its_journal(crops: Path, model: Pat
         journal.write('{"path": "cut off')
     times = {p.name: p.stat().st_mtime_ns for p in out.glob("*.png")}
     summary = restore_folder(config_of(crops, model, resume=True))
-    assert summary["files"] == 10
+    assert summary["files"] == 12
     assert times
     assert all((out / name).stat().st_mtime_ns == time for name, time in times.items())
     assert not (out / "manifest.jsonl").exists()
@@ -150,6 +155,11 @@ def test_a_run_that_was_cut_off_goes_on_from_its_journal(crops: Path, model: Pat
 def test_a_wrong_request_is_refused(crops: Path, model: Path, changes: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         restore_folder(config_of(crops, model, **changes))
+
+
+def test_an_output_that_is_a_file_is_refused(crops: Path, model: Path) -> None:
+    with pytest.raises(ConfigError, match="is a file; it must be a folder"):
+        restore_folder(config_of(crops, model, output=crops / "a.png"))
 
 
 def test_the_input_folder_is_never_written_into(crops: Path, model: Path) -> None:

@@ -58,18 +58,21 @@ def list_photos(config: BuildConfig) -> list[Photo]:
 def _files(folder: Path, root: Path) -> list[str]:
     if not folder.is_dir():
         raise ConfigError(f"source.root = {root}: must hold the folder {folder.name}")
-    return [p.relative_to(root).as_posix() for p in _walk(folder)]
+    return [p.relative_to(root).as_posix() for p in files_below(folder)]
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files below a folder, hidden ones left out; links to folders are not followed, so none loops."""
+def files_below(folder: Path, recursive: bool = True) -> Iterator[Path]:
+    """Everything in a folder but folders and hidden files, by name; links to folders are not followed, so none loops.
+
+    Pipes and links to nowhere are among them: whoever reads them says what is wrong.
+    """
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
-        if path.is_dir() and not path.is_symlink():
-            yield from _walk(path)
-        elif not path.is_dir():
+        if not path.is_dir():
             yield path
+        elif recursive and not path.is_symlink():
+            yield from files_below(path)
 
 
 def _folder_splits(source: FolderSource, found: list[str], seed: int) -> dict[str, str]:

@@ -19,6 +19,7 @@ from PIL import Image
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.data.images import ImageProblem, read_image
 from ufvnet.data.schema import write_atomically, write_json
+from ufvnet.data.sources import files_below
 
 from .restorer import Restorer
 
@@ -83,10 +84,9 @@ def _plan(config: RestoreConfig, fingerprint: str) -> list[_Job]:
         raise ConfigError(f"input = {config.input}: no such folder")
     if source == output:
         raise ConfigError(f"output = {config.output}: is the input folder; results must not mix with the originals")
-    files = sorted(
-        p for p in source.glob("**/*" if config.recursive else "*")
-        if p.is_file() and not p.is_relative_to(output) and not p.name.startswith(".")
-    )  # fmt: skip
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"output = {config.output}: is a file; it must be a folder")
+    files = [p for p in files_below(source, config.recursive) if not p.is_relative_to(output)]
     if not files:
         raise ConfigError(f"input = {config.input}: no files in it")
     stems = Counter(p.with_suffix("") for p in files)
@@ -148,6 +148,9 @@ def _restore(jobs: list[_Job], restorer: Restorer) -> None:
 
 
 def _read(job: _Job, hr_size: int) -> None:
+    if not job.source.is_file():
+        job.row |= {"status": "failed", "reason": "not a regular file, or a link to nowhere"}
+        return
     try:
         job.row["sha256"] = _sha256(job.source)
         read = read_image(job.source)
