@@ -50,6 +50,13 @@ def test_models_list_names_every_row_of_table_iv() -> None:
         (("train", "configs/recipes/ufvnet-paper.yaml", "-s", "recipe.lr=-1"), "recipe.lr = -1"),
         (("train", "configs/recipes/ufvnet-paper.yaml", "-s", "recip.lr=1"), "recip"),
         (("restore", "nowhere", "out", "--model", "nomodel"), "no model folder there"),
+        (
+            ("build", "configs/datasets/celeba.yaml", "-s", "source.root=nowhere"),
+            "source.root = nowhere: no such folder",
+        ),
+        (("train", "configs/recipes/onesrg-tiny.yaml", "-s", "dataset=nowhere"), "no built dataset there"),
+        (("evaluate", "configs/evaluations/tiny-congress.yaml", "-s", "models=['nowhere']"), "no model folder there"),
+        (("demo", "--photos", "nowhere"), "photos = nowhere: no such folder"),
     ],
 )
 def test_wrong_use_is_one_message_and_exit_code_2(arguments: tuple[str, ...], message: str) -> None:
@@ -57,6 +64,7 @@ def test_wrong_use_is_one_message_and_exit_code_2(arguments: tuple[str, ...], me
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    assert "Flow run" not in done.stdout + done.stderr  # Prefect was not even started
 
 
 def test_doctor_finds_everything_in_a_working_installation() -> None:

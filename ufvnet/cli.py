@@ -45,6 +45,8 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("demo"),
 ) -> None:
     """The whole pipeline on a small sample: build, train (tiny), evaluate, restore."""
+    if photos is not None and not photos.is_dir():
+        raise ConfigError(f"photos = {photos}: no such folder")
     _pipeline("demo", "demo")(photos, out)
 
 
@@ -52,8 +54,10 @@ def demo(
 def build(config: Config, overrides: Overrides = []) -> None:  # noqa: B006 (typer copies it)
     """Photos to a multi-resolution dataset; exit code 1 if a photo could not be used."""
     from ufvnet.data.build import NO_FAILURES
+    from ufvnet.data.sources import list_photos
 
     settings = _checked("BuildConfig", config, overrides)
+    list_photos(settings)  # a source that is not as it should be is refused before Prefect starts
     card = _pipeline("build_datasets", "build_datasets")(settings)
     for status, count in card["counts"].items():
         if count:
@@ -68,13 +72,21 @@ def build(config: Config, overrides: Overrides = []) -> None:  # noqa: B006 (typ
 @app.command()
 def train(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
     """A recipe on a dataset to a model folder; goes on from the last checkpoint."""
-    print(_pipeline("train", "train")(_checked("TrainConfig", config, overrides)))
+    from ufvnet.training.parts import parts_of
+
+    settings = _checked("TrainConfig", config, overrides)
+    parts_of(settings)
+    print(_pipeline("train", "train")(settings))
 
 
 @app.command()
 def evaluate(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
     """Models x datasets to scores, tables, figures and a report."""
-    print(_pipeline("evaluate", "evaluate")(_checked("EvaluateConfig", config, overrides)))
+    from ufvnet.results.scoring import plan
+
+    settings = _checked("EvaluateConfig", config, overrides)
+    plan(settings)
+    print(_pipeline("evaluate", "evaluate")(settings))
 
 
 @app.command()

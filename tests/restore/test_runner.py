@@ -42,6 +42,7 @@ def crops(built: Path, tmp_path: Path) -> Path:
     faces = [Image.fromarray(lr[k][i % len(lr[k])]) for i, k in enumerate((1, 2, 5, 8))]
     faces[0].save(folder / "a.png")
     faces[1].save(folder / "a.jpg", quality=95)
+    faces[1].save(folder / "A.webp", lossless=True)
     faces[2].convert("L").save(folder / "grey.png")
     faces[3].resize((20, 28)).save(folder / "oblong.webp", lossless=True)
     faces[3].convert("CMYK").save(folder / "cmyk.tif")
@@ -70,14 +71,15 @@ def test_every_file_is_restored_copied_or_failed_with_a_reason(crops: Path, mode
     summary = restore_folder(config_of(crops, model, recursive=True))
     rows = pd.read_parquet(crops.parent / "out" / "manifest.parquet").set_index("path")
     assert dict(rows["status"]) == {
+        "A.webp": "restored",
         "a.png": "restored", "a.jpg": "restored", "grey.png": "restored", "oblong.webp": "restored",
         "cmyk.tif": "restored", "below/a.png": "restored", "large.jpg": "copied", "dot.png": "failed",
         "text.jpg": "failed", "empty.png": "failed", "cut.jpg": "failed",
         "nowhere.png": "failed", "pipe.png": "failed",
     }  # fmt: skip
     assert (rows.loc[rows["status"] == "failed", "reason"].str.len() > 10).all()
-    assert summary["counts"] == {"restored": 6, "copied": 1, "failed": 6}
-    assert json.loads((crops.parent / "out" / "summary.json").read_text())["files"] == 13
+    assert summary["counts"] == {"restored": 7, "copied": 1, "failed": 6}
+    assert json.loads((crops.parent / "out" / "summary.json").read_text())["files"] == 14
     for path, row in rows[rows["status"] == "restored"].iterrows():
         assert Image.open(row["output"]).size == (64, 64), path
         assert row[["w1", "w2", "w3"]].sum() == pytest.approx(1, abs=1e-5)
@@ -87,7 +89,7 @@ def test_every_file_is_restored_copied_or_failed_with_a_reason(crops: Path, mode
 def test_names_that_differ_only_in_their_suffix_do_not_collide(crops: Path, model: Path) -> None:
     restore_folder(config_of(crops, model))
     out = crops.parent / "out"
-    assert {"a.png.png", "a.jpg.png", "grey.png", "large.jpg"} <= {p.name for p in out.iterdir()}
+    assert {"a.png.png", "a.jpg.png", "A.webp.png", "grey.png", "large.jpg"} <= {p.name for p in out.iterdir()}
     assert not (out / "below").exists()
 
 
@@ -139,7 +141,7 @@ def test_a_run_that_was_cut_off_goes_on_from_its_journal(crops: Path, model: Pat
         journal.write('{"path": "cut off')
     times = {p.name: p.stat().st_mtime_ns for p in out.glob("*.png")}
     summary = restore_folder(config_of(crops, model, resume=True))
-    assert summary["files"] == 12
+    assert summary["files"] == 13
     assert times
     assert all((out / name).stat().st_mtime_ns == time for name, time in times.items())
     assert not (out / "manifest.jsonl").exists()

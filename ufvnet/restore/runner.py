@@ -89,18 +89,23 @@ def _plan(config: RestoreConfig, fingerprint: str) -> list[_Job]:
     files = [p for p in files_below(source, config.recursive) if not p.is_relative_to(output)]
     if not files:
         raise ConfigError(f"input = {config.input}: no files in it")
-    stems = Counter(p.with_suffix("") for p in files)
-    jobs, taken = [], set[Path]()
+    stems = Counter(_folded(p.with_suffix("")) for p in files)
+    jobs, taken = [], set[str]()
     for file in files:
         # a.jpg and a.png become a.jpg.png and a.png.png, so that neither overwrites the other
         relative = file.relative_to(source)
-        name = f"{relative.stem}.png" if stems[file.with_suffix("")] == 1 else f"{relative.name}.png"
-        while relative.with_name(name) in taken:
+        name = f"{relative.stem}.png" if stems[_folded(file.with_suffix(""))] == 1 else f"{relative.name}.png"
+        while _folded(relative.with_name(name)) in taken:
             name = f"{name[:-4]}-2.png"
-        taken.add(relative.with_name(name))
+        taken.add(_folded(relative.with_name(name)))
         row = {"path": _text(relative), "status": "", "reason": "", "model": fingerprint, "sha256": ""}
         jobs.append(_Job(file, output / relative.with_name(name), row))
     return jobs
+
+
+def _folded(path: Path) -> str:
+    """As file systems that ignore case compare names."""
+    return str(path).casefold()
 
 
 def _earlier(config: RestoreConfig) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import nn
 
 from ufvnet import data
@@ -121,7 +122,8 @@ def parts_of(config: TrainConfig) -> tuple[list[Part], Part]:
     """
     if config.model not in names():
         raise ConfigError(f"model = {config.model}: must be one of {', '.join(names())}")
-    network = create(config.model, config.preset, data.open(config.dataset).hr_size)
+    with torch.device("meta"):  # only its shape is asked for
+        network = create(config.model, config.preset, data.open(config.dataset).hr_size)
     if not any(p.requires_grad for p in network.parameters()):
         raise ConfigError(f"model = {config.model}: has nothing to train")
     data.open(config.dataset).view(config.view, "train")
