@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.build import build_shards, finish_dataset, plan_shards
+from tasks.build import build_shards, finish_dataset
 from ufvnet.config import BuildConfig, load
 
 
@@ -15,5 +15,4 @@ from ufvnet.config import BuildConfig, load
 def build_datasets(config: BuildConfig | Path, overrides: list[str] | None = None) -> dict[str, Any]:
     """Build a dataset from a configuration or its file; returns its card."""
     settings = load(BuildConfig, config, overrides or ())
-    shards = plan_shards(settings)
-    return finish_dataset(settings, shards, build_shards(shards))
+    return finish_dataset(settings, build_shards(settings))

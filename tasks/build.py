@@ -1,53 +1,89 @@
-"""Building a dataset as Prefect tasks: plan, shards on Dask, card."""
+"""Building and verifying a dataset as Prefect tasks: scan and shards on Dask, card."""
 
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from tasks.cluster import map_on_cluster
+from tasks.artifacts import artifact_key
+from tasks.cluster import dask_client, map_on_client
 from tasks.progress import progress_bar
-from ufvnet.config import BuildConfig
-from ufvnet.data import build
+from ufvnet.config import BuildConfig, Cluster
+from ufvnet.data import build, verify
+
+Built = tuple[list[build.Shard], list[build.ShardReport]]
 
 
-@task(name="plan-shards")
-def plan_shards(config: BuildConfig) -> list[build.Shard]:
-    """List and hash the photos, divided into shards."""
-    shards = build.plan(config)
-    subset = f" (a seeded subset: at most {config.limit} a split)" if config.limit else ""
-    get_run_logger().info(
-        "%s: %d photos in %d shards%s", config.name, sum(len(s.photos) for s in shards), len(shards), subset
-    )
-    return shards
+@task(name="build-shards", retries=2, retry_delay_seconds=5, cache_policy=NO_CACHE)
+def build_shards(config: BuildConfig) -> Built:
+    """Scan the photos, plan shards, build each as a Dask task; finished shards are skipped."""
+    log = get_run_logger()
+    scans = build.scans(config)
+    total = sum(len(s.photos) for s in scans)
+    with dask_client(config.cluster, -(-total // 100)) as client:
+        with progress_bar(f"scan {config.name}", total) as update:
+            found = map_on_client(client, build.scan, scans, _adding(update))
+        shards = build.plan(config, zip(scans, found))
+        subset = f" (a seeded subset: at most {config.limit} a split)" if config.limit else ""
+        log.info("%s: %d photos in %d shards%s", config.name, total, len(shards), subset)
+        counts: Counter[str] = Counter()
+        with progress_bar(f"build {config.name}", total) as update:
+
+            def report(done: build.ShardReport) -> None:
+                counts.update(done.counts)
+                update(counts.total(), ", ".join(f"{n} {status}" for status, n in counts.items()))
+
+            return shards, map_on_client(client, build.build_shard, shards, report)
 
 
-@task(name="build-shards", retries=1, retry_delay_seconds=5)
-def build_shards(shards: list[build.Shard]) -> list[build.ShardReport]:
-    """A Dask task a shard; finished shards are skipped."""
-    counts: Counter[str] = Counter()
-    total = sum(len(s.photos) for s in shards)
-    with progress_bar(f"build {shards[0].config.name}", total) as update:
+def _adding(update: Any) -> Any:
+    """Move a bar by the length of each result."""
+    done = 0
 
-        def report(done: build.ShardReport) -> None:
-            counts.update(done.counts)
-            update(counts.total(), ", ".join(f"{n} {status}" for status, n in counts.items()))
+    def add(result: list[Any]) -> None:
+        nonlocal done
+        done += len(result)
+        update(done)
 
-        return map_on_cluster(build.build_shard, shards, shards[0].config.cluster, report)
+    return add
 
 
-@task(name="finish-dataset")
-def finish_dataset(config: BuildConfig, shards: list[build.Shard], reports: list[build.ShardReport]) -> dict[str, Any]:
+@task(name="finish-dataset", cache_policy=NO_CACHE)
+def finish_dataset(config: BuildConfig, built: Built) -> dict[str, Any]:
     """Write the card; publish the counts as an artifact."""
+    shards, reports = built
     card = build.finish(config, shards, reports)
-    skipped = sum(r.skipped for r in reports)
     rows = [{"status": status, "photos": n} for status, n in card["counts"].items() if n]
     create_table_artifact(key="dataset-counts", table=rows, description=f"{config.name}: what became of every photo")
     get_run_logger().info(
-        "%s: %s; %d of %d shards were there already", config.name, card["counts"], skipped, len(reports)
-    )
+        "%s: %s; %d of %d shards were there already, %d photos were taken over from an earlier build",
+        config.name, card["counts"], sum(r.skipped for r in reports), len(reports), sum(r.taken_over for r in reports),
+    )  # fmt: skip
     return card
+
+
+@task(name="verify-shards", cache_policy=NO_CACHE)
+def verify_shards(dataset: Path, cluster: Cluster) -> list[str]:
+    """Re-read a dataset, a Dask task a shard; gives what is wrong with it."""
+    checks = verify.checks(dataset)
+    done = 0
+    with dask_client(cluster, len(checks)) as client, progress_bar(f"verify {dataset.name}", len(checks)) as update:
+
+        def report(_: verify.Checked) -> None:
+            nonlocal done
+            done += 1
+            update(done)
+
+        checked = map_on_client(client, verify.check_shard, checks, report)
+    problems = verify.conclude(dataset, checked)
+    faces = sum((c.faces for c in checked), Counter[str]()).total()
+    rows = [{"problem": p} for p in problems] or [{"problem": "none"}]
+    create_table_artifact(key=artifact_key(f"verified-{dataset.name}"), table=rows, description=f"{dataset}: verified")
+    get_run_logger().info("%s: %d faces in %d shards, %d problems", dataset, faces, len(checks), len(problems))
+    return problems

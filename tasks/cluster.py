@@ -60,16 +60,23 @@ def _cluster_class(name: str) -> Any:
 def map_on_cluster(
     function: Callable[[T], R], jobs: Sequence[T], cluster: Cluster, on_done: Callable[[R], None] = lambda _: None
 ) -> list[R]:
+    """As ``map_on_client``, on a client of the cluster's own."""
+    if not jobs:
+        return []
+    with dask_client(cluster, len(jobs)) as client:
+        return map_on_client(client, function, jobs, on_done)
+
+
+def map_on_client(
+    client: Client, function: Callable[[T], R], jobs: Sequence[T], on_done: Callable[[R], None] = lambda _: None
+) -> list[R]:
     """Call a library function on every job, in any order; results in the jobs' order.
 
     A job whose worker dies is run again elsewhere; the library's functions skip what they finished.
     """
     from distributed import as_completed
 
-    if not jobs:
-        return []
-    with dask_client(cluster, len(jobs)) as client:
-        futures = [client.submit(function, job, pure=False, retries=RETRIES) for job in jobs]
-        for future in as_completed(futures):
-            on_done(future.result())
-        return client.gather(futures)
+    futures = [client.submit(function, job, pure=False, retries=RETRIES) for job in jobs]
+    for future in as_completed(futures):
+        on_done(future.result())
+    return client.gather(futures)

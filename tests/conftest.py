@@ -21,6 +21,7 @@ REPO = Path(__file__).parents[1]
 FACES = REPO.parent / "shared" / "faces"
 
 PutPhotos = Callable[[Path, int], list[Path]]
+PutLists = Callable[[Path, dict[str, int]], dict[str, Path]]
 PutHostile = Callable[[Path], dict[str, str]]
 
 
@@ -49,6 +50,20 @@ def put_photos() -> PutPhotos:
             return sorted(jittered_photos(folder, count).iterdir())
         everyone = sorted(real.iterdir())
         return [Path(shutil.copy(p, folder)) for p in everyone[:: len(everyone) // count][:count]]
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def put_lists() -> PutLists:
+    """Beside a folder of photos, a list file a split of so many of them each, in the order of their names."""
+
+    def put(photos: Path, counts: dict[str, int]) -> dict[str, Path]:
+        names, lists = iter(sorted(p.name for p in photos.iterdir())), {}
+        for split, count in counts.items():
+            lists[split] = photos.parent / f"{photos.name}-{split}.txt"
+            lists[split].write_text("".join(f"{next(names)}\n" for _ in range(count)))
+        return lists
 
     return put
 
@@ -100,11 +115,12 @@ def _declared_png(width: int, height: int) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory, put_photos: PutPhotos) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory, put_photos: PutPhotos, put_lists: PutLists) -> Path:
     """A built dataset of 24 photos at HR 64 (12 train, 6 val, 6 test); do not write to it."""
     folder = tmp_path_factory.mktemp("built")
     put_photos(folder / "photos", 24)
-    source = FolderSource(root=folder / "photos", fractions={"train": 0.5, "val": 0.25, "test": 0.25})
+    splits = put_lists(folder / "photos", {"train": 12, "val": 6, "test": 6})
+    source = FolderSource(root=folder / "photos", splits=splits)
     config = BuildConfig(name="faces", source=source, out=folder, hr_size=64, shard_size=8)
     shards = plan(config)
     card = finish(config, shards, [build_shard(s) for s in shards])

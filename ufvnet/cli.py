@@ -5,6 +5,7 @@ Exit codes: 0 all good, 1 some inputs failed, 2 wrong use.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -23,6 +24,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Registered models.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+data_app = typer.Typer(help="Built datasets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
 
 SOME_FAILED, WRONG_USE = 1, 2
 
@@ -37,6 +40,11 @@ def main() -> None:
     except ConfigError as error:
         print(f"ufvnet: {error}", file=sys.stderr)
         sys.exit(WRONG_USE)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"ufvnet: {error}: make room and run this again; what is finished stays", file=sys.stderr)
+        sys.exit(SOME_FAILED)
 
 
 @app.command()
@@ -51,12 +59,19 @@ def demo(
 
 
 @app.command()
-def build(config: Config, overrides: Overrides = []) -> None:  # noqa: B006 (typer copies it)
+def build(
+    config: Config,
+    overrides: Overrides = [],  # noqa: B006 (typer copies it)
+    verify: Annotated[bool, typer.Option(help="Build nothing: re-read the built dataset and check it.")] = False,
+) -> None:
     """Photos to a multi-resolution dataset; exit code 1 if a photo could not be used."""
     from ufvnet.data.build import NO_FAILURES
     from ufvnet.data.sources import list_photos
 
     settings = _checked("BuildConfig", config, overrides)
+    if verify:
+        _verify(settings)
+        return
     list_photos(settings)  # a source that is not as it should be is refused before Prefect starts
     card = _pipeline("build_datasets", "build_datasets")(settings)
     for status, count in card["counts"].items():
@@ -64,9 +79,25 @@ def build(config: Config, overrides: Overrides = []) -> None:  # noqa: B006 (typ
             print(f"{count:8,} {status}")
     made = f"{card['counts']['ok']:,} of {card['photos']:,} photos became faces"
     print(f"{made} ({card['faces']}): {settings.out / settings.name}")
+    if card["near_duplicates"] and any(card["near_duplicates"].values()):
+        pairs = card["near_duplicates"]
+        print(f"Look alike: {pairs['within']:,} within a split, {pairs['across']:,} across: near_duplicates.parquet")
     if sum(n for status, n in card["counts"].items() if status not in NO_FAILURES):
         print("The others are rows of photos/*.parquet, each with its status and reason.")
         raise typer.Exit(SOME_FAILED)
+
+
+def _verify(settings: Any) -> None:
+    from ufvnet.data import open as open_dataset
+
+    dataset = open_dataset(settings.out / settings.name)
+    problems = _pipeline("build", "verify_shards", package="tasks")(dataset.root, settings.cluster)
+    for problem in problems[:20]:
+        print(problem, file=sys.stderr)
+    if problems:
+        print(f"{dataset.root}: {len(problems):,} problems", file=sys.stderr)
+        raise typer.Exit(SOME_FAILED)
+    print(f"{dataset.root}: {sum(dataset.card['faces'].values()):,} faces, all as they were built")
 
 
 @app.command()
@@ -122,6 +153,23 @@ def restore(
         print(f"  {reason}", file=sys.stderr)
     if summary["counts"]["failed"]:
         raise typer.Exit(SOME_FAILED)
+
+
+@data_app.command("show")
+def data_show(
+    dataset: Annotated[Path, typer.Argument(help="A built dataset's folder.")],
+    sheet: Annotated[Path | None, typer.Option(help="Contact sheet; else <dataset>/cache/contact-sheet.png.")] = None,
+    faces: Annotated[int, typer.Option(min=1, help="Faces on the sheet.")] = 8,
+) -> None:
+    """A dataset's card, counts by status, and a contact sheet."""
+    from ufvnet.data import open as open_dataset
+    from ufvnet.data.show import contact_sheet, describe
+
+    found = open_dataset(dataset)
+    for line in describe(found):
+        print(line)
+    if any(found.card["faces"].values()):
+        print(f"  contact sheet: {contact_sheet(found, sheet or dataset / 'cache' / 'contact-sheet.png', faces)}")
 
 
 @models_app.command("list")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -49,18 +50,34 @@ class Cluster(Schema):
         return self
 
 
-class FolderSource(Schema):
-    """A folder of photos, searched recursively."""
+class _Source(Schema):
+    """What every source of photos has."""
 
-    kind: Literal["folder"] = "folder"
     root: Path
-    """The folder; paths in lists and landmark files are relative to it."""
+    """Its folder; names in lists, landmark files and tables are relative to it."""
+    landmarks: tuple[Path, ...] = ()
+    """Files of 68 landmarks: CSV (file, x0, y0, ..., x67, y67), the pickles of Ma et al., folders of ibug .pts.
+    Photos that they leave out are searched by dlib."""
     splits: dict[str, Path] = {}
-    """A list file a split: one path a line. Photos in no list are recorded as not_listed."""
+    """A list file a split: one name a line, or a pickle of Ma et al. Photos in no list are recorded as not_listed."""
+    expect: dict[str, int] = {}
+    """Photos that each split must have, e.g. {train: 168854, test: 1000}; another number is refused."""
+
+    @field_validator("landmarks", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | Path) else value or ()
+
+
+class _Shared(_Source):
+    """A source that may share its photos out by a seeded hash."""
+
     fractions: dict[str, float] = {"train": 0.9, "val": 0.05, "test": 0.05}
-    """Seeded shares of the photos, used where there are no list files."""
-    landmarks: Path | None = None
-    """CSV with columns file, x0, y0, ..., x67, y67 in pixels; photos without a row are searched by dlib."""
+    """Seeded shares of the photos where nothing else tells their splits. A photo's split depends on its name (or
+    its person's) and the seed alone, so adding photos moves none, and shares are met on average."""
+    identity_pattern: str | None = None
+    """A regular expression on photo names whose first group names the person, e.g. ``([^/]+)/[^/]+$`` for a
+    folder a person. One person's photos share a split."""
 
     @field_validator("fractions")
     @classmethod
@@ -69,31 +86,93 @@ class FolderSource(Schema):
             raise ValueError("shares of the splits must be at least 0 and sum to 1")
         return fractions
 
+    @field_validator("identity_pattern")
+    @classmethod
+    def _one_group(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                groups = re.compile(pattern).groups
+            except re.error as error:
+                raise ValueError(f"not a regular expression ({error})") from error
+            if groups < 1:
+                raise ValueError("must have a group in parentheses that names the person")
+        return pattern
 
-class CelebASource(Schema):
+
+class FolderSource(_Shared):
+    """A folder of photos, searched recursively."""
+
+    kind: Literal["folder"] = "folder"
+
+
+class CelebASource(_Source):
     """CelebA in the wild as its authors publish it.
 
-    <root>/img_celeba/*.jpg and, in <root> or in its folders Eval and Anno, list_eval_partition.txt and
-    (optional) list_landmarks_celeba.txt, whose five points tell which face is meant.
+    <root>/img_celeba/*.jpg and, in <root> or in its folders Eval and Anno, list_eval_partition.txt (not needed
+    where ``splits`` are given) and (optional) list_landmarks_celeba.txt, whose five points tell which face is meant.
     """
 
     kind: Literal["celeba"]
-    root: Path
-    landmarks: Path | None = None
-    """CSV of 68 landmarks as in a folder source; dlib where it has no row."""
 
 
-class HelenSource(Schema):
-    """Helen as its authors publish it: <root>/helen_*/*.jpg, trainnames.txt, testnames.txt."""
+class HelenSource(_Source):
+    """Helen as its authors publish it: <root>/helen_*/*.jpg, trainnames.txt, testnames.txt (or ``splits``)."""
 
     kind: Literal["helen"]
-    root: Path
-    landmarks: Path | None = None
-    """CSV of 68 landmarks as in a folder source; dlib where it has no row."""
 
 
-TAGS = ("folder", "celeba", "helen")
-Source = Annotated[FolderSource | CelebASource | HelenSource, Field(discriminator="kind")]
+class ManifestSource(_Shared):
+    """A CSV that names the photos, with a header; files that it does not name are not looked at."""
+
+    kind: Literal["manifest"]
+    file: Path
+    """The CSV."""
+    path: str = "path"
+    """Column of the photo's path below root."""
+    split: str | None = None
+    """Column of its split; empty for none."""
+    identity: str | None = None
+    """Column of the person."""
+
+
+class TableSource(_Shared):
+    """Parquet or Arrow files (what ``datasets`` saves) with an image column, searched recursively below root."""
+
+    kind: Literal["table"]
+    files: dict[str, str] = {}
+    """A glob below root a split, e.g. {train: "train-*.parquet"}; else every *.parquet and *.arrow."""
+    image: str = "image"
+    """Column of encoded images: binary, or the struct {bytes, path} of ``datasets``."""
+    name: str | None = None
+    """Column of the photo's name; else <file>#<row>."""
+    split: str | None = None
+    """Column of its split; empty for none."""
+    identity: str | None = None
+    """Column of the person."""
+
+
+TAGS = ("folder", "celeba", "helen", "manifest", "table")
+Source = Annotated[
+    FolderSource | CelebASource | HelenSource | ManifestSource | TableSource, Field(discriminator="kind")
+]
+
+
+class Crop(Schema):
+    """How a face is cut out; the default is the crop of Ma et al. (METHOD.md section 5)."""
+
+    factor: float = Field(default=0.3, ge=0, le=4)
+    """The square of the landmarks grows by this share of its side, half of it on each side."""
+    clip: Literal["stretch", "pad", "drop"] = "stretch"
+    """A box that leaves the photo: ``stretch`` what is inside to a square, ``pad`` with the border's pixels, or
+    ``drop`` the face with the status clipped."""
+    align: bool = False
+    """Turn the face by the line through the eyes first; needs ``pad`` or ``drop``."""
+
+    @model_validator(mode="after")
+    def _a_turned_photo_has_no_straight_border(self) -> Crop:
+        if self.align and self.clip == "stretch":
+            raise ValueError("align needs clip: pad or drop")
+        return self
 
 
 class BuildConfig(Schema):
@@ -104,15 +183,24 @@ class BuildConfig(Schema):
     source: Source
     out: Path = Path("data")
     hr_size: HRSize = 128
+    faces: Literal["largest", "all"] = "largest"
+    """Faces of a photo to build; a photo with landmarks given has that one face."""
     min_face: int = Field(default=48, ge=8)
     """Least side of the crop in pixels; a smaller one is recorded as too_small."""
+    crop: Crop = Crop()
+    degradation: Literal["pil-bicubic", "matlab-bicubic", "cv2-bicubic", "blur-noise-jpeg"] = "pil-bicubic"
+    """How HR becomes LR (ufvnet/data/degrade.py)."""
+    near_duplicates: Literal["off", "report", "drop"] = "report"
+    """Photos that look alike: ``report`` lists the pairs, ``drop`` builds only the first of them."""
+    near_distance: int = Field(default=24, ge=0, le=64)
+    """Bits of 256 by which the difference hashes of photos that look alike differ at most."""
     max_pixels: int = Field(default=100_000_000, ge=1)
     """Larger photos are recorded as too_large."""
     limit: int | None = Field(default=None, ge=1)
     """Take a seeded subset of this many photos a split; null takes all."""
     seed: int = 0
     shard_size: int = Field(default=1000, ge=1)
-    """Photos a shard."""
+    """Photos a shard has at most, on average; where it holds, twice as few."""
     cluster: Cluster = Cluster()
 
     @field_validator("source", mode="before")

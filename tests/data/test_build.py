@@ -20,6 +20,7 @@ from PIL import Image
 from ufvnet.config import BuildConfig, CelebASource, ConfigError, FolderSource, HelenSource, load
 from ufvnet.data.build import STATUSES, Shard, ShardReport, build_shard, finish, plan
 from ufvnet.data.schema import IMAGE, IMAGE_COLUMNS
+from ufvnet.data.sources import hashed_splits
 from ufvnet.faces.detect import find_faces
 
 PutHostile = Callable[[Path], dict[str, str]]
@@ -173,7 +174,7 @@ def test_hidden_files_are_no_photos(photos: Path) -> None:
     (photos / ".cache").mkdir()
     (photos / ".cache" / "thumb.jpg").write_bytes(b"x")
     (photos / ".DS_Store").write_bytes(b"x")
-    assert len([p for s in plan(_config(photos)) for p in s.photos]) == 12
+    assert len([e for s in plan(_config(photos)) for e in s.entries]) == 12
 
 
 # What a face's row holds
@@ -292,7 +293,7 @@ def test_a_changed_photo_rebuilds_its_shard_alone_and_changes_its_split_s_finger
     config = _config(photos, shard_size=3)
     before, _ = _build(config)
     victim = plan(config)[0]
-    name = victim.photos[0].path
+    name = victim.entries[0].photo.path
     with Image.open(photos / name) as image:
         brighter = image.convert("RGB").point([min(255, v + 9) for v in range(256)] * 3)
     brighter.save(photos / name)
@@ -318,6 +319,7 @@ def test_finishing_removes_the_shards_of_an_earlier_other_build(photos: Path) ->
         "dataset.json",
         "faces/split=test/part-00000.parquet",
         "faces/split=train/part-00000.parquet",
+        "near_duplicates.parquet",
         "photos/part-00000.parquet",
         "photos/part-00001.parquet",
     ]
@@ -338,14 +340,26 @@ def test_finishing_refuses_counts_that_do_not_add_up(photos: Path) -> None:
 # Splits
 
 
-def test_fractions_share_all_photos_out_by_the_seed(photos: Path) -> None:
-    def splits(seed: int) -> dict[str, str | None]:
-        source = FolderSource(root=photos, fractions={"train": 0.5, "val": 0.25, "test": 0.25})
-        return {p.path: p.split for s in plan(_config(photos, source=source, seed=seed)) for p in s.photos}
+def test_fractions_share_many_photos_out_by_the_seed() -> None:
+    names = [f"{i:06d}.jpg" for i in range(20_000)]
+    shares = {"train": 0.9, "val": 0.04, "test": 0.06}
+    counts = Counter(hashed_splits(names, shares, 0).values())
+    for split, share in shares.items():
+        assert abs(counts[split] / len(names) - share) < 0.01
+    assert hashed_splits(names, shares, 0) == hashed_splits(names[::-1], shares, 0)
+    assert hashed_splits(names, shares, 0) != hashed_splits(names, shares, 1)
 
-    assert Counter(splits(0).values()) == {"train": 6, "val": 3, "test": 3}
-    assert splits(0) == splits(0)
-    assert splits(0) != splits(1)
+
+def test_more_photos_move_none_to_another_split() -> None:
+    names = [f"{i}.jpg" for i in range(2000)]
+    few, many = (hashed_splits(names[:n], {"train": 0.8, "test": 0.2}, 0) for n in (500, 2000))
+    assert all(many[name] == split for name, split in few.items())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_handful_of_photos_leaves_no_split_empty(seed: int) -> None:
+    splits = hashed_splits([f"{i}.jpg" for i in range(4)], {"train": 0.98, "val": 0.01, "test": 0.01}, seed)
+    assert set(splits.values()) == {"train", "val", "test"}
 
 
 def test_lists_decide_the_splits_and_what_they_leave_out_or_lack_is_recorded(photos: Path, tmp_path: Path) -> None:
@@ -383,7 +397,7 @@ def test_a_photo_in_two_lists_is_refused_by_its_name(photos: Path, tmp_path: Pat
 
 def test_a_limit_takes_a_seeded_subset_of_each_split(photos: Path) -> None:
     def chosen(seed: int) -> list[str]:
-        return [p.path for s in plan(_config(photos, limit=2, seed=seed)) for p in s.photos]
+        return [e.photo.path for s in plan(_config(photos, limit=2, seed=seed)) for e in s.entries]
 
     config = _config(photos, limit=2)
     card, _ = _build(config)
@@ -529,7 +543,6 @@ def test_celeba_s_five_points_tell_which_face_is_meant(celeba: Path, photos: Pat
     config = _config(celeba, source=CelebASource(kind="celeba", root=celeba))
     _build(config)
     faces = _faces(config)
-    assert {_photos(config)[f"img_celeba/00000{i}.jpg"]["faces_found"] for i in (1, 2)} == {2}
     for name, meant in (("000001.jpg", small), ("000002.jpg", large)):
         got = np.array(faces[f"img_celeba/{name}"]["landmarks"]).reshape(68, 2)
         assert np.linalg.norm(got - meant, axis=1).mean() < 10

@@ -82,6 +82,7 @@ def reproduced(
     one_thread: None,
     tmp_path_factory: pytest.TempPathFactory,
     put_photos: Callable[[Path, int], list[Path]],
+    put_lists: Callable[[Path, dict[str, int]], dict[str, Path]],
 ) -> Reproduced:
     """A dozen photos built, onesrg and ufvnet trained, both evaluated beside bicubic, a few faces restored."""
     folder = tmp_path_factory.mktemp("reproduce")
@@ -89,7 +90,7 @@ def reproduced(
     (folder / "small").mkdir()
     for side, photo in zip((9, 16, 40), photos):
         Image.open(photo).convert("RGB").resize((side, side)).save(folder / "small" / f"{photo.stem}.png")
-    fractions = {"train": 0.5, "val": 0.25, "test": 0.25}
+    splits = put_lists(folder / "photos", {"train": 6, "val": 3, "test": 3})
     training = {
         "dataset": folder / "data" / "faces", "preset": "tiny", "device": "cpu", "parallel": 2,
         "out": folder / "models", "runs": folder / "runs",
@@ -98,7 +99,7 @@ def reproduced(
     }  # fmt: skip
     config = ExperimentConfig.model_validate({
         "name": "tiny",
-        "build": [{"name": "faces", "source": {"kind": "folder", "root": folder / "photos", "fractions": fractions},
+        "build": [{"name": "faces", "source": {"kind": "folder", "root": folder / "photos", "splits": splits},
                    "out": folder / "data", "hr_size": 64, "shard_size": SHARD, "cluster": {"workers": 2}}],
         "train": [training | {"name": name, "model": name} for name in ("onesrg", "ufvnet")],
         "evaluate": {"name": "tiny", "models": ["bicubic", *(str(folder / "models" / n) for n in ("onesrg", "ufvnet"))],

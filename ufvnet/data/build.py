@@ -2,315 +2,255 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
+import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from ufvnet.config import BuildConfig, fingerprint
-from ufvnet.faces.crop import crop_box, crop_face
-from ufvnet.faces.detect import Face, find_faces
+from ufvnet.faces.detect import load_models
 
-from .bicubic import SIXTEENTHS, lr_side, resize
-from .images import ImageProblem, read_image
-from .schema import FACES, PHOTOS, SCHEMA_VERSION, read_fingerprint, write_json, write_table
-from .sources import Photo, list_photos
+from .degrade import DEGRADATIONS
+from .duplicates import alike, rank
+from .plan import AGAIN, Scan, Scanned, Shard, contents, dataset_root, plan, scan, scans
+from .rows import NO_FAILURES, STATUSES, Built, build_photo, photo_row
+from .schema import FACES, PHOTOS, ROW_GROUP, SCHEMA_VERSION, read_fingerprint, write_json, write_rows
 
-PNG_LEVEL = 3  # 1.4x the speed of Pillow's default for 15 % more bytes
+__all__ = [
+    "NO_FAILURES", "STATUSES", "Scan", "Scanned", "Shard", "ShardReport", "build_shard", "finish", "plan", "scan",
+    "scans",
+]  # fmt: skip
 
-STATUSES = (
-    "ok", "no_face", "too_small", "unreadable", "too_large", "duplicate", "missing", "not_listed", "landmarks_missing",
+DEATHS = 3
+"""A photo at which so many processes died one after the other is left out as crashed."""
+
+TIMINGS = pa.schema([("path", pa.string()), ("milliseconds", pa.float64())])
+PAIRS = pa.schema(
+    [("path", pa.string()), ("split", pa.string()), ("like", pa.string()), ("like_split", pa.string()),
+     ("distance", pa.int32())]
 )  # fmt: skip
-"""What can become of a photo."""
-
-NO_FAILURES = ("ok", "duplicate", "not_listed")
-"""Statuses that leave nothing to mend."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Photos of one split that make one pair of Parquet files; whatever a worker needs to build it."""
-
-    index: int
-    split: str | None
-    index_in_split: int
-    photos: tuple[Photo, ...]
-    digests: tuple[str | None, ...]
-    duplicates: dict[str, str]
-    config: BuildConfig
-
-    @property
-    def root(self) -> Path:
-        return self.config.out / self.config.name
-
-    @property
-    def photos_file(self) -> Path:
-        return self.root / "photos" / f"part-{self.index:05d}.parquet"
-
-    @property
-    def timings_file(self) -> Path:
-        return self.root / "timings" / f"part-{self.index:05d}.parquet"
-
-    @property
-    def faces_file(self) -> Path | None:
-        if self.split is None:
-            return None
-        return self.root / "faces" / f"split={self.split}" / f"part-{self.index_in_split:05d}.parquet"
-
-    @property
-    def fingerprint(self) -> str:
-        """Of all that decides the shard's bytes: photos by content, settings, schema."""
-        made_by = self.config.model_dump(mode="json", include={"hr_size", "min_face", "max_pixels"})
-        photos = [(p.path, p.split, p.landmarks, p.hint, self.duplicates.get(p.path)) for p in self.photos]
-        return fingerprint("shard", SCHEMA_VERSION, made_by, photos, self.digests)
 
 
 @dataclass
 class ShardReport:
-    """What became of a shard's photos."""
+    """What became of a shard's photos.
+
+    skipped: its files stood there already.
+    taken_over: photos whose rows an earlier build's files had.
+    """
 
     index: int
     counts: dict[str, int]
     faces: int
     skipped: bool
-    fingerprint: str = ""
-
-
-@dataclass
-class _Built:
-    status: str
-    reason: str = ""
-    size: tuple[int | None, int | None] = (None, None)
-    format: str | None = None
-    faces_found: int = 0
-    faces: list[dict[str, Any]] = field(default_factory=list)
-
-
-def plan(config: BuildConfig) -> list[Shard]:
-    """List and hash the photos and divide them into shards of one split each.
-
-    The first photo by path keeps a content; later ones with the same sha256 are duplicates of it.
-
-    Raises:
-        ConfigError: the source is not as it should be.
-    """
-    photos = list_photos(config)
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        digests = dict(zip((p.path for p in photos), pool.map(lambda p: _sha256(config.source.root / p.path), photos)))
-    first: dict[str, str] = {}
-    duplicates: dict[str, str] = {}
-    for photo in photos:
-        digest = digests[photo.path]
-        if digest is not None and photo.split is not None:
-            original = first.setdefault(digest, photo.path)
-            if original != photo.path:
-                duplicates[photo.path] = original
-    shards: list[Shard] = []
-    for split in sorted({p.split for p in photos}, key=lambda s: (s is None, s)):
-        members = [p for p in photos if p.split == split]
-        for j, start in enumerate(range(0, len(members), config.shard_size)):
-            chunk = tuple(members[start : start + config.shard_size])
-            own = {p.path: duplicates[p.path] for p in chunk if p.path in duplicates}
-            shards.append(Shard(len(shards), split, j, chunk, tuple(digests[p.path] for p in chunk), own, config))
-    return shards
+    taken_over: int = 0
 
 
 def build_shard(shard: Shard) -> ShardReport:
     """Build one shard, unless its files exist with its fingerprint.
 
-    Writes faces, then timings, then photos: the photos file is the mark of completion.
+    Writes faces, then timings, then photos: the photos file is the mark of completion. In memory are the images of
+    one row group.
     """
-    done = read_fingerprint(shard.photos_file) == shard.fingerprint
-    if done and (shard.faces_file is None or read_fingerprint(shard.faces_file) == shard.fingerprint):
+    if shard.is_built():
         statuses = pq.read_table(shard.photos_file, columns=["status"])["status"].to_pylist()
         faces = pq.read_metadata(shard.faces_file).num_rows if shard.faces_file else 0
-        return ShardReport(shard.index, dict(Counter(statuses)), faces, True, shard.fingerprint)
-    rows, faces, timings = [], [], []
-    for photo, digest in zip(shard.photos, shard.digests):
+        return ShardReport(shard.index, dict(Counter(statuses)), faces, True)
+    rows: list[dict[str, Any]] = []
+    timings: list[dict[str, Any]] = []
+    earlier = _Earlier(shard)
+    if any(e.key not in earlier and e.photo.landmarks is None for e in shard.entries):
+        load_models()  # before the diary: a process that dies here does not die of a photo
+    with _Diary(shard) as diary:
+        made = _faces(shard, earlier, diary, rows, timings)
+        faces = sum(1 for _ in made) if shard.faces_file is None else (
+            write_rows(shard.faces_file, FACES, made, shard.fingerprint)
+        )  # fmt: skip
+        write_rows(shard.timings_file, TIMINGS, timings, shard.fingerprint)
+        write_rows(shard.photos_file, PHOTOS, rows, shard.fingerprint + ("" if all(r["key"] for r in rows) else AGAIN))
+    return ShardReport(shard.index, dict(Counter(r["status"] for r in rows)), faces, False, earlier.used)
+
+
+def _faces(
+    shard: Shard, earlier: _Earlier, diary: _Diary, rows: list[dict[str, Any]], timings: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """The shard's rows of faces, in order; its photos' rows and timings are added to the lists."""
+    crashed = diary.crashed
+    new = [e for e in shard.entries if e.key not in earlier]
+    content = contents(shard.config, [e.photo for e in new])
+    for number, entry in enumerate(shard.entries):
         started = time.perf_counter()
-        built = _build_photo(photo, digest, shard)
-        rows.append(_photo_row(photo, digest, built, shard.config))
-        faces += built.faces
-        timings.append({"path": rows[-1]["path"], "milliseconds": (time.perf_counter() - started) * 1000})
-    if shard.faces_file:
-        write_table(shard.faces_file, pa.Table.from_pylist(faces, schema=FACES), shard.fingerprint)
-    write_table(shard.timings_file, pa.Table.from_pylist(timings), shard.fingerprint)
-    write_table(shard.photos_file, pa.Table.from_pylist(rows, schema=PHOTOS), shard.fingerprint)
-    return ShardReport(shard.index, dict(Counter(r["status"] for r in rows)), len(faces), False, shard.fingerprint)
+        if entry.key in earlier:
+            row, faces = earlier.take(entry.key)
+        else:
+            diary.write(number)
+            at = next(content)
+            built = build_photo(entry, at, shard.config) if number not in crashed else _crashed()
+            row, faces = photo_row(entry, built), built.faces
+        rows.append(row)
+        timings.append({"path": row["path"], "milliseconds": (time.perf_counter() - started) * 1000})
+        yield from faces
+
+
+def _crashed() -> Built:
+    return Built("crashed", f"{DEATHS} processes died, one after the other, while they read it")
+
+
+class _Diary:
+    """The photo that a shard is at, for whoever comes after a process that died; gone once the shard stands.
+
+    A photo that kills its process (a decoder's crash, memory) must not stop a run for ever: after DEATHS deaths in a
+    row at it, it is left out.
+    """
+
+    def __init__(self, shard: Shard):
+        self.path = shard.root / "diary" / f"{shard.fingerprint[:32]}.txt"
+        self.crashed: set[int] = set()
+        self.died_at, self.deaths = -1, 0
+
+    def __enter__(self) -> _Diary:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT)
+        words = [int(w) for w in os.read(self._file, 2**16).split()]
+        if len(words) >= 3:
+            at, died_at, deaths, *crashed = words
+            self.crashed = set(crashed)
+            self.died_at, self.deaths = at, deaths + 1 if at == died_at else 1
+            if self.deaths >= DEATHS:
+                self.crashed.add(at)
+        return self
+
+    def write(self, number: int) -> None:
+        """Note that photo ``number`` of the shard is next."""
+        words = (number, self.died_at, self.deaths, *sorted(self.crashed))
+        os.pwrite(self._file, " ".join(f"{w:8d}" for w in words).encode(), 0)
+
+    def __exit__(self, *failure: object) -> None:
+        os.close(self._file)
+        self.path.unlink(missing_ok=True)  # a failure that Python sees is not the photo's
+
+
+class _Earlier:
+    """Rows of the shard's photos in files of an earlier build, by key."""
+
+    def __init__(self, shard: Shard):
+        self.used = 0
+        self.rows: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
+        wanted = {e.key for e in shard.entries}
+        for folder in shard.earlier:
+            photos = [r for r in pq.read_table(folder / "photos.parquet").to_pylist() if r["key"] in wanted]
+            faces: dict[str, list[dict[str, Any]]] = {}
+            names = {r["path"] for r in photos if r["faces_built"]}
+            if names:
+                file = pq.ParquetFile(folder / "faces.parquet", page_checksum_verification=True)
+                for group in file.iter_batches(ROW_GROUP):
+                    for row in group.to_pylist():
+                        if row["photo"] in names:
+                            faces.setdefault(row["photo"], []).append(row)
+            for row in photos:
+                if len(faces.get(row["path"], ())) == row["faces_built"]:
+                    self.rows[row["key"]] = row, faces.get(row["path"], [])
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.rows
+
+    def take(self, key: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        self.used += 1
+        return self.rows[key]
 
 
 def finish(config: BuildConfig, shards: Iterable[Shard], reports: Iterable[ShardReport]) -> dict[str, Any]:
-    """Remove files of an earlier, other build, check that every photo has a row, and write the card.
+    """Check that every photo has a row, list pairs that look alike, remove what is left over, and write the card.
 
     Returns:
         The card that stands in dataset.json.
 
     Raises:
-        RuntimeError: rows and photos do not add up.
+        RuntimeError: rows and photos do not add up, or a shard's files are not those that were planned.
     """
-    shards, reports = list(shards), sorted(reports, key=lambda r: r.index)
+    shards, reports = list(shards), list(reports)
     counts: Counter[str] = Counter()
     for report in reports:
         counts.update(report.counts)
-    found = sum(len(s.photos) for s in shards)
+    found = sum(len(s.entries) for s in shards)
     if sum(counts.values()) != found:
         raise RuntimeError(f"{found} photos were found but {sum(counts.values())} are accounted for")
-    root = config.out / config.name
-    wanted = {file for s in shards for file in (s.photos_file, s.timings_file, s.faces_file)}
-    for pattern in ("photos/part-*.parquet", "timings/part-*.parquet", "faces/*/part-*.parquet"):
-        for old in root.glob(pattern):
-            if old not in wanted:
-                old.unlink()
+    for shard in shards:
+        if not shard.is_built(perhaps_again=True):
+            raise RuntimeError(f"{shard.photos_file} is not as it was planned; build again")
     faces: Counter[str] = Counter()
-    prints: dict[str, list[str]] = {}
-    for shard, report in zip(shards, reports):
+    built = {r.index: r.faces for r in reports}
+    for shard in shards:
         if shard.split is not None:
-            faces[shard.split] += report.faces
-            prints.setdefault(shard.split, []).append(shard.fingerprint)
+            faces[shard.split] += built[shard.index]
+    root = dataset_root(config)
+    pairs = _write_pairs(config, shards)
+    _tidy(root, shards)
     card = {
         "name": config.name,
         "schema_version": SCHEMA_VERSION,
         "hr_size": config.hr_size,
+        "degradation": {"name": config.degradation, "version": DEGRADATIONS[config.degradation].version,
+                        "summary": DEGRADATIONS[config.degradation].summary},
         "photos": found,
         "counts": {status: counts.get(status, 0) for status in STATUSES},
         "faces": dict(sorted(faces.items())),
-        "fingerprints": {split: fingerprint("split", parts) for split, parts in sorted(prints.items())},
+        "near_duplicates": pairs,
+        "fingerprints": {split: fingerprint("split", [s.fingerprint for s in shards if s.split == split])
+                         for split in sorted(faces)},
+        "shards": [_shard_card(s) for s in shards],
         "config": config.model_dump(mode="json", exclude={"cluster"}),
         "versions": _versions(),
-    }
+    }  # fmt: skip
     write_json(root / "dataset.json", card)
     return card
 
 
-def _build_photo(photo: Photo, digest: str | None, shard: Shard) -> _Built:
-    config = shard.config
-    if photo.split is None:
-        return _Built("not_listed", "in none of the source's lists")
-    if digest is None:
-        return _Built(*_why_not_read(config.source.root / photo.path))
-    if photo.path in shard.duplicates:
-        return _Built("duplicate", f"same bytes as {_printable(shard.duplicates[photo.path])}")
-    try:
-        read = read_image(config.source.root / photo.path, config.max_pixels)
-    except ImageProblem as problem:
-        return _Built(problem.status, problem.reason)
-    built = _Built("ok", "; ".join(read.notes), read.rgb.size, read.format)
-    try:
-        points = _landmarks(photo, read.rgb, built)
-        if points is not None:
-            built.faces.append(_face_row(photo, digest, read.rgb, points, config))
-    except ImageProblem as problem:
-        built.status, built.reason = problem.status, problem.reason
-    except Exception as error:  # one photo's surprise is one row's reason, never the run's end
-        built.status, built.reason = "unreadable", f"{type(error).__name__}: {error}"
-    return built
-
-
-def _why_not_read(path: Path) -> tuple[str, str]:
-    """Status and reason of a photo that has no bytes."""
-    if path.is_symlink() and not path.exists():
-        return "unreadable", "a link to nowhere"
-    if not path.exists():
-        return "missing", "listed, but no such file"
-    return "unreadable", "cannot be opened" if path.is_file() else "not a regular file"
-
-
-def _landmarks(photo: Photo, rgb: Image.Image, built: _Built) -> np.ndarray | None:
-    """(68, 2) landmarks of the face that is meant: given, nearest the hint, or the largest; None if none."""
-    if photo.landmarks is not None:
-        built.faces_found = 1
-        return np.asarray(photo.landmarks, dtype=np.float64).reshape(68, 2)
-    faces = find_faces(rgb)
-    built.faces_found = len(faces)
-    if photo.hint is not None:
-        faces = sorted((f for f in faces if _holds(f, photo.hint)), key=lambda f: _distance(f, photo.hint))
-    if not faces:
-        built.status = "no_face"
-        built.reason = "no frontal face was found" if not built.faces_found else "no face where the annotation has one"
-        return None
-    return faces[0].landmarks
-
-
-def _holds(face: Face, point: tuple[float, float]) -> bool:
-    left, top, right, bottom = face.box
-    return left <= point[0] < right and top <= point[1] < bottom
-
-
-def _distance(face: Face, point: tuple[float, float] | None) -> float:
-    return float(np.linalg.norm(face.landmarks.mean(0) - np.asarray(point)))
-
-
-def _face_row(photo: Photo, digest: str | None, rgb: Image.Image, points: np.ndarray, config: BuildConfig) -> dict:
-    """A row of the faces file.
-
-    Raises:
-        ImageProblem: the landmarks give no crop, or one too small.
-    """
-    try:
-        box = crop_box(points, *rgb.size)
-    except ValueError as error:
-        raise ImageProblem("landmarks_missing", str(error)) from error
-    side = min(box[2] - box[0], box[3] - box[1])
-    if side < config.min_face:
-        raise ImageProblem("too_small", f"the face's crop has {side} pixels, fewer than {config.min_face}")
-    hr = crop_face(rgb, box, config.hr_size)
-    images = {"hr": hr} | {f"lr_{k}": resize(hr, lr_side(config.hr_size, k)) for k in SIXTEENTHS}
-    name = _printable(photo.path)
-    face_id = f"{name}#0"
+def _shard_card(shard: Shard) -> dict[str, str | None]:
     return {
-        "face_id": face_id,
-        "photo": name,
-        "sha256": digest,
-        "landmarks": points.ravel().tolist(),
-        "box": list(box),
-        **{column: {"bytes": _png(image), "path": f"{face_id}/{column}.png"} for column, image in images.items()},
+        "photos": shard.photos_file.relative_to(shard.root).as_posix(),
+        "faces": shard.faces_file.relative_to(shard.root).as_posix() if shard.faces_file else None,
+        "fingerprint": shard.fingerprint,
     }
 
 
-def _photo_row(photo: Photo, digest: str | None, built: _Built, config: BuildConfig) -> dict[str, Any]:
-    path = config.source.root / photo.path
-    try:
-        size = path.stat().st_size
-    except OSError:
-        size = None
-    return {
-        "path": _printable(photo.path), "split": photo.split, "bytes": size, "sha256": digest,
-        "width": built.size[0], "height": built.size[1], "format": built.format,
-        "status": built.status, "reason": _printable(built.reason), "faces_found": built.faces_found,
-    }  # fmt: skip
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=PNG_LEVEL)
-    return buffer.getvalue()
-
-
-def _printable(text: str) -> str:
-    """File names that are not UTF-8 keep their bytes as escapes: Parquet strings must be UTF-8."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _sha256(path: Path) -> str | None:
-    """None for what cannot be read; a pipe would block for ever."""
-    if not path.is_file():
+def _write_pairs(config: BuildConfig, shards: list[Shard]) -> dict[str, int] | None:
+    """Write near_duplicates.parquet; gives how many pairs lie within one split and across two, None if not wanted."""
+    file = dataset_root(config) / "near_duplicates.parquet"
+    if config.near_duplicates == "off":
+        file.unlink(missing_ok=True)
         return None
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
+    columns = ["path", "split", "status", "dhash", "key"]
+    rows = [row for s in shards for row in pq.read_table(s.photos_file, columns=columns).to_pylist()]
+    rows = [r for r in rows if r["dhash"] and r["split"] and r["status"] != "duplicate"]
+    rows.sort(key=lambda r: rank(r["split"], r["path"]))
+    mark = fingerprint("pairs", [r["key"] for r in rows], config.near_distance)
+    if read_fingerprint(file) != mark:
+        found = alike([r["dhash"] for r in rows], [r["split"] for r in rows], config.near_distance)
+        pairs = [{"path": rows[p.photo]["path"], "split": rows[p.photo]["split"], "like": rows[p.like]["path"],
+                  "like_split": rows[p.like]["split"], "distance": p.distance} for p in found]  # fmt: skip
+        write_rows(file, PAIRS, pairs, mark)
+    table = pq.read_table(file, columns=["split", "like_split"])
+    within = sum(a == b for a, b in zip(table["split"].to_pylist(), table["like_split"].to_pylist()))
+    return {"within": within, "across": len(table) - within}
+
+
+def _tidy(root: Path, shards: list[Shard]) -> None:
+    """Remove what an earlier, other or killed build left."""
+    wanted = {file for s in shards for file in (s.photos_file, s.timings_file, s.faces_file)}
+    for pattern in ("timings/part-*.parquet", "*/.*.tmp", "faces/*/.*.tmp", ".*.tmp"):
+        for file in root.glob(pattern):
+            if file.absolute() not in wanted:
+                file.unlink(missing_ok=True)
+    for leftover in ("earlier", "diary"):
+        shutil.rmtree(root / leftover, ignore_errors=True)
 
 
 def _versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +35,8 @@ class ReadImage:
     notes: tuple[str, ...]
 
 
-def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> ReadImage:
-    """Read one image file, whatever its name says it is.
+def read_image(path: Path | bytes, max_pixels: int = MAX_PIXELS) -> ReadImage:
+    """Read one image file, or the bytes of one, whatever its name says it is.
 
     Greyscale, palette, CMYK, 16-bit and alpha are converted to 8-bit RGB (alpha over white), the
     first frame of an animation is taken, EXIF orientation is applied; ``notes`` says which.
@@ -46,7 +47,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> ReadImage:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of what is checked here
-            with Image.open(path) as image:
+            with Image.open(io.BytesIO(path) if isinstance(path, bytes) else path) as image:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise ImageProblem("too_large", f"{width}x{height} is over {max_pixels:,} pixels")
@@ -66,9 +67,10 @@ def _convert(image: Image.Image) -> ReadImage:
     if getattr(image, "n_frames", 1) > 1:
         notes.append("first frame of an animation")
     image.load()
-    upright = ImageOps.exif_transpose(image)
-    if upright.size != image.size or image.getexif().get(0x0112, 1) != 1:
+    upright: Image.Image = image
+    if image.getexif().get(0x0112, 1) != 1:
         notes.append("EXIF orientation applied")
+        upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
         notes.append(f"{upright.mode} reduced to 8 bits")
         values = np.asarray(upright, dtype=np.float64)

@@ -16,7 +16,7 @@ from PIL import Image
 from ufvnet.config import ConfigError
 
 from .bicubic import VIEWS, lr_side
-from .schema import ROW_GROUP, write_atomically
+from .schema import ROW_GROUP, SCHEMA_VERSION, write_atomically
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,22 @@ class DatasetView:
         for shard in self.shards:
             for group in pq.ParquetFile(shard).iter_batches(ROW_GROUP, columns=[name]):
                 yield from map(decode, group.column(0).to_pylist())
+
+    def face(self, index: int) -> dict[str, Any]:
+        """One face's row, by its place: landmarks, box and encoded images. Reads one row group.
+
+        Raises:
+            IndexError: there are not so many.
+        """
+        left = index
+        for shard in self.shards if index >= 0 else ():
+            with pq.ParquetFile(shard) as file:
+                for group in range(file.num_row_groups):
+                    rows = file.metadata.row_group(group).num_rows
+                    if left < rows:
+                        return file.read_row_group(group).slice(left, 1).to_pylist()[0]
+                    left -= rows
+        raise IndexError(f"face {index} of {len(self)}")
 
     def face_ids(self) -> tuple[str, ...]:
         return tuple(i for p in self.shards for i in pq.read_table(p, columns=["face_id"])["face_id"].to_pylist())
@@ -122,13 +138,17 @@ def open(path: Path | str) -> Dataset:
     """Open a built dataset.
 
     Raises:
-        ConfigError: there is none at this path.
+        ConfigError: there is none at this path, or one of another version of the schema.
     """
     root = Path(path)
     try:
-        return Dataset(root, json.loads((root / "dataset.json").read_text()))
+        card = json.loads((root / "dataset.json").read_text())
     except (OSError, json.JSONDecodeError) as error:
         raise ConfigError(f"dataset = {root}: no built dataset there; make one with `ufvnet build`") from error
+    if card.get("schema_version") != SCHEMA_VERSION:
+        found = card.get("schema_version")
+        raise ConfigError(f"dataset = {root}: schema version {found}, not {SCHEMA_VERSION}; build it again")
+    return Dataset(root, card)
 
 
 def decode(image: dict[str, Any]) -> np.ndarray:

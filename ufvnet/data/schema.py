@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .bicubic import SIXTEENTHS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FINGERPRINT = b"ufvnet.fingerprint"
 ROW_GROUP = 100
 
@@ -25,6 +28,7 @@ PHOTOS = pa.schema(
     [
         ("path", pa.string()),
         ("split", pa.string()),
+        ("identity", pa.string()),
         ("bytes", pa.int64()),
         ("sha256", pa.string()),
         ("width", pa.int32()),
@@ -33,8 +37,12 @@ PHOTOS = pa.schema(
         ("status", pa.string()),
         ("reason", pa.string()),
         ("faces_found", pa.int32()),
+        ("faces_built", pa.int32()),
+        ("dhash", pa.string()),
+        ("key", pa.string()),
     ]
 )
+"""``dhash``: difference hash, 64 hex digits; ``key``: fingerprint of all that decides the photo's rows."""
 
 FACES = pa.schema(
     [
@@ -43,6 +51,7 @@ FACES = pa.schema(
         ("sha256", pa.string()),
         ("landmarks", pa.list_(pa.float32())),
         ("box", pa.list_(pa.int32())),
+        ("angle", pa.float32()),
         *((name, IMAGE) for name in IMAGE_COLUMNS),
     ],
     metadata={"huggingface": json.dumps({"info": {"features": {name: {"_type": "Image"} for name in IMAGE_COLUMNS}}})},
@@ -52,7 +61,7 @@ FACES = pa.schema(
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         write(temporary)
         os.replace(temporary, path)
@@ -71,16 +80,36 @@ def write_json(path: Path, data: object) -> None:
 
 
 def write_table(path: Path, table: pa.Table, fingerprint: str = "") -> None:
-    """Atomically write a table in row groups of ROW_GROUP; the fingerprint goes into its metadata."""
-    metadata = {**(table.schema.metadata or {}), FINGERPRINT: fingerprint.encode()}
-    table = table.replace_schema_metadata(metadata)
-    columns = [f.name for f in table.schema if f.type != IMAGE]
-    write_atomically(
-        path,
-        lambda p: pq.write_table(
-            table, p, row_group_size=ROW_GROUP, compression={name: "zstd" for name in columns} or "none"
-        ),
-    )
+    """Atomically write a table as ``write_rows`` does."""
+    write_rows(path, table.schema, table.to_pylist(), fingerprint)
+
+
+def write_rows(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]], fingerprint: str = "") -> int:
+    """Atomically write rows in row groups of ROW_GROUP, of which one is in memory; gives their number.
+
+    Images stay as they are, other columns are compressed, pages carry checksums, and the fingerprint goes into the
+    file's metadata. The bytes depend on the rows alone.
+    """
+    schema = schema.with_metadata({**(schema.metadata or {}), FINGERPRINT: fingerprint.encode()})
+    plain = [f.name for f in schema if f.type != IMAGE]
+    compression = {f.name: "zstd" if f.name in plain else "none" for f in schema}
+    options = {"compression": compression, "use_dictionary": plain, "write_statistics": plain}
+    counts: list[int] = []
+
+    def write(temporary: Path) -> None:
+        with pq.ParquetWriter(temporary, schema, write_page_checksum=True, **options) as writer:
+            for group in _batched(rows, ROW_GROUP):
+                writer.write_table(pa.Table.from_pylist(group, schema=schema))
+                counts.append(len(group))
+
+    write_atomically(path, write)
+    return sum(counts)
+
+
+def _batched(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    rows = iter(rows)
+    while group := list(itertools.islice(rows, size)):
+        yield group
 
 
 def read_fingerprint(path: Path) -> str | None:

@@ -1,58 +1,90 @@
-"""Where photos come from: a folder, CelebA, Helen; each lists photos with their split."""
+"""Where photos come from: a folder, CelebA, Helen, a manifest or image tables; each lists photos with their split."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
-from ufvnet.config import BuildConfig, CelebASource, ConfigError, FolderSource, HelenSource, fingerprint
+import numpy as np
+
+from ufvnet.config import (
+    BuildConfig,
+    CelebASource,
+    ConfigError,
+    FolderSource,
+    HelenSource,
+    ManifestSource,
+    TableSource,
+    fingerprint,
+)
+
+from .landmarks import Landmarks, names_in_pickle, read_landmarks
+from .pickles import PICKLES
 
 SPLITS_OF_CELEBA = {"0": "train", "1": "val", "2": "test"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Photo:
     """A photo to be built from.
 
     path: relative to the source's root, ``/`` between folders; the photo's name everywhere.
     split: its split, or None where the source's lists leave it out.
-    landmarks: 136 numbers x0, y0, ..., x67, y67 in pixels, where a file gives them.
+    identity: the person, where the source tells.
+    landmarks: (68, 2) float32 x, y in pixels, where a file gives them.
     hint: a point (x, y) inside the face that is meant, where the source tells.
+    cell: (file, block, row) of an image table, where the photo is a row of one.
     """
 
     path: str
-    split: str | None
-    landmarks: tuple[float, ...] | None = None
+    split: str | None = None
+    identity: str | None = None
+    landmarks: np.ndarray | None = None
     hint: tuple[float, float] | None = None
+    cell: tuple[str, int, int] | None = None
 
 
 def list_photos(config: BuildConfig) -> list[Photo]:
     """Every photo of the source, by path; listed photos that do not exist are among them.
 
     Raises:
-        ConfigError: a folder or file of the source is missing or malformed.
+        ConfigError: a folder or file of the source is missing or malformed, or a split has not as many photos as
+            it is expected to have.
     """
     source = config.source
     if not source.root.is_dir():
         raise ConfigError(f"source.root = {source.root}: no such folder")
-    landmarks = _read_landmarks(source.landmarks) if source.landmarks else {}
-    hints: dict[str, tuple[float, float]] = {}
-    if isinstance(source, CelebASource):
-        splits, hints = _celeba(source)
-        found = _files(source.root / "img_celeba", source.root)
+    landmarks = read_landmarks(source.landmarks) if source.landmarks else None
+    if isinstance(source, ManifestSource):
+        photos = _manifest(source)
+    elif isinstance(source, TableSource):
+        from .image_table import list_cells
+
+        photos = list_cells(source)
+    elif isinstance(source, CelebASource):
+        photos = _celeba(source)
     elif isinstance(source, HelenSource):
-        found = [p for folder in sorted(source.root.glob("helen_*")) for p in _files(folder, source.root)]
-        splits = _helen(source, found)
+        photos = _helen(source)
     else:
-        found = _files(source.root, source.root)
-        splits = _folder_splits(source, found, config.seed)
-    if not found:
+        photos = [Photo(p) for p in _files(source.root, source.root)]
+    if not photos:
         raise ConfigError(f"source.root = {source.root}: no photos in it")
-    paths = sorted(set(found) | set(splits))
-    photos = [Photo(p, splits.get(p), landmarks.get(p), hints.get(p)) for p in paths]
+    if source.splits:
+        photos = _listed(photos, source.splits)
+    if isinstance(source, FolderSource | ManifestSource | TableSource):
+        photos = _shared_out(photos, source, config.seed)
+    if landmarks is not None:
+        photos = _with_landmarks(photos, landmarks)
+    _check_counts(photos, source.expect)
+    photos.sort(key=lambda p: p.path)
     return photos if config.limit is None else _subset(photos, config.limit, config.seed)
+
+
+# Files
 
 
 def _files(folder: Path, root: Path) -> list[str]:
@@ -61,40 +93,59 @@ def _files(folder: Path, root: Path) -> list[str]:
     return [p.relative_to(root).as_posix() for p in files_below(folder)]
 
 
-def files_below(folder: Path, recursive: bool = True) -> Iterator[Path]:
-    """Everything in a folder but folders and hidden files, by name; links to folders are not followed, so none loops.
+def files_below(folder: Path, recursive: bool = True, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
+    """Everything in a folder but folders and hidden files, by name.
 
-    Pipes and links to nowhere are among them: whoever reads them says what is wrong.
+    Links to folders are followed. What cannot be read is among the files: pipes, links to nowhere, a link to a folder
+    that it lies in, a folder that may not be listed; whoever reads them says what is wrong.
+
+    Args:
+        folder: where to look.
+        recursive: folders below too.
+        above: (device, inode) of the folders that this one lies in.
     """
-    for path in sorted(folder.iterdir()):
+    try:
+        status = folder.stat()
+        entries = sorted(folder.iterdir())
+    except OSError:
+        yield folder
+        return
+    within = (*above, (status.st_dev, status.st_ino))
+    for path in entries:
         if path.name.startswith("."):
             continue
-        if not path.is_dir():
+        if not _is_folder(path):
             yield path
-        elif recursive and not path.is_symlink():
-            yield from files_below(path)
+        elif recursive:
+            target = path.stat()
+            if path.is_symlink() and (target.st_dev, target.st_ino) in within:
+                yield path
+            else:
+                yield from files_below(path, True, within)
 
 
-def _folder_splits(source: FolderSource, found: list[str], seed: int) -> dict[str, str]:
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # e.g. a name of bytes that this file system refuses
+        return False
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(errors="surrogateescape").splitlines() if line.strip()]
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from error
+
+
+# CelebA and Helen
+
+
+def _celeba(source: CelebASource) -> list[Photo]:
+    found = _files(source.root / "img_celeba", source.root)
+    hints = _five_points(source.root)
     if source.splits:
-        lists = {split: _read_lines(path) for split, path in source.splits.items()}
-        splits: dict[str, str] = {}
-        for split, names in lists.items():
-            for name in names:
-                if splits.setdefault(name, split) != split:
-                    raise ConfigError(f"source.splits: {name} stands in both {splits[name]} and {split}")
-        return splits
-    shuffled = sorted(found, key=lambda p: fingerprint(seed, "split", p))
-    splits, start, share = {}, 0, 0.0
-    for split, fraction in source.fractions.items():
-        share += fraction
-        end = round(share * len(shuffled))
-        splits |= dict.fromkeys(shuffled[start:end], split)
-        start = end
-    return splits
-
-
-def _celeba(source: CelebASource) -> tuple[dict[str, str], dict[str, tuple[float, float]]]:
+        return [Photo(p, hint=hints.get(p)) for p in found]
     partition = _first(source.root, "list_eval_partition.txt", "Eval")
     splits: dict[str, str] = {}
     for line in _read_lines(partition):
@@ -102,29 +153,34 @@ def _celeba(source: CelebASource) -> tuple[dict[str, str], dict[str, tuple[float
         if code.strip() not in SPLITS_OF_CELEBA:
             raise ConfigError(f"{partition}: {line!r} must be a name and 0, 1 or 2")
         splits[f"img_celeba/{name}"] = SPLITS_OF_CELEBA[code.strip()]
-    hints: dict[str, tuple[float, float]] = {}
+    return [Photo(p, splits.get(p), hint=hints.get(p)) for p in {*found, *splits}]
+
+
+def _five_points(root: Path) -> dict[str, tuple[float, float]]:
+    """The mean of CelebA's five points by photo; empty where there is no such file."""
     try:
-        five = _first(source.root, "list_landmarks_celeba.txt", "Anno")
+        file = _first(root, "list_landmarks_celeba.txt", "Anno")
     except ConfigError:
-        return splits, hints
-    for line in _read_lines(five)[2:]:  # a count and a header come first
+        return {}
+    hints = {}
+    for line in _read_lines(file)[2:]:  # a count and a header come first
         try:
             name, *points = line.split()[0], *map(float, line.split()[1:])
             if len(points) != 10:
                 raise ValueError
         except ValueError as error:
-            raise ConfigError(f"{five}: {line!r} must be a name and 10 numbers") from error
+            raise ConfigError(f"{file}: {line!r} must be a name and 10 numbers") from error
         hints[f"img_celeba/{name}"] = (sum(points[0::2]) / 5, sum(points[1::2]) / 5)
-    return splits, hints
+    return hints
 
 
-def _helen(source: HelenSource, found: list[str]) -> dict[str, str]:
-    by_stem = {Path(p).stem: p for p in found}
-    splits = {}
-    for split, file in (("train", "trainnames.txt"), ("test", "testnames.txt")):
-        for name in _read_lines(source.root / file):
-            splits[by_stem.get(name, f"{name}.jpg")] = split
-    return splits
+def _helen(source: HelenSource) -> list[Photo]:
+    found = [p for folder in sorted(source.root.glob("helen_*")) for p in _files(folder, source.root)]
+    if not found:
+        raise ConfigError(f"source.root = {source.root}: must hold folders helen_1, helen_2, ... with photos")
+    photos = [Photo(p) for p in found]
+    lists = {"train": source.root / "trainnames.txt", "test": source.root / "testnames.txt"}
+    return photos if source.splits else _listed(photos, lists, missing="{}.jpg")
 
 
 def _first(root: Path, name: str, folder: str) -> Path:
@@ -134,26 +190,146 @@ def _first(root: Path, name: str, folder: str) -> Path:
     raise ConfigError(f"source.root = {root}: must hold {name} (or {folder}/{name})")
 
 
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from error
+# Manifest
 
 
-def _read_landmarks(path: Path) -> dict[str, tuple[float, ...]]:
+def _manifest(source: ManifestSource) -> list[Photo]:
+    photos: dict[str, Photo] = {}
+    columns = (source.split, source.identity)
     try:
-        with path.open(newline="") as file:
-            rows = list(csv.reader(file))
-        header, rows = rows[0], rows[1:]
-        if header[0] != "file" or len(header) != 137:
-            raise ValueError("the header must be file, x0, y0, ..., x67, y67")
-        for number, row in enumerate(rows, start=2):
-            if len(row) != 137:
-                raise ValueError(f"line {number} has {len(row)} values, not 137")
-        return {row[0]: tuple(float(v) for v in row[1:]) for row in rows}
-    except (OSError, ValueError, IndexError) as error:
-        raise ConfigError(f"source.landmarks = {path}: {error}") from error
+        with source.file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            reader = csv.DictReader(file)
+            for key in ("path", "split", "identity"):
+                column = getattr(source, key)
+                if column is not None and column not in (reader.fieldnames or ()):
+                    raise ConfigError(
+                        f"source.{key} = {column}: no such column in {source.file}; there are {reader.fieldnames}"
+                    )
+            for row in reader:
+                path = PurePosixPath((row[source.path] or "").strip()).as_posix()
+                split, identity = (row[c].strip() or None if c and row[c] else None for c in columns)
+                if path == "." or path.startswith(("/", "../")):
+                    raise ConfigError(f"{source.file}, line {reader.line_num}: {path!r} is no path below source.root")
+                known = photos.setdefault(path, Photo(path, split, identity))
+                if (known.split, known.identity) != (split, identity):
+                    raise ConfigError(f"{source.file}, line {reader.line_num}: {path} stands there twice, differently")
+    except (OSError, csv.Error) as error:
+        raise ConfigError(f"source.file = {source.file}: {error}") from error
+    return list(photos.values())
+
+
+# Splits
+
+
+class _Names:
+    """Photos by the names that lists and landmark files use: path or file name, with or without its ending."""
+
+    def __init__(self, photos: Sequence[Photo]):
+        paths = [PurePosixPath(p.path) for p in photos]
+        self.tables = [
+            _unique((key(path), photo) for path, photo in zip(paths, photos))
+            for key in (str, lambda p: str(p.with_suffix("")), lambda p: p.name, lambda p: p.stem)
+        ]
+
+    def find(self, name: str) -> Photo | None:
+        """The photo of that name; None if there is none.
+
+        Raises:
+            ConfigError: the name fits several photos.
+        """
+        for table in self.tables:
+            if name in table:
+                if table[name] is None:
+                    raise ConfigError(f"{name} fits several photos; name it with its folder and ending")
+                return table[name]
+        return None
+
+
+def _unique(items: Iterable[tuple[str, Photo]]) -> Mapping[str, Photo | None]:
+    """By key; None for a key of several."""
+    table: dict[str, Photo | None] = {}
+    for key, photo in items:
+        table[key] = None if key in table else photo
+    return table
+
+
+def _listed(photos: list[Photo], lists: Mapping[str, Path], missing: str = "{}") -> list[Photo]:
+    """The photos with the splits of the lists; names that fit no photo become photos that are missing."""
+    names, splits = _Names(photos), dict[str, str]()
+    for split, path in lists.items():
+        for name in _list(path, split):
+            photo = names.find(name)
+            key = photo.path if photo else missing.format(name)
+            if splits.setdefault(key, split) != split:
+                raise ConfigError(f"source.splits: {name} stands in both {splits[key]} and {split}")
+    known = [replace(p, split=splits.pop(p.path, None)) for p in photos]
+    return known + [Photo(path, split) for path, split in splits.items()]
+
+
+def _list(path: Path, split: str) -> list[str]:
+    """The names of a list file; those of pickles without their endings, which need not be the photos'."""
+    if path.suffix.lower() in PICKLES:
+        return [str(PurePosixPath(n).with_suffix("")) for n in names_in_pickle(path, f"source.splits.{split}")]
+    return _read_lines(path)
+
+
+def _shared_out(photos: list[Photo], source: FolderSource | ManifestSource | TableSource, seed: int) -> list[Photo]:
+    """Identities from the pattern, and splits by a seeded hash where nothing else gives them."""
+    if source.identity_pattern is not None:
+        pattern = re.compile(source.identity_pattern)
+        matches = [pattern.search(p.path) for p in photos]
+        if not any(matches):
+            raise ConfigError(f"source.identity_pattern = {source.identity_pattern}: fits none of the photos")
+        photos = [replace(p, identity=m.group(1)) if m else p for p, m in zip(photos, matches)]
+    if source.splits or getattr(source, "split", None) or getattr(source, "files", None):
+        return photos
+    groups = {p.identity if p.identity is not None else p.path for p in photos}
+    splits = hashed_splits(groups, source.fractions, seed)
+    return [replace(p, split=splits[p.identity if p.identity is not None else p.path]) for p in photos]
+
+
+def hashed_splits(groups: Iterable[str], fractions: Mapping[str, float], seed: int) -> dict[str, str]:
+    """A split for each name, by its seeded hash alone.
+
+    Only a set so small that a split would stay empty is treated otherwise: the name whose hash is nearest to that
+    split's share goes there, from a split that has others left.
+    """
+    places = {g: int(fingerprint(seed, "split", g)[:13], 16) / 16**13 for g in sorted(groups)}
+    ends = np.cumsum(list(fractions.values()))
+    names = [s for s, share in fractions.items() if share]
+    bounds = [end for end, share in zip(ends, fractions.values()) if share]
+    splits = {g: names[min(int(np.searchsorted(bounds, at, side="right")), len(names) - 1)] for g, at in places.items()}
+    counts = Counter(splits.values())
+    for i, split in enumerate(names):
+        middle = (bounds[i] + (bounds[i - 1] if i else 0)) / 2
+        spare = [g for g in splits if counts[splits[g]] > 1]
+        if not counts[split] and spare:
+            nearest = min(spare, key=lambda g: (abs(places[g] - middle), g))
+            counts[splits[nearest]] -= 1
+            splits[nearest] = split
+            counts[split] = 1
+    return splits
+
+
+def _with_landmarks(photos: list[Photo], landmarks: Landmarks) -> list[Photo]:
+    """The photos with their rows of the landmark files; rows without a photo are passed over."""
+    names, rows = _Names(photos), dict[str, int]()
+    for row, name in enumerate(landmarks.names):
+        photo = names.find(name)
+        if photo is not None:
+            rows[photo.path] = row
+    if not rows:
+        raise ConfigError(f"source.landmarks: none of its {len(landmarks.names):,} names fits a photo")
+    return [replace(p, landmarks=landmarks.points[rows[p.path]]) if p.path in rows else p for p in photos]
+
+
+def _check_counts(photos: list[Photo], expect: Mapping[str, int]) -> None:
+    counts = Counter(p.split for p in photos)
+    for split, number in expect.items():
+        if counts[split] != number:
+            raise ConfigError(
+                f"source.expect.{split} = {number:,}: the source has {counts[split]:,} photos of that split"
+            )
 
 
 def _subset(photos: list[Photo], limit: int, seed: int) -> list[Photo]:

@@ -1,0 +1,24 @@
+"""verify-datasets: re-read a built dataset, every count, fingerprint and image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from tasks.build import verify_shards
+from ufvnet.config import BuildConfig, load
+
+
+@flow(name="verify-datasets")
+def verify_datasets(config: BuildConfig | Path, overrides: list[str] | None = None) -> list[str]:
+    """Verify the dataset of a build configuration or its file; returns what is wrong with it.
+
+    Raises:
+        RuntimeError: something is wrong; the run fails, so that a schedule shows it.
+    """
+    settings = load(BuildConfig, config, overrides or ())
+    problems = verify_shards(settings.out / settings.name, settings.cluster)
+    if problems:
+        raise RuntimeError("\n".join([f"{len(problems)} problems", *problems[:20]]))
+    return problems

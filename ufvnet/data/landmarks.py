@@ -1,0 +1,174 @@
+"""Files of 68 landmarks, by photo name: CSV, the pickles of Ma et al., folders of ibug .pts files."""
+
+from __future__ import annotations
+
+import csv
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ufvnet.errors import ConfigError
+
+from .pickles import PICKLES, Array, load_plain
+
+HEADER = ["file", *(f"{axis}{i}" for i in range(68) for axis in "xy")]
+ALLOWED = "must be an existing .csv, .pkl or .pickle file, or a folder of .pts files"
+PROBLEMS = (OSError, ValueError, csv.Error, pickle.UnpicklingError)
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """68 landmarks by photo name.
+
+    names: as the files name photos, ``/`` between folders, in the order of the files; none twice.
+    points: (N, 68, 2) float32, x and y in pixels of the upright photo, the first pixel being 0; some may be nan or inf.
+    by_stem: (N,) bool, whether the name carries no file ending (those of .pts files).
+    """
+
+    names: tuple[str, ...]
+    points: np.ndarray
+    by_stem: np.ndarray
+
+
+def read_landmarks(paths: Sequence[Path]) -> Landmarks:
+    """Join files of landmarks; where several give a photo the same points, the first counts.
+
+    Args:
+        paths: each a .csv (file, x0, y0, ..., x67, y67), a .pkl or .pickle of Ma et al. (CVPR 2020; file name to
+            {"landmark": 68 pairs, "bbox": not used}), or a folder of ibug .pts files, searched recursively, hidden
+            files and links to folders left out; a photo's name is then the file's path below the folder without .pts.
+
+    Raises:
+        ConfigError: a path is missing, of another kind or malformed, or a photo has other points elsewhere.
+    """
+    rows: dict[str, tuple[int, Path]] = {}
+    values, by_stem = bytearray(), bytearray()  # one growing buffer; floats or an array a photo take far more
+    for path in paths:
+        try:
+            entries, stems = _entries(path), path.is_dir()
+            for name, points in entries:
+                row, first = rows.setdefault(name, (len(by_stem), path))
+                if row == len(by_stem):
+                    values += points.tobytes()
+                    by_stem.append(stems)
+                    continue
+                before = np.frombuffer(values[row * points.nbytes : (row + 1) * points.nbytes], np.float32)
+                if not np.array_equal(before, points.ravel(), equal_nan=True):
+                    raise ValueError(f"{name} has other points than in {first}")
+        except PROBLEMS as error:
+            raise ConfigError(f"source.landmarks = {path}: {error}") from error
+    return Landmarks(
+        tuple(rows), np.frombuffer(values, np.float32).reshape(-1, 68, 2), np.frombuffer(by_stem, np.bool_)
+    )
+
+
+def names_in_pickle(path: Path, key: str = "source.landmarks") -> list[str]:
+    """The photos that a pickle of Ma et al. names, in its order, whatever it says of them.
+
+    Args:
+        path: the .pkl or .pickle file.
+        key: the configuration's key that names it, for errors.
+
+    Raises:
+        ConfigError: it is missing, no dictionary by file name, or asks for more than plain data and arrays of numbers.
+    """
+    try:
+        return list(load_plain(path))
+    except PROBLEMS as error:
+        raise ConfigError(f"{key} = {path}: {error}") from error
+
+
+def _entries(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and float32 points of 68 x, y, as they stand in the file."""
+    if path.is_dir():
+        return _from_folder(path)
+    if path.is_file() and path.suffix.lower() == ".csv":
+        return _from_csv(path)
+    if path.is_file() and path.suffix.lower() in PICKLES:
+        return _from_pickle(path)
+    raise ValueError(ALLOWED)
+
+
+def _from_csv(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.reader(file)
+        if [name.strip().lower() for name in next(rows, [])] != HEADER:
+            raise ValueError("the header must be file, x0, y0, ..., x67, y67")
+        for row in filter(None, rows):
+            if len(row) != 137:
+                raise ValueError(f"line {rows.line_num} has {len(row)} values, not 137")
+            try:
+                points = _float32(np.array([float(v) for v in row[1:]]))
+            except ValueError as error:
+                raise ValueError(f"line {rows.line_num}: {error}") from error
+            yield row[0], points
+
+
+def _from_folder(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    files = []
+    for folder, folders, names in os.walk(path, onerror=_fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [Path(folder, n) for n in names if n.lower().endswith(".pts") and not n.startswith(".")]
+    if not files:
+        raise ValueError(f"no .pts files in it; {ALLOWED}")
+    for file in sorted(files):
+        name = file.relative_to(path)
+        try:
+            yield name.with_suffix("").as_posix(), _points_of_pts(file)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{name.as_posix()}: {error}") from error
+
+
+def _fail(error: OSError) -> None:
+    raise error  # os.walk would leave out folders that it cannot read
+
+
+def _points_of_pts(file: Path) -> np.ndarray:
+    """The points of a file ``version: 1, n_points: 68, {, x y, ..., }``, less 1.
+
+    ibug counts pixels from 1 as MATLAB does: "the coordinates of the top left pixel in an image are x=1, y=1" (its page
+    of the 300-W challenge); Menpo's PTSImporter subtracts 1 for that.
+    """
+    if not file.is_file():  # a pipe would wait for ever
+        raise ValueError("not a file")
+    text = file.read_text(encoding="utf-8").splitlines()
+    lines = [(number, line.split()) for number, line in enumerate(text, start=1) if line.strip()]
+    for words, (number, line) in zip((["version:", "1"], ["n_points:", "68"], ["{"]), lines):
+        if "".join(line) != "".join(words):
+            raise ValueError(f"line {number} must be {' '.join(words)!r}, not {' '.join(line)!r}")
+    points = []
+    for number, line in lines[3:-1]:
+        try:
+            x, y = map(float, line)
+        except ValueError:
+            raise ValueError(f"line {number} must be x and y, not {' '.join(line)!r}") from None
+        points.append((x - 1, y - 1))
+    if len(points) != 68 or lines[-1][1] != ["}"]:
+        raise ValueError(f"line {len(text)}, the last, must be '}}' after 68 points, not after {len(points)}")
+    return _float32(np.array(points))
+
+
+def _from_pickle(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    for name, entry in load_plain(path).items():
+        if not isinstance(entry, dict) or "landmark" not in entry:
+            # Their eval_landmark.py reads such arrays from pickles of test sets, in pixels of the 128x128 crops.
+            alone = " (an array alone is of a crop, not of the photo)" if isinstance(entry, Array) else ""
+            raise ValueError(f"{name} must have a dictionary with 'landmark'{alone}")
+        try:
+            points = np.array(entry["landmark"])
+        except ValueError as error:
+            raise ValueError(f"{name}: landmark must be 68 pairs of numbers ({error})") from error
+        if points.shape != (68, 2) or points.dtype.kind not in "fiu":  # numpy would turn strings into numbers
+            raise ValueError(
+                f"{name}: landmark must be 68 pairs of numbers, not {points.dtype} of shape {points.shape}"
+            )
+        yield name, _float32(points)
+
+
+def _float32(points: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # to inf, which stands for missing as nan does
+        return points.astype(np.float32)
