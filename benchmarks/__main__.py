@@ -1,4 +1,4 @@
-"""``make bench``: each speed as a ratio to a reference in the same process, on one core; prints a table."""
+"""``make bench``: each speed as a ratio to a reference in the same process, a core each; prints a table."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ def main() -> None:
         what, reference, count, ours, theirs = benchmark()
         a, b = count / _best(ours), count / _best(theirs)
         print(f"| {what} | {reference} | {a:,.0f} | {b:,.0f} | {a / b:.1f} |", flush=True)
+    from benchmarks.building import building
+
+    for what, reference, a, b, ratio in building():
+        print(f"| {what} | {reference} | {a:,.3g} | {b:,.3g} | {ratio:.2f} |", flush=True)
 
 
 def _best(work: Callable[[], Any]) -> float:

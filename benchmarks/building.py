@@ -2,62 +2,98 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 PHOTOS = Path(os.environ.get("PHOTOS", "../shared/faces/aaf/images"))
 MORE = Path("../shared/faces/us_congress/images")
 SAMPLE = 400
-"""Photos that the bare loops go through, before and after each build."""
+"""Photos that the bare loops go through, before and after each build, in the worker processes that build."""
 
 Row = tuple[str, str, float, float, float]
 
 
 def building() -> Iterator[Row]:
-    """Rows (what, reference, ours / s, reference / s, ratio per worker) and the workers' memory."""
+    """Rows (what, reference, ours / s, reference / s, ratio); the kernels' ratio is per worker."""
     from ufvnet.data.sample import jittered_photos
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photos = PHOTOS if PHOTOS.is_dir() else jittered_photos(folder / "photos", 400)
         files = sorted(photos.iterdir())
-        sample = files[:: max(1, len(files) // SAMPLE)][:SAMPLE]
         for workers in (1, 2):
-            before = _rate(_kernels, sample)
-            rate, _ = _build(photos, folder / f"w{workers}", workers)
-            floor = (before + _rate(_kernels, sample)) / 2
-            yield (
-                f"full build, {workers} worker(s), photos",
-                "its kernels, bare loop",
-                rate,
-                floor,
-                rate / workers / floor,
-            )
-        loop = _rate(lambda some: _straightforward(some, folder / "loop"), sample)
-        kernels = _rate(_kernels, sample)
-        yield "its kernels, photos", "straightforward loop", kernels, loop, kernels / loop
-        yield "full build, 2 workers, photos", "straightforward loop", rate, loop, rate / 2 / loop
+            rate, floor, loop = _full_build(photos, folder / f"w{workers}", workers)
+            what = f"full build, {workers} worker{'s' * (workers > 1)}, photos"
+            yield what, "its kernels in a bare loop, same processes", rate, floor, rate / floor
+            yield what, "a straightforward loop, same process", rate, loop, rate / loop
         yield from _memory(files, folder)
         yield from _reading(folder / "w1" / "bench")
 
 
-def _rate(work: Callable[[list[Path]], Any], sample: list[Path]) -> float:
-    """Photos a second."""
-    work(sample[:20])
+def _full_build(photos: Path, out: Path, workers: int) -> tuple[float, float, float]:
+    """Photos a second of a build, of bare loops of its kernels in all workers at once, and of one plain loop."""
+    from tasks.cluster import dask_client
+
+    files = sorted(photos.iterdir())
+    sample = [str(f.absolute()) for f in files[:: max(1, len(files) // SAMPLE)][:SAMPLE]]
+    with dask_client(_config(photos, out, workers).cluster, workers) as client:
+        kernels, loops = [], []
+        for again in (False, True):
+            kernels.append(_together(client, _rate, "kernels", sample, str(out)))
+            loops.append(client.submit(_rate, "loop", sample, str(out / "loop"), pure=False).result())
+            if not again:
+                rate = _build(client, _config(photos, out, workers))
+    return rate, sum(kernels) / 2, sum(loops) / 2
+
+
+def _together(client: Client, work: Callable[..., float], *arguments: Any) -> float:
+    """The sum of what all workers give at the same time."""
+    futures = [client.submit(work, *arguments, workers=[w], pure=False) for w in client.scheduler_info()["workers"]]
+    return sum(client.gather(futures))
+
+
+def _config(photos: Path, out: Path, workers: int) -> Any:
+    from ufvnet.config import BuildConfig, load
+
+    return load(BuildConfig, {"name": "bench", "out": out, "source": {"root": photos}, "cluster": {"workers": workers}})
+
+
+def _build(client: Client, config: Any) -> float:
+    """Photos a second from the listing of the folder to the card."""
+    from tasks.cluster import map_on_client
+    from ufvnet.data import build
+
     started = time.perf_counter()
-    work(sample)
+    scans = build.scans(config)
+    shards = build.plan(config, zip(scans, map_on_client(client, build.scan, scans)))
+    largest_first = sorted(shards, key=lambda s: -len(s.entries))
+    card = build.finish(config, shards, map_on_client(client, build.build_shard, largest_first))
+    return card["photos"] / (time.perf_counter() - started)
+
+
+def _rate(kind: str, sample: list[str], out: str) -> float:
+    """Photos a second of a loop."""
+    work = {"kernels": _kernels, "loop": _straightforward}[kind]
+    work(sample[:20], Path(out))
+    started = time.perf_counter()
+    work(sample, Path(out))
     return len(sample) / (time.perf_counter() - started)
 
 
-def _kernels(sample: list[Path]) -> None:
+def _kernels(sample: list[str], _: Path) -> None:
     """Decode, detect, landmarks, crop, resizes, encodes: what a build cannot do without, and nothing else."""
     from ufvnet.data.bicubic import SIXTEENTHS
     from ufvnet.data.degrade import degrade
@@ -67,19 +103,22 @@ def _kernels(sample: list[Path]) -> None:
     from ufvnet.faces.detect import find_faces
 
     for file in sample:
-        rgb = read_image(file).rgb
+        rgb = read_image(Path(file)).rgb
         faces = find_faces(rgb)
         hr = crop_face(rgb, crop_box(faces[0].landmarks, *rgb.size), 128)
         for image in (hr, *degrade("pil-bicubic", hr, [8 * k for k in SIXTEENTHS], (0,))):
             encode(image)
 
 
-def _straightforward(sample: list[Path], out: Path) -> None:
+def _straightforward(sample: list[str], out: Path) -> None:
     """As one would write it: the detector on the whole photo, Pillow's PNG at its default level 6, a file an image."""
     from ufvnet.faces.crop import crop_box
     from ufvnet.faces.detect import load_models
 
     detector, predictor = load_models()
+    shutil.rmtree(out, ignore_errors=True)
+    for k in range(1, 9):
+        (out / str(k)).mkdir(parents=True)
     for file in sample:
         photo = Image.open(file).convert("RGB")
         pixels = np.asarray(photo)
@@ -90,28 +129,8 @@ def _straightforward(sample: list[Path], out: Path) -> None:
         box = crop_box(np.array([(p.x, p.y) for p in shape.parts()]), *photo.size)
         hr = photo.crop(box).resize((128, 128), Image.Resampling.BICUBIC)
         for k in range(1, 9):
-            (out / str(k)).mkdir(parents=True, exist_ok=True)
-            hr.resize((8 * k, 8 * k), Image.Resampling.BICUBIC).save(out / str(k) / f"{file.stem}.png")
-        hr.save(out / f"{file.stem}.png")
-
-
-def _build(photos: Path, out: Path, workers: int) -> tuple[float, float]:
-    """(photos a second, greatest peak memory of a worker in GiB) of a whole build, the cluster's start included."""
-    from tasks.cluster import dask_client, map_on_client
-    from ufvnet.config import BuildConfig, load
-    from ufvnet.data import build
-
-    raw = {"name": "bench", "out": out, "source": {"root": photos}, "cluster": {"workers": workers}}
-    config = load(BuildConfig, raw)
-    started = time.perf_counter()
-    scans = build.scans(config)
-    with dask_client(config.cluster, workers) as client:
-        shards = build.plan(config, zip(scans, map_on_client(client, build.scan, scans)))
-        reports = map_on_client(client, build.build_shard, shards)
-        card = build.finish(config, shards, reports)
-        seconds = time.perf_counter() - started
-        peaks = client.run(_peak)
-    return card["photos"] / seconds, max(peaks.values())
+            hr.resize((8 * k, 8 * k), Image.Resampling.BICUBIC).save(out / str(k) / f"{Path(file).stem}.png")
+        hr.save(out / f"{Path(file).stem}.png")
 
 
 def _peak() -> float:
@@ -119,39 +138,42 @@ def _peak() -> float:
 
 
 def _memory(files: list[Path], folder: Path) -> Iterator[Row]:
-    """Peak memory of a worker at some 1,000 and 8,000 photos."""
-    more = [*files, *(sorted(MORE.iterdir()) if MORE.is_dir() else [])]
-    peaks = {}
-    for count in (1000, len(more)):
+    """Peak memory of a worker that builds 1,000 photos, and of one that builds all there are."""
+    from tasks.cluster import dask_client
+
+    files = [*files, *(sorted(MORE.iterdir()) if MORE.is_dir() else [])]
+    peaks: dict[int, float] = {}
+    for count in (min(1000, len(files) // 2), len(files)):
         few = folder / f"few-{count}"
         few.mkdir()
-        for file in more[:count]:
-            (few / file.name).symlink_to(file.resolve())
-        _, peaks[count] = _build(few, folder / f"out-{count}", 2)
-    small, large = peaks[1000] if 1000 in peaks else peaks[len(more)], peaks[len(more)]
-    yield f"peak GiB a worker, {len(more):,} photos", "1,000 photos", large, small, large / small
+        for file in itertools.islice(files, count):
+            (few / file.name).symlink_to(file.absolute())
+        config = _config(few, folder / f"out-{count}", 2)
+        with dask_client(config.cluster, 2) as client:
+            _build(client, config)
+            peaks[count] = max(client.run(_peak).values())
+    (fewer, small), (all_, large) = peaks.items()
+    yield f"peak GiB a worker, {all_:,} photos", f"{fewer:,} photos", large, small, large / small
 
 
 def _reading(dataset: Path) -> Iterator[Row]:
-    """Training pairs a second, random rows, one of three scales each: the decoded cache, and PNG from Parquet."""
+    """Training pairs a second, of random faces at one of three scales: the decoded cache, and PNG each time."""
     from ufvnet import data
-    from ufvnet.data.loader import TrainingLoader
     from ufvnet.data.reader import decode
 
     view = data.open(dataset).view("MR3", "train")
     arrays = view.arrays()
     rng = np.random.default_rng(0)
     rows, ks = rng.integers(0, len(arrays), 4000), rng.choice(view.ks, 4000)
-
-    def cached(number: int) -> None:
-        for row, k in zip(rows[:number], ks[:number]):
-            np.array(arrays.hr[row]), np.array(arrays.lr[k][row])
-
     encoded = [view.face(int(row)) for row in rows[:200]]
 
+    def cached(number: int) -> None:
+        for row, k in zip(rows[:number], ks):
+            np.array(arrays.hr[row]), np.array(arrays.lr[k][row])
+
     def decoded(number: int) -> None:
-        for row, k in zip(encoded[:number], ks):
-            decode(row["hr"]), decode(row[f"lr_{k}"])
+        for face, k in zip(encoded[:number], ks):
+            decode(face["hr"]), decode(face[f"lr_{k}"])
 
     def parquet(number: int) -> None:
         for row, k in zip(rows[:number], ks):
@@ -161,14 +183,6 @@ def _reading(dataset: Path) -> Iterator[Row]:
     ours, png, random = _pairs(cached, 4000), _pairs(decoded, 200), _pairs(parquet, 50)
     yield "pairs from the decoded cache, random", "decoding PNG in memory", ours, png, ours / png
     yield "pairs from the decoded cache, random", "PNG from Parquet, a row each", ours, random, ours / random
-    loader = TrainingLoader(arrays, view.ks, 32, seed=0)
-
-    def batches(number: int) -> None:
-        for step in range(number // 32):
-            loader.batch(step)
-
-    rate = _pairs(batches, 320)
-    yield "training pairs, U(.) included", "decoding PNG in memory, without U(.)", rate, png, rate / png
 
 
 def _pairs(work: Callable[[int], None], number: int) -> float:

@@ -39,7 +39,8 @@ def build_shards(config: BuildConfig) -> Built:
                 counts.update(done.counts)
                 update(counts.total(), ", ".join(f"{n} {status}" for status, n in counts.items()))
 
-            return shards, map_on_client(client, build.build_shard, shards, report)
+            largest_first = sorted(shards, key=lambda s: -len(s.entries))  # so that all workers end at about one time
+            return shards, map_on_client(client, build.build_shard, largest_first, report)
 
 
 def _adding(update: Any) -> Any:

@@ -44,6 +44,8 @@ def dask_client(cluster: Cluster, tasks: int) -> Iterator[Client]:
                 started.adapt(**cluster.adapt)
             yield client
         return
+    # A photo that kills its process is left out after three deaths (ufvnet.data.build); others need tries too.
+    dask.config.set({"distributed.scheduler.allowed-failures": 10})
     workers = min(cluster.workers or os.cpu_count() or 1, max(1, tasks))
     with Client(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", env=ONE_THREAD) as client:
         yield client

@@ -1,0 +1,200 @@
+"""Builds that are killed anywhere, or whose disk is full, end as undisturbed ones. UFVNET_KILLS=20 kills more often."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from ufvnet.config import BuildConfig, load
+from ufvnet.data.build import build_shard, finish, plan
+from ufvnet.data.verify import verify
+
+KILLS = int(os.environ.get("UFVNET_KILLS", "2"))
+SEED = int(os.environ.get("UFVNET_KILL_SEED", "0"))
+REPO = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+PutPhotos = Callable[[Path, int], list[Path]]
+PutLists = Callable[[Path, dict[str, int]], dict[str, Path]]
+
+
+def _digests(root: Path) -> dict[str, str]:
+    """sha256 of every file of a dataset but the timings and the card, which names folders."""
+    files = [p for p in root.rglob("*") if p.is_file() and "timings" not in p.parts and p.name != "dataset.json"]
+    return {p.relative_to(root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def _undisturbed(config: Path, out: Path) -> dict[str, str]:
+    settings = load(BuildConfig, config, [f"out={out}"])
+    shards = plan(settings)
+    finish(settings, shards, [build_shard(s) for s in shards])
+    return _digests(out / settings.name)
+
+
+@pytest.fixture
+def config(tmp_path: Path, put_photos: PutPhotos, put_lists: PutLists) -> Path:
+    """The file of a build of 240 photos in some 16 shards."""
+    put_photos(tmp_path / "photos", 240)
+    splits = put_lists(tmp_path / "photos", {"train": 200, "test": 40})
+    path = tmp_path / "faces.yaml"
+    source = {"root": str(tmp_path / "photos"), "splits": {s: str(p) for s, p in splits.items()}}
+    raw = {"name": "faces", "source": source, "out": str(tmp_path / "data"), "hr_size": 64, "shard_size": 15}
+    path.write_text(yaml.safe_dump(raw))
+    return path
+
+
+class Cluster:
+    """A Dask scheduler and two workers, each a process of the dask command, started anew where one was killed."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{self.port}"
+        self.folder, self.environment = folder, environment
+        self.scheduler: subprocess.Popen[bytes] | None = None
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def mend(self) -> None:
+        """Start whatever does not run."""
+        if self.scheduler is None or self.scheduler.poll() is not None:
+            self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard")
+        self.workers = [w for w in self.workers if w.poll() is None]
+        while len(self.workers) < 2:
+            self.workers.append(self._start("worker", self.address, "--nthreads", "1", "--no-dashboard"))
+
+    def _start(self, *words: str) -> subprocess.Popen[bytes]:
+        log = (self.folder / f"dask-{words[0]}.log").open("ab")
+        # in another folder than the flow: nothing may depend on where a worker stands
+        return subprocess.Popen([BIN / "dask", *words], stdout=log, stderr=log, cwd=self.folder, env=self.environment)
+
+    def worker_process(self) -> psutil.Process | None:
+        """A process that works, below its nanny."""
+        for nanny in self.workers:
+            with contextlib.suppress(psutil.Error):
+                children = [c for c in psutil.Process(nanny.pid).children() if "spawn" in " ".join(c.cmdline())]
+                if children:
+                    return children[-1]
+        return None
+
+    def stop(self) -> None:
+        for process in (*self.workers, self.scheduler):
+            if process is not None:
+                _kill_tree(process.pid)
+
+
+def _kill_tree(pid: int) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = psutil.Process(pid)
+        for process in (*family.children(recursive=True), family):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return os.environ | {
+        "PREFECT_HOME": str(tmp_path / "prefect"), "OMP_NUM_THREADS": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, environment: dict[str, str]) -> Iterator[Cluster]:
+    made = Cluster(tmp_path, environment)
+    made.mend()
+    yield made
+    made.stop()
+
+
+def _start_flow(config: Path, cluster: Cluster, log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            [BIN / "ufvnet", "build", str(config)], stdout=out, stderr=out, cwd=REPO,
+            env=cluster.environment | {"DASK_SCHEDULER_ADDRESS": cluster.address},
+        )  # fmt: skip
+
+
+def _await_moment(flow: subprocess.Popen[bytes], root: Path, chance: random.Random) -> None:
+    """A random moment: of the whole run, or (mostly) of the time in which shards are built."""
+    until = time.monotonic() + chance.uniform(0, 20)
+    if chance.random() < 0.7:
+        while flow.poll() is None and not any(root.glob("diary/*")):
+            time.sleep(0.02)
+        until = time.monotonic() + chance.uniform(0, 1.5)
+    while flow.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+def test_a_build_killed_anywhere_ends_as_an_undisturbed_one(tmp_path: Path, config: Path, cluster: Cluster) -> None:
+    chance, root, log = random.Random(SEED), tmp_path / "data" / "faces", tmp_path / "flow.log"
+    wanted = _undisturbed(config, tmp_path / "reference")
+    flow = _start_flow(config, cluster, log)
+    victims = ["worker", "scheduler", "flow"]
+    for number in range(KILLS):
+        _await_moment(flow, root, chance)
+        victim = victims[number % 3] if number < 3 else chance.choice(victims)
+        worker = cluster.worker_process()
+        if victim == "flow":
+            _kill_tree(flow.pid)
+        elif victim == "scheduler" and cluster.scheduler is not None:
+            os.kill(cluster.scheduler.pid, signal.SIGKILL)
+            cluster.scheduler.wait()
+        elif worker is not None:
+            worker.kill()
+        time.sleep(1)
+        cluster.mend()
+        if flow.poll() is not None:
+            for shard in sorted(root.glob("photos/part-*.parquet")):  # so that there is always something to do
+                if chance.random() < 0.5:
+                    shard.unlink()
+            flow = _start_flow(config, cluster, log)
+    for _ in range(2):  # one that lost its scheduler fails, and is run again
+        flow.wait(timeout=300)
+        if flow.returncode:
+            cluster.mend()
+            flow = _start_flow(config, cluster, log)
+    assert flow.wait(timeout=300) == 0, log.read_text()[-4000:]
+    assert verify(root) == []
+    assert _digests(root) == wanted
+    assert sorted(p.name for p in root.iterdir()) == [
+        "dataset.json", "faces", "near_duplicates.parquet", "photos", "timings",
+    ]  # fmt: skip
+
+
+def test_a_full_disk_is_one_clear_error_and_a_rerun_with_room_goes_on(
+    tmp_path: Path, config: Path, environment: dict[str, str]
+) -> None:
+    disk = tmp_path / "data"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        command = [BIN / "ufvnet", "build", str(config)]
+        full = subprocess.run(command, capture_output=True, text=True, cwd=REPO, env=environment)
+        built = len(list(disk.glob("faces/photos/part-*.parquet")))
+        assert full.returncode == 1
+        assert "No space left on device" in full.stderr
+        assert "make room and run this again; what is finished stays" in full.stderr
+        assert not (disk / "faces" / "dataset.json").exists()
+        assert 0 < built < 18
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=REPO, env=environment)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert verify(disk / "faces") == []
+        assert _digests(disk / "faces") == _undisturbed(config, tmp_path / "reference")
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
