@@ -24,7 +24,7 @@ SCAN = 500
 AGAIN = "-again"
 """Ends the fingerprint of a shard in which a photo was read once and then not: the next build tries it again."""
 
-DECIDING = ("hr_size", "faces", "min_face", "crop", "degradation", "max_pixels", "seed")
+DECIDING = ("hr_size", "faces", "min_face", "crop", "degradation", "max_pixels")
 """Settings that decide a photo's rows."""
 
 
@@ -175,8 +175,7 @@ def plan(config: BuildConfig, scanned: Iterable[tuple[Scan, list[Scanned]]] | No
         raise ConfigError(f"source.root = {config.source.root}: no photos in it")
     config = done[0][0].config
     entries = _without_copies([Entry(p, s) for job, found in done for p, s in zip(job.photos, found)], config)
-    settings = config.model_dump(mode="json", include=set(DECIDING))
-    made_by = fingerprint("photo", SCHEMA_VERSION, settings, DEGRADATIONS[config.degradation].version)
+    made_by = _made_by(config)
     entries = [replace(e, key=_key(made_by, e)) for e in entries]
     shards: list[Shard] = []
     for split in sorted({e.photo.split for e in entries}, key=lambda s: (s is None, s)):
@@ -186,11 +185,18 @@ def plan(config: BuildConfig, scanned: Iterable[tuple[Scan, list[Scanned]]] | No
     return _with_earlier(shards, dataset_root(config))
 
 
+def _made_by(config: BuildConfig) -> str:
+    settings = config.model_dump(mode="json", include=set(DECIDING))
+    way = DEGRADATIONS[config.degradation]
+    seed = config.seed if way.random else None
+    return fingerprint("photo", SCHEMA_VERSION, settings, way.version, seed, config.near_duplicates == "off")
+
+
 def _key(made_by: str, entry: Entry) -> str:
     photo, scanned = entry.photo, entry.scanned
     points = None if photo.landmarks is None else photo.landmarks.tobytes().hex()
     told = (photo.path, photo.split, photo.identity, points, photo.hint)
-    return fingerprint(made_by, told, scanned.sha256, scanned.dhash, entry.copy_of, entry.alike)[:32]
+    return fingerprint(made_by, told, scanned.sha256, entry.copy_of, entry.alike)[:32]
 
 
 def _buckets(entries: list[Entry], size: int) -> Iterator[tuple[int, list[Entry]]]:
@@ -232,22 +238,27 @@ def _without_copies(entries: list[Entry], config: BuildConfig) -> list[Entry]:
 
 
 def _with_earlier(shards: list[Shard], root: Path) -> list[Shard]:
-    """Move files that no shard wants into ``earlier/``, and tell each shard which of these hold rows of its photos."""
-    wanted = {file: s.fingerprint for s in shards for file in (s.photos_file, s.faces_file) if file}
+    """Move all files but those of finished shards into ``earlier/``, and tell the others which of them to take from.
+
+    A shard's two files move together: its number may have changed, and half a shard is of no use.
+    """
+    built = {s.fingerprint for s in shards if s.is_built()}
+    staying = {file for s in shards if s.fingerprint in built for file in (s.photos_file, s.faces_file)}
     for kind in ("photos/part-*.parquet", "faces/*/part-*.parquet"):
-        for file in sorted(root.glob(kind)):
+        for file in sorted(set(root.glob(kind)) - staying):
             mark = read_fingerprint(file)
             if mark is None:
                 file.unlink()
-            elif wanted.get(file) != mark:
-                place = root / "earlier" / mark / f"{file.relative_to(root).parts[0]}.parquet"
-                place.parent.mkdir(parents=True, exist_ok=True)
-                file.replace(place)
+                continue
+            place = root / "earlier" / mark.removesuffix(AGAIN) / f"{file.relative_to(root).parts[0]}.parquet"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(place)
     places = _places_of_keys(root / "earlier")
     return [
-        s if s.is_built() else replace(s, earlier=tuple(sorted({places[e.key] for e in s.entries if e.key in places})))
+        s if s.fingerprint in built
+        else replace(s, earlier=tuple(sorted({places[e.key] for e in s.entries if e.key in places})))
         for s in shards
-    ]
+    ]  # fmt: skip
 
 
 def _places_of_keys(earlier: Path) -> dict[str, Path]:
@@ -255,7 +266,8 @@ def _places_of_keys(earlier: Path) -> dict[str, Path]:
     places: dict[str, Path] = {}
     for folder in sorted(earlier.glob("*")):
         photos = folder / "photos.parquet"
-        if read_fingerprint(photos) != folder.name or "key" not in pq.read_schema(photos).names:
+        mark = read_fingerprint(photos)
+        if mark is None or mark.removesuffix(AGAIN) != folder.name or "key" not in pq.read_schema(photos).names:
             shutil.rmtree(folder)
             continue
         has_faces = read_fingerprint(folder / "faces.parquet") == folder.name
