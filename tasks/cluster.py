@@ -14,6 +14,8 @@ from ufvnet.config import Cluster, ConfigError
 if TYPE_CHECKING:
     from distributed import Client
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -36,6 +38,8 @@ def dask_client(cluster: Cluster, tasks: int) -> Iterator[Client]:
     address = cluster.address or (None if cluster.cluster_class else configured)
     if address:
         with Client(address) as client:
+            if not client.scheduler_info()["workers"]:
+                log.warning("the scheduler at %s has no workers yet; waiting for some", address)
             yield client
         return
     if cluster.cluster_class:
