@@ -59,53 +59,36 @@ def checks(root: Path) -> list[Check]:
 def check_shard(check: Check) -> Checked:
     """Read all of a shard's two files; whatever is wrong is a line."""
     checked = Checked()
+    built: Counter[str] = Counter()
+    at = check.photos
     try:
-        rows = _rows(check, check.photos, PHOTOS, checked)
-        built = {r["path"]: r["faces_built"] for r in rows if r["faces_built"]}
-        checked.counts.update(r["status"] for r in rows)
-        for row in rows:
+        for row in _rows(check, check.photos, PHOTOS, checked):
+            checked.counts[row["status"]] += 1
+            built[row["path"]] += row["faces_built"]
             if row["status"] not in STATUSES or (row["faces_built"] > 0) != (row["status"] == "ok"):
-                checked.problems.append(
-                    f"{check.photos}: {row['path']} is {row['status']} with {row['faces_built']} faces"
-                )
+                checked.problems.append(f"{at}: {row['path']} is {row['status']} with {row['faces_built']} faces")
         if check.faces is not None:
-            found = Counter[str]()
-            for face in _faces(check, checked):
+            at, found = check.faces, Counter[str]()
+            for face in _rows(check, check.faces, FACES, checked):
                 found[face["photo"]] += 1
-                checked.problems += [f"{check.faces}: {face['face_id']}: {p}" for p in face_problems(face, check.card)]
-            checked.faces[check.faces.split("/")[1].removeprefix("split=")] += found.total()
-            if found != Counter(built):
-                checked.problems.append(f"{check.faces}: its faces are not those of {check.photos}")
+                checked.problems += [f"{at}: {face['face_id']}: {p}" for p in face_problems(face, check.card)]
+            checked.faces[at.split("/")[1].removeprefix("split=")] += found.total()
+            if found != +built:
+                checked.problems.append(f"{at}: its faces are not those of {check.photos}")
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        checked.problems.append(f"{check.photos}: {type(error).__name__}: {error}")
+        checked.problems.append(f"{at}: {type(error).__name__}: {error}")
     return checked
 
 
-def _rows(check: Check, name: str, schema: pa.Schema, checked: Checked) -> list[dict[str, Any]]:
-    file = check.root / name
-    mark = read_fingerprint(file)
-    if mark not in (check.fingerprint, check.fingerprint + AGAIN):
+def _rows(check: Check, name: str, schema: pa.Schema, checked: Checked) -> Iterator[dict[str, Any]]:
+    """The rows of one file, if it is the one that was built."""
+    mark = read_fingerprint(check.root / name)
+    if mark is None or mark.removesuffix(AGAIN) != check.fingerprint:
         checked.problems.append(f"{name}: {'missing or broken' if mark is None else 'not the file that was built'}")
-        return []
-    table = pq.read_table(file, page_checksum_verification=True, partitioning=None)
-    if table.schema.names != schema.names:
-        checked.problems.append(f"{name}: columns {table.schema.names}, not {schema.names}")
-        return []
-    return table.to_pylist()
-
-
-def _faces(check: Check, checked: Checked) -> Iterator[dict[str, Any]]:
-    assert check.faces is not None
-    file = check.root / check.faces
-    mark = read_fingerprint(file)
-    if mark != check.fingerprint:
-        checked.problems.append(
-            f"{check.faces}: {'missing or broken' if mark is None else 'not the file that was built'}"
-        )
         return
-    with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
-        if parquet.schema_arrow.names != FACES.names:
-            checked.problems.append(f"{check.faces}: columns {parquet.schema_arrow.names}, not {FACES.names}")
+    with pq.ParquetFile(check.root / name, page_checksum_verification=True) as parquet:
+        if parquet.schema_arrow.names != schema.names:
+            checked.problems.append(f"{name}: columns {parquet.schema_arrow.names}, not {schema.names}")
             return
         for group in parquet.iter_batches(ROW_GROUP):
             yield from group.to_pylist()
