@@ -1,0 +1,133 @@
+"""Photos that are the same or look alike, and who of them gives way."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from ufvnet.config import BuildConfig, FolderSource
+from ufvnet.data.build import build_shard, finish, plan
+from ufvnet.data.duplicates import Alike, alike, dhash, originals
+
+
+def _distance(a: str, b: str) -> int:
+    return (int(a, 16) ^ int(b, 16)).bit_count()
+
+
+def _hashes(number: int) -> list[str]:
+    """Random hashes, every third a near copy of an earlier one."""
+    rng = np.random.default_rng(0)
+    made: list[int] = []
+    for i in range(number):
+        new = int.from_bytes(rng.bytes(32), "big")
+        if i % 3 == 2:
+            new = made[int(rng.integers(i))]
+            for bit in rng.integers(0, 256, int(rng.integers(0, 40))):
+                new ^= 1 << int(bit)
+        made.append(new)
+    return [f"{h:064x}" for h in made]
+
+
+def test_a_hash_is_64_hex_digits_near_for_copies_and_far_for_others(photos: Path) -> None:
+    pictures = [Image.open(p).convert("RGB") for p in sorted(photos.iterdir())[:4]]
+    for picture in pictures:
+        smaller = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BICUBIC)
+        assert len(dhash(picture)) == 64
+        assert dhash(picture) == dhash(picture.copy())
+        assert _distance(dhash(picture), dhash(smaller)) <= 24
+        assert _distance(dhash(picture), dhash(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT))) > 24
+
+
+@pytest.mark.parametrize("groups", [["a"] * 200, ["a", "b", "c", "b"] * 50])
+def test_pairs_are_those_that_comparing_one_by_one_finds(groups: Sequence[str]) -> None:
+    hashes, expected = _hashes(200), []
+    for i in range(200):
+        for group in dict.fromkeys(groups):
+            near = [(_distance(hashes[i], hashes[j]), j) for j in range(i) if groups[j] == group]
+            near = [pair for pair in near if pair[0] <= 24]
+            if near:
+                expected.append(Alike(i, min(near)[1], min(near)[0]))
+    found = alike(hashes, groups, 24)
+    assert len(found) > 30
+    assert sorted(found, key=lambda p: (p.photo, p.like)) == sorted(expected, key=lambda p: (p.photo, p.like))
+
+
+def test_those_who_give_way_look_like_one_that_stays() -> None:
+    hashes = _hashes(200)
+    gone = originals(hashes, 24)
+    assert len(gone) > 20
+    for i in range(200):
+        near = [j for j in range(i) if j not in gone and _distance(hashes[i], hashes[j]) <= 24]
+        assert (i in gone) == bool(near)
+        if near:
+            assert gone[i].like in near
+            assert gone[i].distance == min(_distance(hashes[i], hashes[j]) for j in near)
+
+
+def test_plain_pictures_pair_with_nothing() -> None:
+    plain = [dhash(Image.new("RGB", (50, 50), c)) for c in ("white", "black")]
+    assert alike(plain, ["a", "a"], 24) == []
+    assert originals(plain, 24) == {}
+
+
+# In a build
+
+
+@pytest.fixture
+def source(photos: Path, tmp_path: Path) -> FolderSource:
+    """Ten photos of train; of test, one like the first of them and one equal to the second."""
+    names = sorted(p.name for p in photos.iterdir())
+    for name in names[10:]:
+        (photos / name).unlink()
+    first = Image.open(photos / names[0]).convert("RGB")
+    first.resize((first.width * 9 // 10, first.height * 9 // 10), Image.Resampling.BICUBIC).save(
+        photos / "zz-like.jpg", quality=80
+    )
+    shutil.copy(photos / names[1], photos / "zz-copy.jpg")
+    lists = {"train": tmp_path / "train.txt", "test": tmp_path / "test.txt"}
+    lists["train"].write_text("\n".join(names[:10]))
+    lists["test"].write_text("zz-like.jpg\nzz-copy.jpg")
+    return FolderSource(root=photos, splits=lists)
+
+
+def _build(source: FolderSource, tmp_path: Path, **settings: Any) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    config = BuildConfig(name="set", source=source, out=tmp_path / "out", hr_size=64, **settings)
+    shards = plan(config)
+    card = finish(config, shards, [build_shard(s) for s in shards])
+    files = (tmp_path / "out" / "set" / "photos").glob("*.parquet")
+    return card, {row["path"]: row for f in files for row in pq.read_table(f).to_pylist()}
+
+
+def test_pairs_are_reported_within_and_across_splits(source: FolderSource, tmp_path: Path) -> None:
+    card, rows = _build(source, tmp_path)
+    first, second = sorted(rows)[:2]
+    assert card["near_duplicates"] == {"within": 0, "across": 1}
+    (pair,) = pq.read_table(tmp_path / "out" / "set" / "near_duplicates.parquet").to_pylist()
+    assert pair == {"path": first, "split": "train", "like": "zz-like.jpg", "like_split": "test",
+                    "distance": _distance(rows[first]["dhash"], rows["zz-like.jpg"]["dhash"])}  # fmt: skip
+    assert rows[first]["status"] == "ok"
+    assert (rows[second]["status"], rows[second]["reason"]) == ("duplicate", "same bytes as zz-copy.jpg")
+
+
+def test_dropping_keeps_the_test_photo(source: FolderSource, tmp_path: Path) -> None:
+    card, rows = _build(source, tmp_path, near_duplicates="drop")
+    first = sorted(rows)[0]
+    assert rows[first]["status"] == "near_duplicate"
+    assert "looks like zz-like.jpg" in rows[first]["reason"]
+    assert card["faces"] == {"test": 2, "train": 8}
+    assert card["near_duplicates"] == {"within": 0, "across": 1}
+
+
+def test_off_looks_at_none(source: FolderSource, tmp_path: Path) -> None:
+    _build(source, tmp_path)
+    card, rows = _build(source, tmp_path, near_duplicates="off")
+    assert card["near_duplicates"] is None
+    assert not (tmp_path / "out" / "set" / "near_duplicates.parquet").exists()
+    assert {row["dhash"] for row in rows.values()} == {None}
