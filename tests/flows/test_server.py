@@ -168,7 +168,18 @@ def test_deployments_are_scheduled_triggered_and_run_by_a_worker(tmp_path: Path,
 
         declared = {d["name"]: d for d in yaml.safe_load((REPO / "prefect.yaml").read_text())["deployments"]}
         deployed = {d.name: d for d in client.read_deployments()}
-        assert set(deployed) == set(declared) == {"build-datasets", "train", "evaluate", "super-resolve", "reproduce"}
+        assert (
+            set(deployed)
+            == set(declared)
+            == {
+                "build-datasets",
+                "verify-datasets",
+                "train",
+                "evaluate",
+                "super-resolve",
+                "reproduce",
+            }
+        )
         pools = {name: d["work_pool"]["name"] for name, d in declared.items()}
         assert {name: d.work_pool_name for name, d in deployed.items()} == pools
         assert [getattr(s.schedule, "cron", None) for s in deployed["train"].schedules if s.active] == ["0 3 * * 0"]

@@ -75,11 +75,11 @@ def test_every_file_is_restored_copied_or_failed_with_a_reason(crops: Path, mode
         "a.png": "restored", "a.jpg": "restored", "grey.png": "restored", "oblong.webp": "restored",
         "cmyk.tif": "restored", "below/a.png": "restored", "large.jpg": "copied", "dot.png": "failed",
         "text.jpg": "failed", "empty.png": "failed", "cut.jpg": "failed",
-        "nowhere.png": "failed", "pipe.png": "failed",
+        "nowhere.png": "failed", "pipe.png": "failed", "below/loop": "failed",
     }  # fmt: skip
     assert (rows.loc[rows["status"] == "failed", "reason"].str.len() > 10).all()
-    assert summary["counts"] == {"restored": 7, "copied": 1, "failed": 6}
-    assert json.loads((crops.parent / "out" / "summary.json").read_text())["files"] == 14
+    assert summary["counts"] == {"restored": 7, "copied": 1, "failed": 7}
+    assert json.loads((crops.parent / "out" / "summary.json").read_text())["files"] == 15
     for path, row in rows[rows["status"] == "restored"].iterrows():
         assert Image.open(row["output"]).size == (64, 64), path
         assert row[["w1", "w2", "w3"]].sum() == pytest.approx(1, abs=1e-5)

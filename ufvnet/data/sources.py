@@ -206,9 +206,10 @@ def _manifest(source: ManifestSource) -> list[Photo]:
                         f"source.{key} = {column}: no such column in {source.file}; there are {reader.fieldnames}"
                     )
             for row in reader:
-                path = PurePosixPath((row[source.path] or "").strip()).as_posix()
+                parts = PurePosixPath((row[source.path] or "").strip()).parts
+                path = PurePosixPath(*parts).as_posix()
                 split, identity = (row[c].strip() or None if c and row[c] else None for c in columns)
-                if path == "." or path.startswith(("/", "../")):
+                if not parts or parts[0].startswith("/") or ".." in parts:
                     raise ConfigError(f"{source.file}, line {reader.line_num}: {path!r} is no path below source.root")
                 known = photos.setdefault(path, Photo(path, split, identity))
                 if (known.split, known.identity) != (split, identity):
