@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -168,18 +169,8 @@ def test_deployments_are_scheduled_triggered_and_run_by_a_worker(tmp_path: Path,
 
         declared = {d["name"]: d for d in yaml.safe_load((REPO / "prefect.yaml").read_text())["deployments"]}
         deployed = {d.name: d for d in client.read_deployments()}
-        assert (
-            set(deployed)
-            == set(declared)
-            == {
-                "build-datasets",
-                "verify-datasets",
-                "train",
-                "evaluate",
-                "super-resolve",
-                "reproduce",
-            }
-        )
+        names = {"build-datasets", "verify-datasets", "train", "evaluate", "super-resolve", "reproduce"}
+        assert set(deployed) == set(declared) == names
         pools = {name: d["work_pool"]["name"] for name, d in declared.items()}
         assert {name: d.work_pool_name for name, d in deployed.items()} == pools
         assert [getattr(s.schedule, "cron", None) for s in deployed["train"].schedules if s.active] == ["0 3 * * 0"]
@@ -198,7 +189,7 @@ def test_deployments_are_scheduled_triggered_and_run_by_a_worker(tmp_path: Path,
         code, printed = commands.run("prefect", "deployment", "run", "build-datasets/build-datasets", "--watch",
                                      "-p", f"config={config}")  # fmt: skip
         assert code == 0, printed + worker_log.read_text()
-        assert "3 of 3 shards were there already" in worker_log.read_text()
+        assert re.search(r"([1-9]\d*) of \1 shards were there already", worker_log.read_text())
         assert len(runs_of(client, "build-datasets", StateType.COMPLETED, from_schedule=False)) == 2
 
         counts = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["dataset-counts"])))
