@@ -62,15 +62,20 @@ def demo(
 def build(
     config: Config,
     overrides: Overrides = [],  # noqa: B006 (typer copies it)
-    verify: Annotated[bool, typer.Option(help="Build nothing: re-read the built dataset and check it.")] = False,
+    verify: Annotated[
+        bool, typer.Option(help="Build nothing: re-read the built dataset (CONFIG may be its folder) and check it.")
+    ] = False,
 ) -> None:
     """Photos to a multi-resolution dataset; exit code 1 if a photo could not be used."""
     from ufvnet.data.build import NO_FAILURES
     from ufvnet.data.sources import list_photos
 
+    if verify and config.is_dir():
+        _verify(config, None)
+        return
     settings = _checked("BuildConfig", config, overrides)
     if verify:
-        _verify(settings)
+        _verify(settings.out / settings.name, settings.cluster)
         return
     list_photos(settings)  # a source that is not as it should be is refused before Prefect starts
     card = _pipeline("build_datasets", "build_datasets")(settings)
@@ -87,11 +92,13 @@ def build(
         raise typer.Exit(SOME_FAILED)
 
 
-def _verify(settings: Any) -> None:
+def _verify(folder: Path, cluster: Any) -> None:
+    from ufvnet.config import Cluster
     from ufvnet.data import open as open_dataset
 
-    dataset = open_dataset(settings.out / settings.name)
-    problems = _pipeline("build", "verify_shards", package="tasks")(dataset.root, settings.cluster)
+    dataset = open_dataset(folder)
+    os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")  # a task alone, without its flow
+    problems = _pipeline("build", "verify_shards", package="tasks")(dataset.root, cluster or Cluster())
     for problem in problems[:20]:
         print(problem, file=sys.stderr)
     if problems:
