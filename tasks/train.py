@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from prefect import task
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.logging import get_run_logger
 
 from tasks.artifacts import artifact_key
 from tasks.progress import progress_bar
-from ufvnet import data
 from ufvnet.config import TrainConfig
 from ufvnet.training.launch import train_in_process
 from ufvnet.training.parts import Part, parts_of
+
+ARTIFACT_EVERY = 20
+"""Seconds between updates of a training's progress artifact."""
 
 
 @task(name="plan-training")
 def plan_training(config: TrainConfig) -> tuple[list[Part], Part]:
     """Stage 1's parts and the whole; their columns are decoded here, once, for all of them."""
     stage1, whole = parts_of(config)
-    dataset = data.open(config.dataset)
     ks = tuple(sorted({k for part in [*stage1, whole] for k in part.ks}))
-    for split in ("train", "val"):
-        if dataset.card["faces"].get(split):
-            dataset.select(ks, split).arrays()
+    for dataset in whole.datasets:
+        for split in ("train", "val"):
+            if dataset.card["faces"].get(split):
+                dataset.select(ks, split).arrays()
     return stage1, whole
 
 
@@ -37,10 +40,16 @@ def train_part(part: Part) -> Path:
     if part.done():
         logger.info("%s: finished already (%s)", part.name, part.model_folder)
         return part.model_folder
+    shown = time.monotonic()
+    artifact = create_progress_artifact(0.0, artifact_key(f"training-{part.name}"), f"{part.name}: trained, in %")
     with progress_bar(f"train {part.name}", part.steps) as update:
 
         def show(event: dict[str, Any]) -> None:
+            nonlocal shown
             update(event["step"], f"{event['images_per_s']:.0f} images/s, loss {event['loss']:.4f}")
+            if time.monotonic() - shown > ARTIFACT_EVERY or event["step"] == event["steps"]:
+                shown = time.monotonic()
+                update_progress_artifact(artifact, 100 * event["step"] / event["steps"])  # type: ignore[arg-type]
 
         folder = train_in_process(part, show)
     last = pd.read_parquet(folder / "log.parquet").iloc[-1].dropna().to_dict()

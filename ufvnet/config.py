@@ -219,18 +219,40 @@ class Recipe(Schema):
     steps: int = Field(default=200_000, ge=1)
     """Steps of stage 2, or of a model that has no stages."""
     batch_size: int = Field(default=32, ge=2)
+    """Faces a step, over all processes."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts that each process takes its share of a batch in, for less memory; BatchNorm sees one part at a time."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = Field(default=0.0, ge=0)
     lr: float = Field(default=2e-4, gt=0)
     lr_schedule: Literal["constant", "cosine"] = "constant"
-    """``cosine`` falls to zero at the last step, after a linear rise over the first 5 %."""
+    """``cosine`` falls to zero at the last step."""
+    warm_up: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the steps in which the rate rises linearly from zero."""
     betas: tuple[float, float] = (0.9, 0.999)
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Gradients of a larger norm are scaled down to it."""
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of an exponential moving average of the weights, which is then what is validated and published."""
+    loss: Literal["l1", "mse", "charbonnier"] = "l1"
+    frequency: float = Field(default=0.0, ge=0)
+    """Weight of the L1 distance of the images' spectra, added to the loss."""
     alpha: float = Field(default=0.1, ge=0)
     """Weight of the regressor's loss in stage 2 (Eq. 13)."""
     identity_init: bool = False
     """Start near the identity instead of torch's default initialisation: short trainings get further."""
     flip: bool = True
     """Random horizontal flip."""
+    colour: float = Field(default=0.0, ge=0, lt=1)
+    """Random gain of each channel, between 1 - colour and 1 + colour, alike on both images of a pair."""
+    scale_shares: dict[int, int] = {}
+    """How often a scale (sixteenths) comes in each round of all scales; 1 where none is given."""
+    keep: Literal["last", "best"] = "last"
+    """The weights that are published: of the last step, or of the best measurement on the validation split."""
     seed: int = 0
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    compile: bool = False
+    """torch.compile the network: minutes at the start, for long trainings on a GPU."""
     threads: int = Field(default=0, ge=0)
     """torch threads of one training process; 0 takes every core, divided among parallel ones."""
     checkpoint_every: int = Field(default=1000, ge=1)
@@ -238,17 +260,30 @@ class Recipe(Schema):
     validation_faces: int = Field(default=64, ge=1)
     """Faces of the validation split that the curves are measured on, at every scale of the view."""
 
+    @field_validator("scale_shares")
+    @classmethod
+    def _shares(cls, shares: dict[int, int]) -> dict[int, int]:
+        if not all(1 <= k <= 8 and share >= 1 for k, share in shares.items()):
+            raise ValueError("must map scales 1 ... 8 (sixteenths) to whole numbers of at least 1")
+        return shares
+
 
 class TrainConfig(Schema):
     """A recipe on a dataset, to a model folder (``ufvnet train``)."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
     """Folder of the model under ``out``."""
-    dataset: Path
-    """A built dataset."""
+    dataset: Path | tuple[Path, ...]
+    """A built dataset, or several of one HR size: their training splits are joined."""
     view: View = "MR8"
     model: str = "ufvnet"
     preset: Preset = "paper"
+    anchors: tuple[int, ...] | None = None
+    """Scales of the anchors (sixteenths) instead of the model's own, e.g. [2, 4, 8] = 1/8, 1/4, 1/2."""
+    regressor_scales: tuple[int, ...] | None = None
+    """Scales (sixteenths) that stage 1 trains the regressor on, instead of the view's."""
+    stage1: dict[str, Path] = {}
+    """Finished model folders to start from, by part (``anchor-2``, ``regressor``), instead of training them."""
     recipe: Recipe = Recipe()
     out: Path = Path("models")
     runs: Path = Path("runs")
@@ -256,6 +291,21 @@ class TrainConfig(Schema):
     device: Device = "auto"
     parallel: int = Field(default=1, ge=1)
     """Parts of stage 1 that train at the same time."""
+    processes: int = Field(default=1, ge=1)
+    """Processes of one training (torchrun), one a GPU; BatchNorm's statistics are of the whole batch."""
+    loader_workers: int = Field(default=0, ge=0)
+    """Processes that prepare batches beside each training process; 0 prepares them in it."""
+
+    @field_validator("anchors", "regressor_scales")
+    @classmethod
+    def _sixteenths(cls, scales: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if scales is not None and not (2 <= len(scales) == len({*scales} & {*range(1, 9)})):
+            raise ValueError("must be two or more different scales of 1 ... 8 (sixteenths)")
+        return scales
+
+    @property
+    def datasets(self) -> tuple[Path, ...]:
+        return (self.dataset,) if isinstance(self.dataset, Path) else self.dataset
 
 
 class TestSet(Schema):

@@ -13,6 +13,7 @@ from PIL import Image
 from ufvnet import data
 from ufvnet.data import FaceArrays
 from ufvnet.data.loader import Batch, TrainingLoader
+from ufvnet.data.reader import join
 
 MR8 = tuple(range(1, 9))
 
@@ -29,15 +30,14 @@ def _nobody(n: int) -> FaceArrays:
 
 
 def _same(a: Batch, b: Batch) -> bool:
-    tensors = all(torch.equal(x, y) for x, y in [(a.ls, b.ls), (a.hr, b.hr), (a.rate, b.rate)])
-    return tensors and np.array_equal(a.rows, b.rows)
+    return all(torch.equal(x, y) for x, y in zip(a, b))
 
 
 @pytest.mark.parametrize("n", [96, 100])
 def test_an_epoch_visits_every_face_once_and_every_scale_equally_often(n: int) -> None:
     loader = TrainingLoader(_nobody(n), MR8, batch_size=4, seed=3)
     for epoch in range(3):
-        rows, ks, _ = (np.concatenate(a) for a in zip(*(loader.plan(epoch * n // 4 + i) for i in range(n // 4))))
+        rows, ks, *_ = (np.concatenate(a) for a in zip(*(loader.plan(epoch * n // 4 + i) for i in range(n // 4))))
         counts = Counter(ks.tolist())
         assert sorted(rows) == list(range(n))
         assert set(counts) == set(MR8)
@@ -45,7 +45,7 @@ def test_an_epoch_visits_every_face_once_and_every_scale_equally_often(n: int) -
 
 
 def test_a_batch_holds_every_scale_equally_often() -> None:
-    _, ks, _ = TrainingLoader(_nobody(64), MR8, batch_size=32, seed=0).plan(1)
+    _, ks, *_ = TrainingLoader(_nobody(64), MR8, batch_size=32, seed=0).plan(1)
     assert Counter(ks.tolist()) == dict.fromkeys(MR8, 4)
 
 
@@ -72,23 +72,23 @@ def test_batches_run_on_over_the_ends_of_epochs() -> None:
 
 
 def test_a_batch_may_be_larger_than_the_set_of_faces(faces: FaceArrays) -> None:
-    batch = TrainingLoader(faces, MR8, batch_size=30, seed=0).batch(2)
+    batch = TrainingLoader(faces, MR8, batch_size=30, seed=0)[2]
     assert batch.ls.shape == (30, 3, 64, 64)
     assert set(Counter(batch.rows.tolist()).values()) <= {2, 3, 4}
 
 
 def test_a_batch_is_a_pure_function_of_seed_and_step(faces: FaceArrays) -> None:
     forward = TrainingLoader(faces, MR8, batch_size=4, seed=1)
-    in_order = [forward.batch(step) for step in range(5)]
+    in_order = [forward[step] for step in range(5)]
     resumed = TrainingLoader(faces, MR8, batch_size=4, seed=1)
-    assert all(_same(resumed.batch(step), in_order[step]) for step in (4, 1, 3))
+    assert all(_same(resumed[step], in_order[step]) for step in (4, 1, 3))
     assert not _same(in_order[0], in_order[1])
-    assert not _same(TrainingLoader(faces, MR8, batch_size=4, seed=2).batch(0), in_order[0])
+    assert not _same(TrainingLoader(faces, MR8, batch_size=4, seed=2)[0], in_order[0])
 
 
 def test_a_pair_is_one_face_and_its_lr_image_scaled_up_by_pil(faces: FaceArrays) -> None:
     loader = TrainingLoader(faces, MR8, batch_size=12, seed=0, flip=False)
-    batch, (rows, ks, flips) = loader.batch(1), loader.plan(1)
+    batch, (rows, ks, flips, _) = loader[1], loader.plan(1)
     assert not flips.any()
     assert batch.rate.dtype == torch.float32
     assert batch.rate.tolist() == (ks / 16).tolist()
@@ -101,8 +101,8 @@ def test_a_pair_is_one_face_and_its_lr_image_scaled_up_by_pil(faces: FaceArrays)
 
 def test_flipping_mirrors_both_images_of_some_pairs_and_changes_no_other(faces: FaceArrays) -> None:
     flipping = TrainingLoader(faces, MR8, batch_size=12, seed=0)
-    plain = TrainingLoader(faces, MR8, batch_size=12, seed=0, flip=False).batch(0)
-    batch, flips = flipping.batch(0), flipping.plan(0)[2].astype(bool)
+    plain = TrainingLoader(faces, MR8, batch_size=12, seed=0, flip=False)[0]
+    batch, flips = flipping[0], flipping.plan(0)[2].astype(bool)
     assert 0 < flips.sum() < 12
     np.testing.assert_array_equal(batch.rows, plain.rows)
     for i, flipped in enumerate(flips):
@@ -116,16 +116,56 @@ def test_about_half_of_the_pairs_are_mirrored() -> None:
     assert 450 < loader.plan(0)[2].sum() < 550
 
 
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("world", [2, 4])
 def test_processes_share_a_batch_out_among_them(faces: FaceArrays, world: int) -> None:
     loader = TrainingLoader(faces, MR8, batch_size=8, seed=0)
-    whole = loader.batch(3)
+    whole = loader[3]
     for rank in range(world):
-        share = loader.batch(3, rank, world)
+        share = TrainingLoader(faces, MR8, batch_size=8, seed=0, rank=rank, world=world)[3]
         assert torch.equal(share.ls, whole.ls[rank::world])
         assert torch.equal(share.hr, whole.hr[rank::world])
         assert torch.equal(share.rate, whole.rate[rank::world])
         np.testing.assert_array_equal(share.rows, whole.rows[rank::world])
+
+
+def test_a_batch_that_cannot_be_shared_out_evenly_is_refused(faces: FaceArrays) -> None:
+    with pytest.raises(ValueError, match="batches of 8 cannot be shared out evenly among 3 processes"):
+        TrainingLoader(faces, MR8, batch_size=8, seed=0, world=3)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_worker_processes_give_the_same_batches_in_the_same_order(faces: FaceArrays, workers: int) -> None:
+    loader = TrainingLoader(faces, MR8, batch_size=4, seed=1, colour=0.2)
+    state = torch.get_rng_state()
+    batches = list(loader.batches(3, 9, workers))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len(batches) == 6
+    assert all(_same(batch, loader[3 + i]) for i, batch in enumerate(batches))
+
+
+def test_scales_come_as_often_as_their_shares_say() -> None:
+    loader = TrainingLoader(_nobody(50), MR8, batch_size=50, seed=0, shares={1: 3})
+    assert Counter(loader.plan(0)[1].tolist()) == {1: 15} | dict.fromkeys(range(2, 9), 5)
+
+
+def test_colour_gains_differ_by_face_channel_and_step_and_are_off_by_default(faces: FaceArrays) -> None:
+    assert (TrainingLoader(faces, MR8, batch_size=8, seed=0)[0].gain == 1).all()
+    loader = TrainingLoader(faces, MR8, batch_size=8, seed=0, colour=0.1)
+    gains = torch.stack([loader[0].gain, loader[1].gain])
+    assert len(gains.unique()) == gains.numel() == 2 * 8 * 3
+    assert gains.min() >= 0.9
+    assert gains.max() <= 1.1
+
+
+def test_joined_datasets_are_one_set_of_faces(faces: FaceArrays) -> None:
+    double = join([faces, faces])
+    assert len(double) == 2 * len(faces)
+    assert double.hr.shape == (2 * len(faces), 64, 64, 3)
+    for row in (0, len(faces) - 1, len(faces), 2 * len(faces) - 1):
+        np.testing.assert_array_equal(double.hr[row], faces.hr[row % len(faces)])
+        np.testing.assert_array_equal(double.lr[3][row], faces.lr[3][row % len(faces)])
+    rows = TrainingLoader(double, MR8, batch_size=2 * len(faces), seed=0)[0].rows
+    assert sorted(rows.tolist()) == list(range(2 * len(faces)))
 
 
 def test_no_faces_are_refused() -> None:

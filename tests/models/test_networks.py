@@ -172,10 +172,8 @@ def test_hourglasses_are_as_deep_as_the_method_says(name: str, depths: list[int]
 
 def test_a_convolution_has_a_bias_only_where_no_norm_follows() -> None:
     layers = [m for m in create("ufvnet-nw", "tiny", 64).modules() if isinstance(m, ConvLayer)]
-    convolutions = {layer: next(m for m in layer if isinstance(m, nn.Conv2d)) for layer in layers}
-    normed = {layer: any(isinstance(m, nn.BatchNorm2d) for m in layer) for layer in layers}
-    assert set(normed.values()) == {True, False}
-    assert all((conv.bias is None) == normed[layer] for layer, conv in convolutions.items())
+    assert {layer.norm is None for layer in layers} == {True, False}
+    assert all((layer.conv.bias is None) == (layer.norm is not None) for layer in layers)
 
 
 @pytest.mark.parametrize(("scale", "side"), [("same", 16), ("down", 8), ("up", 32)])
@@ -412,7 +410,7 @@ def test_a_registered_network_is_created_by_its_name(monkeypatch: pytest.MonkeyP
     assert describe("mine").summary == "my own network"
     assert isinstance(network, SRG)
     assert network.hr_size == 64
-    assert network.encoder[0][1].out_channels == 8  # the tiny preset reaches the factory
+    assert network.encoder[0].conv.out_channels == 8  # the tiny preset reaches the factory
 
 
 def test_a_name_is_registered_only_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,7 +216,7 @@ def test_what_cannot_be_trained_is_refused_before_any_work(
 
 
 def test_the_cosine_rate_rises_then_falls_and_the_constant_one_stays() -> None:
-    constant, cosine = Recipe(lr=1.0), Recipe(lr=1.0, lr_schedule="cosine")
+    constant, cosine = Recipe(lr=1.0), Recipe(lr=1.0, lr_schedule="cosine", warm_up=0.05)
     assert {learning_rate(constant, s, 100) for s in range(100)} == {1.0}
     rates = [learning_rate(cosine, s, 100) for s in range(100)]
     assert rates[0] == pytest.approx(0.2)

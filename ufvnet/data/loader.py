@@ -1,71 +1,108 @@
-"""Training batches from a decoded view: a pure function of seed and step, so that resuming is exact."""
+"""Training batches from decoded views: a pure function of seed and step, so that resuming is exact."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from .bicubic import upscale_mixed
 from .reader import FaceArrays
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Training pairs.
 
     ls: I_LS, (B, 3, H, H) uint8.
     hr: I_HR, (B, 3, H, H) uint8.
     rate: (B,) float32, r = k / 16.
-    rows: (B,) row numbers in the view.
+    gain: (B, 3, 1, 1) float32, the colour augmentation: a factor on the channels of both images.
+    rows: (B,) int64 row numbers in the view.
     """
 
     ls: Tensor
     hr: Tensor
     rate: Tensor
-    rows: np.ndarray
+    gain: Tensor
+    rows: Tensor
 
 
-class TrainingLoader:
+class TrainingLoader(Dataset):
     """Each epoch visits every face once, at one scale; the scales are balanced within it.
 
     Args:
         faces: the decoded view.
         ks: scales to draw from, as sixteenths.
         batch_size: faces a batch, over all processes.
-        seed: fixes order, scales and flips.
+        seed: fixes order, scales and augmentation.
         flip: mirror each pair with probability 1/2.
+        colour: each channel's gain is drawn from 1 - colour ... 1 + colour.
+        shares: how often a scale comes in each round of all scales, where not once.
+        rank, world: this process takes every ``world``-th face of a batch, from the ``rank``-th.
+
+    Raises:
+        ValueError: no faces, or fewer in a batch than processes.
     """
 
-    def __init__(self, faces: FaceArrays, ks: tuple[int, ...], batch_size: int, seed: int, flip: bool = True):
+    def __init__(
+        self,
+        faces: FaceArrays,
+        ks: tuple[int, ...],
+        batch_size: int,
+        seed: int,
+        flip: bool = True,
+        colour: float = 0.0,
+        shares: Mapping[int, int] | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ):
         if not len(faces):
             raise ValueError("there are no faces to train on")
-        self.faces, self.ks, self.batch_size, self.seed, self.flip = faces, ks, batch_size, seed, flip
+        if batch_size % world:
+            raise ValueError(f"batches of {batch_size} cannot be shared out evenly among {world} processes")
+        self.faces, self.batch_size, self.seed, self.flip, self.colour = faces, batch_size, seed, flip, colour
+        self.cycle = np.array([k for k in ks for _ in range((shares or {}).get(k, 1))])
+        self.rank, self.world = rank, world
 
-    def plan(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows, scales k and flips of batch ``step``; batches run on over the ends of epochs."""
+    def plan(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Rows, scales k, flips and (B, 3) colour gains of batch ``step``; batches run on over the ends of epochs."""
         n = len(self.faces)
         positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         rows, ks, flips = (np.empty(len(positions), dtype=np.int64) for _ in range(3))
         for epoch in np.unique(positions // n):
             rng = np.random.default_rng((self.seed, int(epoch)))
-            order, shift, coins = rng.permutation(n), rng.integers(len(self.ks)), rng.integers(0, 2, n)
+            order, shift, coins = rng.permutation(n), rng.integers(len(self.cycle)), rng.integers(0, 2, n)
             here = positions // n == epoch
             at = positions[here] % n
             rows[here] = order[at]
-            ks[here] = np.asarray(self.ks)[(at + shift) % len(self.ks)]
+            ks[here] = self.cycle[(at + shift) % len(self.cycle)]
             flips[here] = coins[at] if self.flip else 0
-        return rows, ks, flips
+        gains = np.random.default_rng((self.seed, step, 1)).uniform(-self.colour, self.colour, (len(positions), 3)) + 1
+        return rows, ks, flips, gains.astype(np.float32)
 
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
-        """Batch ``step``, or the share of it that process ``rank`` of ``world`` takes."""
-        rows, ks, flips = (a[rank::world] for a in self.plan(step))
-        lrs = [torch.from_numpy(self.faces.lr[int(k)][i].transpose(2, 0, 1).copy()) for i, k in zip(rows, ks)]
-        hr_size = self.faces.hr.shape[1]
-        ls = upscale_mixed(lrs, hr_size)
-        hr = torch.from_numpy(self.faces.hr[rows].transpose(0, 3, 1, 2).copy())
+    def __getitem__(self, step: int) -> Batch:
+        """This process's share of batch ``step``."""
+        rows, ks, flips, gains = (a[self.rank :: self.world] for a in self.plan(step))
+        lrs = [torch.from_numpy(self.faces.lr[int(k)][int(i)].transpose(2, 0, 1).copy()) for i, k in zip(rows, ks)]
+        hr = torch.from_numpy(np.stack([self.faces.hr[int(i)].transpose(2, 0, 1) for i in rows]))
+        ls = upscale_mixed(lrs, hr.shape[-1])
         mirror = torch.from_numpy(flips.astype(bool))
         ls[mirror], hr[mirror] = ls[mirror].flip(-1), hr[mirror].flip(-1)
-        return Batch(ls, hr, torch.from_numpy(ks.astype(np.float32) / 16), rows)
+        rate, gain = torch.from_numpy(ks.astype(np.float32) / 16), torch.from_numpy(gains)[:, :, None, None]
+        return Batch(ls, hr, rate, gain, torch.from_numpy(rows))
+
+    def batches(self, start: int, end: int, workers: int = 0, pin: bool = False) -> Iterable[Batch]:
+        """Batches ``start`` to ``end`` - 1, prepared by processes of their own where there are workers."""
+        return DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(start, end),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            pin_memory=pin,
+            generator=torch.Generator(),  # its own: the network's random numbers stay as they are
+        )

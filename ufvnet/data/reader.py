@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,35 @@ class FaceArrays:
     face_ids: N names.
     """
 
-    hr: np.ndarray
-    lr: dict[int, np.ndarray]
+    hr: np.ndarray | Joined
+    lr: dict[int, np.ndarray] | dict[int, Joined]
     face_ids: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.face_ids)
+
+
+class Joined:
+    """Arrays of equal row shape laid end to end without being copied; indexed by row number."""
+
+    def __init__(self, parts: Sequence[np.ndarray]):
+        self.parts, self.ends = parts, np.cumsum([len(p) for p in parts])
+        self.shape = (int(self.ends[-1]), *parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        part = int(np.searchsorted(self.ends, row, side="right"))
+        return self.parts[part][row - (self.ends[part - 1] if part else 0)]
+
+
+def join(faces: Sequence[FaceArrays]) -> FaceArrays:
+    """The decoded views of several datasets as one."""
+    if len(faces) == 1:
+        return faces[0]
+    lr = {k: Joined([f.lr[k] for f in faces]) for k in faces[0].lr}  # type: ignore[misc]
+    return FaceArrays(Joined([f.hr for f in faces]), lr, tuple(i for f in faces for i in f.face_ids))  # type: ignore[misc]
 
 
 @dataclass(frozen=True)

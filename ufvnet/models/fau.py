@@ -2,32 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-Scale = Literal["same", "down", "up"]
-
-
-class ConvLayer(nn.Sequential):
-    """[nearest x2] -> ReflectionPad(1) -> 3x3 conv -> [BatchNorm] -> [LeakyReLU 0.2].
-
-    (N, c_in, H, W) float -> (N, c_out, H', W') float; H' is H, H/2 (``down``) or 2H (``up``).
-    The convolution has a bias only where no norm follows it (METHOD.md section 2).
-    """
-
-    def __init__(self, c_in: int, c_out: int, scale: Scale = "same", *, norm: bool = False, act: bool = False):
-        layers: list[nn.Module] = []
-        if scale == "up":
-            layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
-        layers.append(nn.ReflectionPad2d(1))
-        layers.append(nn.Conv2d(c_in, c_out, 3, stride=2 if scale == "down" else 1, bias=not norm))
-        if norm:
-            layers.append(nn.BatchNorm2d(c_out))
-        if act:
-            layers.append(nn.LeakyReLU(0.2, inplace=True))
-        super().__init__(*layers)
+from .conv import ConvLayer, Scale
 
 
 def _block(c_in: int, c_out: int, scale: Scale = "same") -> ConvLayer:
@@ -60,7 +38,7 @@ class Attention(nn.Module):
         self.out = ConvLayer(c_mid, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(self.out(self.hourglass(x)))
+        return x * torch.sigmoid_(self.out(self.hourglass(x)))
 
 
 class FAU(nn.Module):
@@ -77,7 +55,7 @@ class FAU(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, depth: int, scale: Scale = "same", c_mid: int = 64):
         super().__init__()
-        self.pre = nn.Sequential(nn.BatchNorm2d(c_in), nn.LeakyReLU(0.2))
+        self.pre = nn.Sequential(nn.BatchNorm2d(c_in), nn.LeakyReLU(0.2, inplace=True))
         self.conv1 = ConvLayer(c_in, c_out, "up" if scale == "up" else "same", norm=True, act=True)
         self.conv2 = ConvLayer(c_out, c_out, "down" if scale == "down" else "same", norm=True)
         self.attention = Attention(c_out, depth, c_mid)
@@ -98,7 +76,7 @@ def init_as_identity(network: nn.Module) -> None:
     """
     for name, module in network.named_modules():
         if isinstance(module, FAU):
-            norm = module.conv2[-1]
+            norm = module.conv2.norm
             assert isinstance(norm, nn.BatchNorm2d)
             nn.init.zeros_(norm.weight)
         elif isinstance(module, nn.Conv2d) and ".attention." not in name and _has_no_norm(module):

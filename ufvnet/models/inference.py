@@ -12,6 +12,7 @@ from torch import nn
 from ufvnet.config import ConfigError
 from ufvnet.data.bicubic import upscale
 
+from .conv import fold_norms
 from .registry import create
 from .srg import to_network, to_pixels
 from .store import load
@@ -45,7 +46,7 @@ def ready(ref: str, fingerprint: str, hr_size: int, device: str) -> nn.Module:
         fingerprint: of the model; a retrained one is read anew.
     """
     network = create(BICUBIC, hr_size=hr_size) if ref == BICUBIC else load(Path(ref))[0]
-    return channels_last(network.to(best_device(device))).eval()
+    return channels_last(fold_norms(network.to(best_device(device)))).eval()
 
 
 def channels_last(network: nn.Module) -> nn.Module:

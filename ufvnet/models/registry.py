@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -88,20 +88,26 @@ def describe(name: str) -> Entry:
     return _REGISTRY[name]
 
 
-def create(name: str, preset: str = "paper", hr_size: int = 128) -> nn.Module:
+def create(name: str, preset: str = "paper", hr_size: int = 128, anchors: Sequence[int] | None = None) -> nn.Module:
     """A freshly initialised network.
 
     Args:
         name: a registered name, e.g. ``ufvnet``.
         preset: ``paper``, ``small`` (half width) or ``tiny`` (quarter width).
         hr_size: 64 or 128.
+        anchors: scales of the anchors (sixteenths) instead of the model's own.
 
     Raises:
-        ValueError: unknown name, preset or hr_size.
+        ValueError: unknown name, preset or hr_size, or anchors for a model that has none.
     """
     if preset not in PRESETS:
         raise ValueError(f"no preset is named {preset!r}; there are: {', '.join(PRESETS)}")
-    return describe(name).factory(PRESETS[preset], hr_size)
+    factory = describe(name).factory
+    if anchors is None:
+        return factory(PRESETS[preset], hr_size)
+    if not isinstance(factory, _UFVNetFactory):
+        raise ValueError(f"anchors = {list(anchors)}: {name} has no anchors")
+    return UFVNet([k / 16 for k in anchors], factory.weighting, PRESETS[preset], hr_size)
 
 
 class Bicubic(nn.Module):
@@ -116,15 +122,22 @@ class Bicubic(nn.Module):
         return SROutput(ls)
 
 
-def _ufvnet(*anchors: float, weighting: Weighting = "regressor") -> Factory:
-    return lambda width, hr_size: UFVNet(anchors, weighting, width, hr_size)
+@dataclass(frozen=True)
+class _UFVNetFactory:
+    """Makes a UFVNet of given anchors and weighting."""
+
+    anchors: tuple[float, ...]
+    weighting: Weighting = "regressor"
+
+    def __call__(self, width: Width, hr_size: int) -> nn.Module:
+        return UFVNet(self.anchors, self.weighting, width, hr_size)
 
 
 register("bicubic", lambda _, hr_size: Bicubic(hr_size), "PIL bicubic, no parameters")
 register("sparnet", lambda width, hr_size: SRG(width, hr_size), "SPARNet-Light-Attn3D, the same network as onesrg")
 register("onesrg", lambda width, hr_size: SRG(width, hr_size), "one anchor SR generator trained on all resolutions")
-register("twosrg", _ufvnet(1 / 8, 1 / 2), "UFVNet with anchors 1/8, 1/2")
-register("ufvnet", _ufvnet(1 / 8, 1 / 4, 1 / 2), "the paper's network: anchors 1/8, 1/4, 1/2 and a regressor")
-register("foursrg", _ufvnet(1 / 16, 1 / 8, 1 / 4, 1 / 2), "UFVNet with anchors 1/16, 1/8, 1/4, 1/2")
-register("ufvnet-nw", _ufvnet(1 / 8, 1 / 4, 1 / 2, weighting="ones"), "UFVNet without regressor, weights all 1")
-register("ufvnet-fm", _ufvnet(1 / 8, 1 / 4, 1 / 2, weighting="formula"), "UFVNet weighted by Eq. 4 from the true rate")
+register("twosrg", _UFVNetFactory((1 / 8, 1 / 2)), "UFVNet with anchors 1/8, 1/2")
+register("ufvnet", _UFVNetFactory((1 / 8, 1 / 4, 1 / 2)), "the paper's network: anchors 1/8, 1/4, 1/2 and a regressor")
+register("foursrg", _UFVNetFactory((1 / 16, 1 / 8, 1 / 4, 1 / 2)), "UFVNet with anchors 1/16, 1/8, 1/4, 1/2")
+register("ufvnet-nw", _UFVNetFactory((1 / 8, 1 / 4, 1 / 2), "ones"), "UFVNet without regressor, weights all 1")
+register("ufvnet-fm", _UFVNetFactory((1 / 8, 1 / 4, 1 / 2), "formula"), "UFVNet weighted by Eq. 4 from the true rate")

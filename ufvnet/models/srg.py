@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .fau import FAU, ConvLayer
+from .conv import ConvLayer
+from .fau import FAU
 
 HR_SIZES = (64, 128)
 

@@ -50,6 +50,6 @@ def load(folder: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     """
     folder = Path(folder)
     card = read_card(folder)
-    network = create(card["model"], card["preset"], card["hr_size"])
+    network = create(card["model"], card["preset"], card["hr_size"], card.get("anchors"))
     load_weights(network, folder)
     return network.eval(), card

@@ -8,35 +8,37 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-from ufvnet import data
 from ufvnet.config import ConfigError, Recipe
 from ufvnet.data.loader import Batch, TrainingLoader
+from ufvnet.data.schema import write_atomically
 from ufvnet.models import anchor_weights, to_network
 from ufvnet.models.inference import channels_last
 
+from .checkpoints import Checkpoints
+from .curves import DIVERGED, LOG_EVERY, Curves, TrainingError, first_bad, memory_gib
+from .distributed import synced
 from .losses import sr_loss, total_loss, weight_loss
 from .parts import Part
 from .publish import publish
 from .validation import Validation
 
-KEEP_CHECKPOINTS = 2
-LOG_EVERY = 20
-WARM_UP = 0.05
+ASK_EVERY = 5
+"""Steps between the processes of one training telling each other that they were asked to stop."""
+BEST = "best.safetensors"
 
 Progress = Callable[[dict[str, Any]], None]
-
-
-class TrainingError(RuntimeError):
-    """A training that cannot go on; the message names the step and the faces of its batch."""
 
 
 class Interrupted(Exception):
@@ -45,12 +47,26 @@ class Interrupted(Exception):
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     """The rate at a step: a pure function, so a resumed training needs no schedule's state."""
-    if recipe.lr_schedule == "constant":
-        return recipe.lr
-    warm = max(1, round(WARM_UP * steps))
+    warm = round(recipe.warm_up * steps)
     if step < warm:
         return recipe.lr * (step + 1) / warm
+    if recipe.lr_schedule == "constant":
+        return recipe.lr
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def average_of(decay: float) -> Callable[..., None]:
+    """An exponential moving average whose decay rises to ``decay``: short trainings forget their start too."""
+
+    @torch.no_grad()
+    def update(average: list[Tensor], current: list[Tensor], number: Tensor | int) -> None:
+        share = 1 - min(decay, (1 + int(number)) / (10 + int(number)))
+        if average[0].is_floating_point():
+            torch._foreach_lerp_(average, current, share)
+        else:
+            torch._foreach_copy_(average, current)
+
+    return update
 
 
 def train(part: Part, progress: Progress | None = None) -> Path:
@@ -64,7 +80,7 @@ def train(part: Part, progress: Progress | None = None) -> Path:
         The model folder.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, or has grown far above what it was.
         Interrupted: SIGTERM came; a checkpoint is written.
         ConfigError: the device or the data is not there.
     """
@@ -79,127 +95,200 @@ class _Run:
         from accelerate.utils import set_seed
 
         self.part, self.progress, self.recipe = part, progress, part.config.recipe
-        threads = self.recipe.threads or max(
-            1, (os.cpu_count() or 1) // (1 if part.role == "whole" else part.config.parallel)
-        )
-        torch.set_num_threads(threads)
-        device = part.config.device
-        if device == "cuda" and not torch.cuda.is_available():
+        recipe, config = self.recipe, part.config
+        share = config.processes * (1 if part.role == "whole" else config.parallel)
+        torch.set_num_threads(recipe.threads or max(1, (os.cpu_count() or 1) // share))
+        if config.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("device = cuda: torch finds no CUDA device; allowed here: auto, cpu")
-        self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision=self.recipe.mixed_precision)
-        set_seed(self.recipe.seed)
-        dataset = data.open(part.config.dataset)
-        faces = dataset.select(part.ks, "train").arrays()
-        recipe = self.recipe
-        self.loader = TrainingLoader(faces, part.ks, recipe.batch_size, recipe.seed, recipe.flip)
+        self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=recipe.mixed_precision)
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        set_seed(recipe.seed)
+        faces = part.arrays()
+        try:
+            self.loader = TrainingLoader(
+                faces, part.ks, recipe.batch_size, recipe.seed, recipe.flip, recipe.colour, recipe.scale_shares,
+                rank, world,
+            )  # fmt: skip
+        except ValueError as error:
+            raise ConfigError(f"recipe.batch_size = {recipe.batch_size}: {error}") from error
         self.face_ids = faces.face_ids
-        self.validation = Validation.of(dataset, part, recipe.validation_faces)
-        network = channels_last(part.network())
-        optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, betas=recipe.betas)
-        self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
-        self.log: list[dict[str, Any]] = []
+        self.validation = Validation.of(part, recipe.validation_faces)
+        self.module: nn.Module = channels_last(part.network()).to(self.accelerator.device)
+        if world > 1:
+            self.module = channels_last(synced(self.module))
+            torch.manual_seed(recipe.seed + rank)  # dropout differs, as it would in one large batch
+        kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+        self.optimizer = kind(
+            self.module.parameters(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
+        )
+        self.average = None
+        if recipe.ema is not None:
+            self.average = AveragedModel(self.module, multi_avg_fn=average_of(recipe.ema), use_buffers=True)
+        network = torch.compile(self.module) if recipe.compile else self.module
+        self.network, self.prepared = self.accelerator.prepare(network, self.optimizer)
+        self.checkpoints = Checkpoints(part.folder, self.module, self.optimizer, self.average)
+        self.losses: list[Tensor] = []
         self.stop = False
 
     def run(self) -> Path:
-        steps, step = self.part.steps, self._resume()
+        steps, main = self.part.steps, self.accelerator.is_main_process
+        step, log, state = self.checkpoints.load()
+        self.checkpoints.load_random(self.accelerator.process_index)
+        if self.accelerator.scaler is not None and "scaler" in state:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.losses = [torch.tensor(v, device=self.accelerator.device) for v in state.get("losses", ())]
+        self.curves = Curves(self.part.folder if main else None, log)
+        batches = self.loader.batches(step, steps, self.part.config.loader_workers, torch.cuda.is_available())
         previous = _on_sigterm(self._ask_to_stop)
-        clock, losses = time.perf_counter(), []
+        self.clock, self.since = time.perf_counter(), step
         try:
-            while step < steps:
-                losses.append(self._step(step, steps))
+            for batch in batches:
+                self._step(batch, step, steps)
                 step += 1
-                if step % LOG_EVERY == 0 or step == steps:
-                    rate = len(losses) * self.recipe.batch_size / (time.perf_counter() - clock)
-                    self._record(step, float(np.mean(losses)), rate)
-                    clock, losses = time.perf_counter(), []
-                if step % self.recipe.validate_every == 0 or step == steps:
-                    self._validate(step)
-                    clock = time.perf_counter()
-                if self.stop or step % self.recipe.checkpoint_every == 0 or step == steps:
-                    self._checkpoint(step)
-                if self.stop and step < steps:
-                    raise Interrupted(f"{self.part.name}: stopped at step {step} of {steps}, checkpoint written")
+                self._after(step, steps)
         finally:
             _on_sigterm(previous)
-        if self.accelerator.is_main_process:
-            network = self.accelerator.unwrap_model(self.network)
-            publish(self.part, network, pd.DataFrame(self.log))
+            self.curves.close()
+        if main:
+            publish(self.part, self._published(), pd.DataFrame(self.curves.log))
         self.accelerator.wait_for_everyone()
         return self.part.model_folder
 
-    def _step(self, step: int, steps: int) -> float:
-        batch = self.loader.batch(step, self.accelerator.process_index, self.accelerator.num_processes)
+    def _after(self, step: int, steps: int) -> None:
+        """What is due after a step: a row of the curves, a measurement, a checkpoint, a stop."""
+        end = step == steps
+        if step % LOG_EVERY == 0 or end:
+            self._record(step)
+        if step % self.recipe.validate_every == 0 or end:
+            self._validate(step)
+        stop = self._asked_to_stop(step)  # after the record, which notices that the parent is gone
+        if stop or end or step % self.recipe.checkpoint_every == 0:
+            self._checkpoint(step)
+        if stop and not end:
+            raise Interrupted(f"{self.part.name}: stopped at step {step} of {steps}, checkpoint written")
+
+    def _step(self, batch: Batch, step: int, steps: int) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, step, steps)
         self.network.train()
-        self.optimizer.zero_grad()
-        with self.accelerator.autocast():
-            loss = self._loss(batch)
-        self.accelerator.backward(loss)
-        self.optimizer.step()
-        value = loss.item()
-        if not math.isfinite(value):
-            ids = ", ".join(self.face_ids[i] for i in batch.rows)
-            raise TrainingError(f"{self.part.name}: the loss is {value} at step {step}; the batch: {ids}")
-        return value
+        self.prepared.zero_grad()
+        parts = -(-len(batch.rows) // self.recipe.accumulate)
+        micro = [Batch(*fields) for fields in zip(*(field.split(parts) for field in batch))]
+        total = torch.zeros((), device=self.accelerator.device)
+        for i, piece in enumerate(micro):
+            last = i == len(micro) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.network):
+                with self.accelerator.autocast():
+                    loss = self._loss(piece) * (len(piece.rows) / len(batch.rows))
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        if self.recipe.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+        self.prepared.step()
+        if self.average is not None:
+            self.average.update_parameters(self.module)
+        self.losses.append(total)
 
     def _loss(self, batch: Batch) -> Tensor:
-        device = self.accelerator.device
-        ls, hr, rate = to_network(batch.ls.to(device)), to_network(batch.hr.to(device)), batch.rate.to(device)
+        device, part = self.accelerator.device, self.part
+        ls, hr, rate = (x.to(device, non_blocking=True) for x in (batch.ls, batch.hr, batch.rate))
+        ls, hr = to_network(ls), to_network(hr)
+        if self.recipe.colour:
+            gain = batch.gain.to(device)
+            ls, hr = ((x.add_(1).mul_(gain).sub_(1)).clamp_(-1, 1) for x in (ls, hr))
         ls = ls.contiguous(memory_format=torch.channels_last)
-        part = self.part
         if part.role == "regressor":
             w = self.network(ls, logits=True)
             return weight_loss(w, anchor_weights(rate, [k / 16 for k in part.anchors]))
         output = self.network(ls, rate)
-        loss = sr_loss(output.sr, hr)
+        loss = sr_loss(output.sr, hr, self.recipe.loss, self.recipe.frequency)
         if output.logits is None:
             return loss
         target = anchor_weights(rate, [k / 16 for k in part.anchors])
         return total_loss(loss, weight_loss(output.logits, target), self.recipe.alpha)
 
-    def _record(self, step: int, loss: float, images_per_s: float) -> None:
-        lr = learning_rate(self.recipe, step - 1, self.part.steps)
-        self.log.append({"step": step, "loss": loss, "lr": lr, "images_per_s": images_per_s})
+    def _losses(self, step: int) -> list[float]:
+        """The losses since the last row, of all processes; this is where the device is waited for.
+
+        Raises:
+            TrainingError: one is not finite.
+        """
+        values = self.accelerator.reduce(torch.stack(self.losses), "mean").tolist() if self.losses else []
+        bad = first_bad(values)
+        if bad is not None:
+            at = step - len(values) + bad
+            ids = ", ".join(self.face_ids[i] for i in self.loader.plan(at)[0])
+            raise TrainingError(f"{self.part.name}: the loss is {values[bad]} at step {at}; the batch: {ids}")
+        return values
+
+    def _record(self, step: int) -> None:
+        values, now = self._losses(step), time.perf_counter()
+        loss, steps = sum(values) / len(values), self.part.steps
+        rate = (step - self.since) * self.recipe.batch_size / (now - self.clock)
+        lr = learning_rate(self.recipe, step - 1, steps)
+        self.losses, self.clock, self.since = [], now, step
+        self.curves.add(step, {"loss": loss, "lr": lr, "images_per_s": rate, "memory_gib": memory_gib()})
+        if self.curves.diverged:
+            ids = ", ".join(self.face_ids[i] for i in self.loader.plan(step - 1)[0])
+            raise TrainingError(
+                f"{self.part.name}: diverged at step {step}: the loss is {loss:.4g}, {DIVERGED:g} times the least "
+                f"before; lower recipe.lr or set recipe.clip_norm; the last batch: {ids}"
+            )
         if self.accelerator.is_main_process:
-            self.progress({"step": step, "steps": self.part.steps, "loss": loss, "images_per_s": images_per_s})
+            self.progress({"step": step, "steps": steps, "loss": loss, "images_per_s": rate})
 
     def _validate(self, step: int) -> None:
         if self.validation is None or not self.accelerator.is_main_process:
             return
-        network: nn.Module = self.accelerator.unwrap_model(self.network)
-        if self.log and self.log[-1]["step"] == step:
-            self.log[-1] |= self.validation.measure(network, self.accelerator.device)
-        else:
-            self.log.append({"step": step} | self.validation.measure(network, self.accelerator.device))
+        started = time.perf_counter()
+        network = self.module if self.average is None else self.average.module
+        samples = self.part.folder / "samples" / f"step-{step:08d}.png"
+        measured = self.validation.measure(network, self.accelerator.device, samples)
+        self.curves.add(step, measured)
+        self._keep_best(step, measured.get("psnr", -measured.get("kl", math.inf)), network)
+        self.clock += time.perf_counter() - started
 
-    @property
-    def _checkpoints(self) -> list[Path]:
-        return sorted((self.part.folder / "checkpoints").glob("step-*"))
+    def _keep_best(self, step: int, score: float, network: nn.Module) -> None:
+        """Keep the weights of the best measurement; a rerun of the same steps leaves the same file."""
+        path = self.part.folder / BEST
+        if path.exists():
+            with safe_open(path, "pt") as file:
+                if float(file.metadata()["score"]) >= score:
+                    return
+        tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+        about = {"step": str(step), "score": repr(score)}
+        write_atomically(path, lambda p: save_file(tensors, p, metadata=about))
+
+    def _published(self) -> nn.Module:
+        network = self.module if self.average is None else self.average.module
+        best = self.part.folder / BEST
+        if self.recipe.keep == "best" and best.exists():
+            network.load_state_dict(load_file(best))
+        return network
 
     def _checkpoint(self, step: int) -> None:
-        """Written under a temporary name and renamed: a half-written one is never picked up."""
-        final = self.part.folder / "checkpoints" / f"step-{step:08d}"
-        temporary = final.with_name(f".{final.name}.tmp")
-        if self.accelerator.is_main_process:
+        accelerator, temporary = self.accelerator, self.checkpoints.temporary(step)
+        values = self._losses(step)
+        if accelerator.is_main_process:
             shutil.rmtree(temporary, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-        self.accelerator.save_state(str(temporary))
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process and not final.exists():
-            pd.DataFrame(self.log).to_parquet(temporary / "log.parquet")
-            os.replace(temporary, final)
-            for old in self._checkpoints[:-KEEP_CHECKPOINTS]:
-                shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(self.part.folder / "checkpoints" / f"step-{step:08d}", ignore_errors=True)
+            temporary.mkdir(parents=True)
+        accelerator.wait_for_everyone()
+        self.checkpoints.save_random(step, accelerator.process_index)
+        if accelerator.is_main_process:
+            scaler = {} if accelerator.scaler is None else {"scaler": accelerator.scaler.state_dict()}
+            self.checkpoints.save(step, self.curves.log, {"losses": values} | scaler)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            self.checkpoints.publish(step)
 
-    def _resume(self) -> int:
-        if not self._checkpoints:
-            return 0
-        last = self._checkpoints[-1]
-        self.accelerator.load_state(str(last))
-        log = pd.read_parquet(last / "log.parquet")
-        self.log = [{str(k): v for k, v in row.items() if v == v} for row in log.to_dict("records")]
-        return int(last.name.removeprefix("step-"))
+    def _asked_to_stop(self, step: int) -> bool:
+        if self.accelerator.num_processes == 1:
+            return self.stop
+        if step % ASK_EVERY:
+            return False
+        asked = torch.tensor(float(self.stop), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(asked, "sum").item())
 
     def _ask_to_stop(self, *_: object) -> None:
         self.stop = True

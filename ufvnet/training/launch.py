@@ -14,6 +14,12 @@ from .engine import Interrupted, Progress, TrainingError
 from .parts import Part
 from .worker import INTERRUPTED, job_of
 
+ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads starve their neighbours
+    "THP_MEM_ALLOC_ENABLE": "1",  # torch asks for huge pages: large maps are made anew at every step
+}
+"""Set for training processes where the caller's environment says nothing."""
+
 
 def train_in_process(part: Part, progress: Progress | None = None) -> Path:
     """Train one part in a child process; a finished one is skipped.
@@ -33,8 +39,10 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
     part.folder.mkdir(parents=True, exist_ok=True)
     job, errors = part.folder / "job.json", part.folder / "stderr.log"
     write_json(job, job_of(part))
-    command = [sys.executable, "-m", "ufvnet.training.worker", str(job)]
-    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ  # spinning threads starve their neighbours
+    processes, interrupted = part.config.processes, False
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    command = [sys.executable, *torchrun, "-m", "ufvnet.training.worker", str(job)]
+    environment = ENVIRONMENT | os.environ
     with (
         errors.open("w") as stderr,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment) as child,
@@ -42,14 +50,16 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
         assert child.stdout is not None
         try:
             for line in child.stdout:
-                if progress and line.startswith("{"):
-                    progress(json.loads(line))
+                event = json.loads(line) if line.startswith("{") else {}
+                interrupted = interrupted or "interrupted" in event
+                if progress and "step" in event:
+                    progress(event)
             code = child.wait()
         except BaseException:
             child.terminate()
             child.wait()
             raise
-    if code == INTERRUPTED:
+    if code == INTERRUPTED or interrupted:
         raise Interrupted(f"{part.name}: asked to stop; run again to go on")
     if code:
         tail = errors.read_text()[-2000:].strip()

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+CHARBONNIER = 1e-3
 
-def sr_loss(sr: Tensor, hr: Tensor) -> Tensor:
-    """Eq. 11, L^SR: mean absolute error of (N, 3, H, W) images in [-1, 1]."""
-    return F.l1_loss(sr, hr)
+
+def sr_loss(sr: Tensor, hr: Tensor, kind: str = "l1", frequency: float = 0.0) -> Tensor:
+    """Eq. 11, L^SR: mean absolute error of (N, 3, H, W) images in [-1, 1].
+
+    Args:
+        kind: ``l1`` is the paper's; ``mse`` and ``charbonnier`` (sqrt(d^2 + 1e-6)) are alternatives.
+        frequency: weight of the mean absolute distance of the images' orthonormal spectra, added to it.
+    """
+    if kind == "l1":
+        loss = F.l1_loss(sr, hr)
+    elif kind == "mse":
+        loss = F.mse_loss(sr, hr)
+    else:
+        loss = (sr - hr).square().add(CHARBONNIER**2).sqrt().mean()
+    if frequency:
+        loss = loss + frequency * torch.fft.rfft2((sr - hr).float(), norm="ortho").abs().mean()
+    return loss
 
 
 def weight_loss(logits: Tensor, target: Tensor) -> Tensor:

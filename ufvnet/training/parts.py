@@ -13,11 +13,12 @@ from torch import nn
 from ufvnet import data
 from ufvnet.config import ConfigError, TrainConfig, fingerprint
 from ufvnet.data.bicubic import VIEWS
+from ufvnet.data.reader import Dataset, FaceArrays, join
 from ufvnet.models import PRESETS, SRG, UFVNet, WeightRegressor, create, names
 from ufvnet.models.fau import init_as_identity
-from ufvnet.models.store import CARD, load_weights
+from ufvnet.models.store import CARD, load_weights, read_card
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Raised when the same configuration no longer trains the same weights."""
 
 Role = Literal["anchor", "regressor", "whole"]
@@ -59,21 +60,57 @@ class Part:
     @property
     def ks(self) -> tuple[int, ...]:
         """Scales it trains on."""
-        return (self.k,) if self.role == "anchor" else VIEWS[self.config.view]
+        if self.role == "anchor":
+            return (self.k,)
+        if self.role == "regressor" and self.config.regressor_scales:
+            return tuple(sorted(self.config.regressor_scales))
+        return VIEWS[self.config.view]
+
+    @property
+    def datasets(self) -> list[Dataset]:
+        """The datasets whose training splits it trains on.
+
+        Raises:
+            ConfigError: one is not there, or they differ in HR size.
+        """
+        found = [data.open(path) for path in self.config.datasets]
+        sizes = {d.hr_size for d in found}
+        if len(sizes) != 1:
+            raise ConfigError(f"dataset = {self.config.dataset}: HR sizes differ ({sorted(sizes)}); they must be equal")
+        return found
+
+    @property
+    def hr_size(self) -> int:
+        return self.datasets[0].hr_size
+
+    @property
+    def given(self) -> Path | None:
+        """The finished model folder that the configuration gives for this part of stage 1."""
+        return self.config.stage1.get(self.name) if self.role != "whole" else None
+
+    def arrays(self, split: str = "train") -> FaceArrays:
+        """The decoded pixels of its datasets that have the split."""
+        return join([d.select(self.ks, split).arrays() for d in self.datasets if d.card["faces"].get(split)])
 
     def fingerprint(self) -> str:
         """Of everything that decides the weights: data, network, recipe, and what it starts from."""
-        config = self.config
-        dataset = data.open(config.dataset)
+        if self.given is not None:
+            return str(read_card(self.given).get("fingerprint"))
+        config, elsewhere = self.config, {"anchor_steps", "regressor_steps", "steps", "alpha"}
+        watching = {"validate_every", "validation_faces"} if config.recipe.keep == "last" else set()
         recipe = config.recipe.model_dump(
-            exclude={"threads", "checkpoint_every", "validate_every", "validation_faces",
-                     "anchor_steps", "regressor_steps", "steps", "alpha"}
-        )  # fmt: skip
-        network = (config.model if self.role == "whole" else self.role, config.preset, dataset.hr_size, self.anchors)
+            exclude={"threads", "checkpoint_every", *watching, *elsewhere}, exclude_defaults=True
+        )  # defaults are left out, so that an option added later changes no fingerprint
+        network = (config.model if self.role == "whole" else self.role, config.preset, self.hr_size, self.anchors)
         alpha = config.recipe.alpha if self.role == "whole" and self.regressor else None
         start = [p.fingerprint() for p in self.stage1]
-        train = dataset.select(self.ks).fingerprint
-        return fingerprint(TRAINING_VERSION, network, self.ks, self.steps, recipe, alpha, train, start)
+        return fingerprint(TRAINING_VERSION, network, self.ks, self.steps, recipe, alpha, self.trained_on, start)
+
+    @property
+    def trained_on(self) -> str | list[str]:
+        """Fingerprints of the training splits."""
+        found = [d.select(self.ks).fingerprint for d in self.datasets]
+        return found[0] if len(found) == 1 else found
 
     @property
     def folder(self) -> Path:
@@ -83,10 +120,15 @@ class Part:
     @property
     def model_folder(self) -> Path:
         """Where its finished model lies."""
+        if self.given is not None:
+            return self.given
         return self.config.out / self.config.name if self.role == "whole" else self.folder / "model"
 
     def done(self) -> bool:
         """Whether its finished model is there, with this fingerprint."""
+        if self.given is not None:
+            self.check_given()
+            return True
         try:
             return json.loads((self.model_folder / CARD).read_text())["fingerprint"] == self.fingerprint()
         except (OSError, json.JSONDecodeError, KeyError):
@@ -94,11 +136,15 @@ class Part:
 
     def network(self) -> nn.Module:
         """The network to train; the whole one with the anchors' encoders and the regressor of stage 1."""
-        config, hr_size = self.config, data.open(self.config.dataset).hr_size
+        config, hr_size = self.config, self.hr_size
         width = PRESETS[config.preset]
         if self.role == "regressor":
             return WeightRegressor(len(self.anchors), width.regressor, hr_size)
-        network = SRG(width, hr_size) if self.role == "anchor" else create(config.model, config.preset, hr_size)
+        network = (
+            SRG(width, hr_size)
+            if self.role == "anchor"
+            else create(config.model, config.preset, hr_size, config.anchors)
+        )
         if config.recipe.identity_init:
             init_as_identity(network)
         if self.role == "anchor":
@@ -113,6 +159,28 @@ class Part:
                 network.regressor = trained
         return network
 
+    def check_given(self) -> None:
+        """Refuse a given model that stage 2 cannot start from.
+
+        Raises:
+            ConfigError: it is of another kind, preset, size or scale, or trained on other photographs.
+        """
+        assert self.given is not None
+        card = read_card(self.given)
+        kinds = {"anchor": ("anchor", "onesrg", "sparnet"), "regressor": ("regressor",)}[self.role]
+        datasets = card.get("trained_on", {}).get("fingerprint")
+        for what, found, allowed in (
+            ("model", card.get("model"), kinds),
+            ("preset", card.get("preset"), (self.config.preset,)),
+            ("hr_size", card.get("hr_size"), (self.hr_size,)),
+            ("scales", card.get("scales"), (list(self.ks),)),
+            ("fingerprint of the training photographs", datasets, (self.trained_on,)),
+            *([("anchors", card.get("anchors"), (list(self.anchors),))] if self.role == "regressor" else []),
+        ):
+            if found not in allowed:
+                expected = " or ".join(map(str, allowed))
+                raise ConfigError(f"stage1.{self.name} = {self.given}: its {what} is {found}; it must be {expected}")
+
 
 def parts_of(config: TrainConfig) -> tuple[list[Part], Part]:
     """Stage 1's parts (independent of each other) and the whole.
@@ -122,14 +190,25 @@ def parts_of(config: TrainConfig) -> tuple[list[Part], Part]:
     """
     if config.model not in names():
         raise ConfigError(f"model = {config.model}: must be one of {', '.join(names())}")
+    whole = Part("whole", config)
     with torch.device("meta"):  # only its shape is asked for
-        network = create(config.model, config.preset, data.open(config.dataset).hr_size)
+        try:
+            network = create(config.model, config.preset, whole.hr_size, config.anchors)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
     if not any(p.requires_grad for p in network.parameters()):
         raise ConfigError(f"model = {config.model}: has nothing to train")
-    data.open(config.dataset).view(config.view, "train")
+    for dataset in whole.datasets:
+        dataset.view(config.view, "train")
     anchors: tuple[int, ...] = ()
     if isinstance(network, UFVNet):
         anchors = tuple(round(a * 16) for a in network.anchors)
     regressor = isinstance(network, UFVNet) and network.regressor is not None
     whole = Part("whole", config, anchors=anchors, regressor=regressor)
+    for name in config.stage1:
+        if name not in {p.name for p in whole.stage1}:
+            raise ConfigError(f"stage1.{name}: no such part; there are: {', '.join(p.name for p in whole.stage1)}")
+    for part in whole.stage1:
+        if part.given is not None:
+            part.check_given()
     return whole.stage1, whole

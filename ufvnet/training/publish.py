@@ -10,7 +10,7 @@ import pandas as pd
 from safetensors.torch import save_model
 from torch import nn
 
-from ufvnet import data
+from ufvnet.config import fingerprint
 from ufvnet.data.schema import write_atomically, write_json
 from ufvnet.models.store import CARD, WEIGHTS
 
@@ -21,22 +21,24 @@ if TYPE_CHECKING:
 def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
     """Write the model folder of a part; model.json comes last and marks it as finished."""
     folder, config = part.model_folder, part.config
-    dataset = data.open(config.dataset)
+    datasets = part.datasets
     measured = [c for c in log.columns if c in ("psnr", "gain", "kl", "mae") or c.startswith("psnr_")]
     last = log.iloc[-1][measured].dropna().to_dict() if len(log) else {}
     card: dict[str, Any] = {
         "name": part.name,
         "model": config.model if part.role == "whole" else part.role,
         "preset": config.preset,
-        "hr_size": dataset.hr_size,
+        "hr_size": part.hr_size,
+        "anchors": list(part.anchors) or None,
+        "scales": list(part.ks),
         "params": sum(p.numel() for p in network.parameters()),
         "steps": part.steps,
         "stage1": {p.name: p.fingerprint() for p in part.stage1},
         "trained_on": {
-            "dataset": dataset.card["name"],
+            "dataset": " + ".join(d.card["name"] for d in datasets),
             "view": config.view if part.role == "whole" else f"k={list(part.ks)}",
-            "faces": dataset.card["faces"]["train"],
-            "fingerprint": dataset.card["fingerprints"]["train"],
+            "faces": sum(d.card["faces"]["train"] for d in datasets),
+            "fingerprint": part.trained_on,
         },
         "recipe": config.recipe.model_dump(mode="json"),
         "validation": last,
@@ -57,7 +59,8 @@ def _write_card(path: Path, card: dict[str, Any]) -> None:
         f"`{card['model']}`, preset `{card['preset']}`, {card['hr_size']}x{card['hr_size']} output, "
         f"{card['params']:,} parameters.\n\n"
         f"Trained for {card['steps']:,} steps on {on['faces']:,} faces of `{on['dataset']}` "
-        f"({on['view']}, fingerprint `{on['fingerprint'][:16]}`). The terms of those photographs bind its use.\n\n"
+        f"({on['view']}, fingerprint `{fingerprint(on['fingerprint'])[:16]}`). "
+        "The terms of those photographs bind its use.\n\n"
         "Face crops made as `ufvnet build` makes them and reduced by bicubic interpolation are what it was trained "
         "for; other crops, blur, noise and compression are outside its training. It invents plausible detail: "
         "never identify a person by it.\n\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ufvnet.data.bicubic import upscale
-from ufvnet.data.reader import Dataset
 from ufvnet.metrics import luma, psnr
 from ufvnet.models import WeightRegressor, anchor_weights, to_network, to_pixels
 
 from .losses import weight_errors
+from .samples import FACES, write_samples
 
 if TYPE_CHECKING:
     from .parts import Part
@@ -35,26 +36,32 @@ class Validation:
     bicubic: float
 
     @classmethod
-    def of(cls, dataset: Dataset, part: Part, faces: int) -> Validation | None:
-        """The slice for a part; None where the dataset has no validation split."""
-        if not dataset.card["faces"].get(SPLIT):
+    def of(cls, part: Part, faces: int) -> Validation | None:
+        """The slice for a part, of its first dataset that has a validation split; None where none has one."""
+        dataset = next((d for d in part.datasets if d.card["faces"].get(SPLIT)), None)
+        if dataset is None:
             return None
         arrays = dataset.select(part.ks, SPLIT).arrays()
-        hr = np.array(arrays.hr[:faces])
+        hr = np.stack([arrays.hr[i] for i in range(min(faces, len(arrays)))])
         ls = {
-            k: upscale(torch.from_numpy(lr[:faces].transpose(0, 3, 1, 2).copy()), dataset.hr_size)
+            k: upscale(torch.from_numpy(np.stack([lr[i].transpose(2, 0, 1) for i in range(len(hr))])), dataset.hr_size)
             for k, lr in arrays.lr.items()
         }
-        bicubic = np.mean([_psnr(x, hr) for x in ls.values()])
+        bicubic = np.mean([_psnr(x.permute(0, 2, 3, 1).numpy(), hr) for x in ls.values()])
         return cls(ls, hr, part.anchors, float(bicubic))
 
     @torch.no_grad()
-    def measure(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
-        """psnr (dB, mean over faces and scales), gain over bicubic, and kl, mae of the weights."""
+    def measure(self, network: nn.Module, device: torch.device, samples: Path | None = None) -> dict[str, Any]:
+        """psnr (dB, mean over faces and scales), gain over bicubic, and kl, mae of the weights.
+
+        Args:
+            samples: where a PNG of the first faces goes, for networks that make images.
+        """
         network.eval()
         values: list[float] = []
         errors: list[Tensor] = []
         out: dict[str, Any] = {}
+        images: dict[int, np.ndarray] = {}
         for k, ls in self.ls.items():
             rate = torch.full((len(ls),), k / 16, device=device)
             x = to_network(ls.to(device)).contiguous(memory_format=torch.channels_last)
@@ -62,13 +69,18 @@ class Validation:
                 weights = network(x)
             else:
                 output = network(x, rate)
-                values.append(_psnr(to_pixels(output.sr).cpu(), self.hr))
+                images[k] = to_pixels(output.sr).cpu().permute(0, 2, 3, 1).numpy()
+                values.append(_psnr(images[k], self.hr))
                 out[f"psnr_{k}"] = values[-1]
                 weights = output.weights
             if weights is not None and self.anchors:
                 target = anchor_weights(rate, [a / 16 for a in self.anchors])
                 errors.append(torch.stack([e.mean() for e in weight_errors(weights, target)]))
         network.train()
+        if samples is not None and images:
+            write_samples(
+                samples, {k: x[:FACES].permute(0, 2, 3, 1).numpy() for k, x in self.ls.items()}, images, self.hr
+            )
         if values:
             out |= {"psnr": float(np.mean(values)), "gain": float(np.mean(values)) - self.bicubic}
         if errors:
@@ -77,5 +89,5 @@ class Validation:
         return out
 
 
-def _psnr(sr: Tensor, hr: np.ndarray) -> float:
-    return float(psnr(luma(sr.permute(0, 2, 3, 1).numpy()), luma(hr)).mean())
+def _psnr(sr: np.ndarray, hr: np.ndarray) -> float:
+    return float(psnr(luma(sr), luma(hr)).mean())

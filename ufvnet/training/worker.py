@@ -30,7 +30,9 @@ def main(job_file: str) -> int:
         train(part, _print)
     except Interrupted as stop:
         print(stop, file=sys.stderr)
-        return INTERRUPTED
+        if int(os.environ.get("RANK", 0)) == 0:
+            _print({"interrupted": str(stop)})
+        return 0 if "RANK" in os.environ else INTERRUPTED  # torchrun takes another code for a failure
     except (TrainingError, ConfigError) as error:
         print(error, file=sys.stderr)
         return 1

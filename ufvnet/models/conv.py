@@ -1,0 +1,132 @@
+"""The 3x3 convolution that all SR networks are made of, in less time and memory than its plain modules take.
+
+Two things here differ from the modules that METHOD.md section 2 calls a ConvLayer, and no result does (tests compare
+values and gradients):
+
+- Padded maps are not kept for the backward pass; they are made again there.
+- Nearest x2, then reflection padding, then a 3x3 convolution sees each LR pixel several times. Added up, its taps are
+  one transposed convolution (4x4, stride 2) of the LR map padded by replication: 4 products an output pixel, not 9.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Scale = Literal["same", "down", "up"]
+
+_PAD = [1, 1, 1, 1]
+_TAPS = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
+"""Row (or column) p of the 4x4 kernel is the sum of these rows of the 3x3 kernel."""
+
+
+class ConvLayer(nn.Module):
+    """[nearest x2] -> ReflectionPad(1) -> 3x3 conv -> [BatchNorm] -> [LeakyReLU 0.2].
+
+    (N, c_in, H, W) float -> (N, c_out, H', W') float; H' is H, H/2 (``down``) or 2H (``up``).
+    The convolution has a bias only where no norm follows it (METHOD.md section 2).
+    """
+
+    def __init__(self, c_in: int, c_out: int, scale: Scale = "same", *, norm: bool = False, act: bool = False):
+        super().__init__()
+        self.scale, self.act = scale, act
+        self.conv = nn.Conv2d(c_in, c_out, 3, stride=2 if scale == "down" else 1, bias=not norm)
+        self.norm = nn.BatchNorm2d(c_out) if norm else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self._convolve(x)
+        if self.norm is not None:
+            y = self.norm(y)
+        return F.leaky_relu_(y, 0.2) if self.act else y
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        weight, bias, stride = self.conv.weight, self.conv.bias, self.conv.stride[0]
+        if x.is_meta:  # where multiply-accumulates are counted: as defined
+            x = F.interpolate(x, scale_factor=2, mode="nearest") if self.scale == "up" else x
+            return _reflect(x, weight, bias, stride)
+        if torch.is_autocast_enabled(x.device.type):  # the functions below see one dtype, forward and backward
+            dtype = torch.get_autocast_dtype(x.device.type)
+            x, weight = x.to(dtype), weight.to(dtype)
+            bias = None if bias is None else bias.to(dtype)
+        if not torch.is_grad_enabled():
+            return _up(x, weight, bias) if self.scale == "up" else _reflect(x, weight, bias, stride)
+        if self.scale == "up":
+            return _Up.apply(x, weight, bias)
+        return _Reflect.apply(x, weight, bias, stride)
+
+
+def _reflect(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+    return F.conv2d(F.pad(x, _PAD, mode="reflect"), weight, bias, stride)
+
+
+def _up(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.conv_transpose2d(F.pad(x, _PAD, mode="replicate"), _up_kernel(weight), bias, stride=2, padding=3)
+
+
+def _up_kernel(weight: Tensor) -> Tensor:
+    """(c_out, c_in, 3, 3) -> (c_in, c_out, 4, 4): the taps that fall on one LR pixel, added."""
+    taps = weight.new_tensor(_TAPS)
+    return torch.einsum("yk,xl,oikl->ioyx", taps, taps, weight).contiguous(memory_format=torch.channels_last)
+
+
+class _Reflect(torch.autograd.Function):
+    """conv2d(reflection_pad(x)) that keeps x, not the padded map."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride = stride
+        return _reflect(x, weight, bias, stride)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        dx, dw, db = _convolution_backward(
+            ctx, grads[0], F.pad(x, _PAD, mode="reflect"), weight, weight.shape[0], [ctx.stride] * 2, [0, 0], False
+        )
+        if dx is not None:
+            dx = torch.ops.aten.reflection_pad2d_backward(dx, x, _PAD)
+        return dx, dw, db, None
+
+
+class _Up(torch.autograd.Function):
+    """conv2d(reflection_pad(nearest x2 of x)) that keeps x, not the map of four times its size."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _up(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        dx, dk, db = _convolution_backward(
+            ctx, grads[0], F.pad(x, _PAD, mode="replicate"), _up_kernel(weight), weight.shape[0], [2, 2], [3, 3], True
+        )
+        if dx is not None:
+            dx = torch.ops.aten.replication_pad2d_backward(dx, x, _PAD)
+        if dk is not None:
+            taps = dk.new_tensor(_TAPS)
+            dk = torch.einsum("yk,xl,ioyx->oikl", taps, taps, dk)
+        return dx, dk, db
+
+
+def _convolution_backward(
+    ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, c_out: int, stride: list[int], padding: list[int], up: bool
+) -> tuple[Tensor | None, ...]:
+    needed = list(ctx.needs_input_grad[:3])
+    bias = [c_out] if needed[2] else None
+    return torch.ops.aten.convolution_backward(grad, x, weight, bias, stride, padding, [1, 1], up, [0, 0], 1, needed)
+
+
+@torch.no_grad()
+def fold_norms(network: nn.Module) -> nn.Module:
+    """Fold each BatchNorm that follows a convolution into its weights, in place: for inference only."""
+    for layer in network.modules():
+        if isinstance(layer, ConvLayer) and layer.norm is not None:
+            fused = nn.utils.fusion.fuse_conv_bn_eval(layer.conv.eval(), layer.norm.eval())
+            layer.conv, layer.norm = fused, None
+    return network
