@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import pickletools
 import signal
 import subprocess
 import sys
@@ -16,14 +17,19 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ufvnet.config import ConfigError, Recipe, TrainConfig, load
 from ufvnet.data.schema import write_json
 from ufvnet.models import UFVNet
 from ufvnet.models import load as load_model
-from ufvnet.training.engine import TrainingError, learning_rate, train
+from ufvnet.training.curves import Curves, TrainingError
+from ufvnet.training.engine import learning_rate, train
 from ufvnet.training.launch import train_in_process
-from ufvnet.training.parts import parts_of
+from ufvnet.training.parts import Part, parts_of
 from ufvnet.training.worker import INTERRUPTED, job_of
 
 RECIPE = {
@@ -44,6 +50,14 @@ def config_of(built: Path, out: Path, model: str = "onesrg", **recipe: Any) -> T
 
 def sha256(folder: Path) -> str:
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+class Killed(BaseException):
+    """What a progress function raises to end a training in the middle."""
+
+
+def kill(event: dict[str, Any]) -> None:
+    raise Killed
 
 
 def train_all(config: TrainConfig) -> Path:
@@ -93,8 +107,6 @@ def test_stage_2_starts_from_stage_1_s_encoders_and_regressor(built: Path, tmp_p
         train(part)
     network = whole.network()
     assert isinstance(network, UFVNet)
-    from safetensors.torch import load_file
-
     for encoder, part in zip(network.encoders, stage1):
         anchor = load_file(part.model_folder / "model.safetensors")
         for name, value in encoder.state_dict().items():
@@ -143,12 +155,6 @@ def test_a_training_killed_at_a_checkpoint_ends_in_the_same_bits(built: Path, tm
     for part in stage1:
         train(part)
 
-    class Killed(BaseException):
-        pass
-
-    def kill(event: dict[str, Any]) -> None:
-        raise Killed
-
     with pytest.raises(Killed):  # progress comes at the last step, after checkpoints 2 and 4
         train(whole, kill)
     assert sorted(p.name for p in (whole.folder / "checkpoints").iterdir()) == ["step-00000002", "step-00000004"]
@@ -184,6 +190,177 @@ def test_a_training_whose_parent_is_gone_stops_with_a_checkpoint(built: Path, tm
     child.stdout.close()
     assert child.wait() == INTERRUPTED
     assert [p.name for p in (whole.folder / "checkpoints").glob("step-*")] == ["step-00000020"]
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"optimizer": "adamw", "weight_decay": 0.01, "lr_schedule": "cosine", "warm_up": 0.3},
+        {"ema": 0.9, "clip_norm": 0.1, "loss": "charbonnier", "frequency": 0.1},
+        {"accumulate": 2, "colour": 0.2, "scale_shares": {1: 2}, "loss": "mse"},
+        {"mixed_precision": "bf16", "keep": "best", "flip": False},
+    ],
+)
+def test_every_option_resumes_to_the_same_bits(built: Path, tmp_path: Path, recipe: dict[str, Any]) -> None:
+    plain = sha256(train_all(config_of(built, tmp_path / "plain")))
+    undisturbed = train_all(config_of(built, tmp_path / "a", **recipe))
+    assert sha256(undisturbed) != plain
+    _, whole = parts_of(config_of(built, tmp_path / "b", **recipe))
+
+    with pytest.raises(Killed):
+        train(whole, kill)
+    assert sha256(train(whole)) == sha256(undisturbed)
+
+
+def test_loader_workers_may_change_on_resuming(built: Path, tmp_path: Path) -> None:
+    undisturbed = train_all(config_of(built, tmp_path / "a"))
+    config = config_of(built, tmp_path / "b")
+    with pytest.raises(Killed):
+        train(parts_of(config.model_copy(update={"loader_workers": 1}))[1], kill)
+    assert sha256(train(parts_of(config.model_copy(update={"loader_workers": 2}))[1])) == sha256(undisturbed)
+
+
+def test_checkpoints_hold_no_pickle(built: Path, tmp_path: Path) -> None:
+    folder = parts_of(config_of(built, tmp_path, ema=0.9))[1]
+    train(folder)
+    files = [p for p in (folder.folder / "checkpoints").rglob("*") if p.is_file()]
+    assert {p.suffix for p in files} == {".safetensors", ".json", ".parquet"}
+    assert not any(pickletools_reads(p) for p in files)
+
+
+def pickletools_reads(path: Path) -> bool:
+    try:
+        list(pickletools.genops(path.read_bytes()))
+    except Exception:
+        return False
+    return True
+
+
+def test_the_average_is_published_and_differs_from_the_last_weights(built: Path, tmp_path: Path) -> None:
+    _, whole = parts_of(config_of(built, tmp_path, ema=0.5))
+    published = load_file(train(whole) / "model.safetensors")
+    last = load_file(whole.folder / "checkpoints" / "step-00000006" / "model.safetensors")
+    assert published.keys() == last.keys()
+    assert not torch.equal(published["encoder.stem.conv.weight"], last["encoder.stem.conv.weight"])
+
+
+def test_the_best_measurement_is_kept(built: Path, tmp_path: Path) -> None:
+    _, whole = parts_of(config_of(built, tmp_path, keep="best", validate_every=1, lr=0.05, steps=8))
+    published = load_file(train(whole) / "model.safetensors")
+    log = pd.read_parquet(whole.model_folder / "log.parquet").set_index("step")
+    with safe_open(whole.folder / "best.safetensors", "pt") as file:
+        about = file.metadata()
+    assert int(about["step"]) == log["psnr"].idxmax()
+    assert float(about["score"]) == log["psnr"].max()
+    best = load_file(whole.folder / "best.safetensors")
+    assert all(torch.equal(published[name], value) for name, value in best.items())
+
+
+def test_a_loss_that_grows_far_above_its_least_stops_the_training(built: Path, tmp_path: Path) -> None:
+    rows = [{"step": 20 * i, "loss": 0.1} for i in range(1, 7)]
+    curves = Curves(None, rows)
+    assert not curves.diverged
+    curves.add(140, {"loss": 0.9})
+    assert not curves.diverged
+    curves.add(160, {"loss": 1.1})
+    assert curves.diverged
+
+
+def test_curves_samples_and_events_are_written(built: Path, tmp_path: Path) -> None:
+    _, whole = parts_of(config_of(built, tmp_path, "onesrg"))
+    folder = train(whole)
+    log = pd.read_parquet(folder / "log.parquet")
+    assert {
+        "step",
+        "loss",
+        "lr",
+        "images_per_s",
+        "memory_gib",
+        "psnr",
+        "gain",
+        *(f"psnr_{k}" for k in range(1, 9)),
+    } <= set(log.columns)
+    assert log["memory_gib"].dropna().between(0.1, 16).all()
+    for step in (3, 6):
+        with Image.open(whole.folder / "samples" / f"step-{step:08d}.png") as picture:
+            assert picture.size == (64 * 17, 64 * 2)
+    events = EventAccumulator(str(whole.folder / "tensorboard"))
+    events.Reload()
+    assert {"loss", "psnr", "memory_gib"} <= set(events.Tags()["scalars"])
+
+
+def test_two_processes_learn_what_one_does_on_the_whole_batch(built: Path, tmp_path: Path) -> None:
+    recipe = {"batch_size": 16, "steps": 20, "checkpoint_every": 19, "validate_every": 20, "lr": 1e-3}
+    one, two = (config_of(built, tmp_path / name, **recipe) for name in "ab")
+    train_in_process(parts_of(one)[1])
+    events: list[dict[str, Any]] = []
+    train_in_process(parts_of(two.model_copy(update={"processes": 2}))[1], events.append)
+    assert len(events) == 1
+    losses = [_losses(parts_of(config)[1]) for config in (one, two)]
+    assert len(losses[0]) == 20
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def _losses(part: Part) -> list[float]:
+    """Of the first 19 steps, which stand in the checkpoint, and the mean of all."""
+    state = json.loads((part.folder / "checkpoints" / "step-00000019" / "state.json").read_text())
+    return [*state["losses"], *pd.read_parquet(part.model_folder / "log.parquet")["loss"]]
+
+
+def test_two_processes_that_are_asked_to_stop_write_a_checkpoint(built: Path, tmp_path: Path) -> None:
+    config = config_of(built, tmp_path, steps=4000, checkpoint_every=4000, validate_every=4000)
+    _, whole = parts_of(config.model_copy(update={"processes": 2}))
+
+    def stop(event: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_in_process(whole, stop)
+    assert len(list((whole.folder / "checkpoints").glob("step-*"))) == 1
+
+
+def test_anchors_of_one_s_own_are_trained_saved_and_loaded(built: Path, tmp_path: Path) -> None:
+    config = config_of(built, tmp_path, "ufvnet").model_copy(update={"anchors": (1, 8), "regressor_scales": (2, 8)})
+    stage1, _ = parts_of(config)
+    assert [p.name for p in stage1] == ["anchor-1", "anchor-8", "regressor"]
+    assert stage1[-1].ks == (2, 8)
+    network, card = load_model(train_all(config))
+    assert card["anchors"] == [1, 8]
+    assert isinstance(network, UFVNet)
+    assert network.anchors == (1 / 16, 1 / 2)
+
+
+def test_several_datasets_train_one_model(built: Path, tmp_path: Path) -> None:
+    config = config_of(built, tmp_path).model_copy(update={"dataset": (built, built)})
+    _, card = load_model(train_all(config))
+    _, alone = load_model(train_all(config_of(built, tmp_path / "alone")))
+    assert card["trained_on"]["faces"] == 2 * alone["trained_on"]["faces"]
+    assert card["trained_on"]["dataset"] == "faces + faces"
+
+
+def test_stage_2_starts_from_given_anchors_and_refuses_others(built: Path, tmp_path: Path) -> None:
+    config = config_of(built, tmp_path / "a", "ufvnet-nw")
+    stage1, _ = parts_of(config)
+    anchor = train(stage1[0])
+
+    def given(**changes: Any) -> TrainConfig:
+        return config_of(built, tmp_path / "b", "ufvnet-nw").model_copy(update=changes)
+
+    parts, whole = parts_of(given(stage1={"anchor-2": anchor}))
+    assert parts[0].done()
+    assert parts[0].model_folder == anchor
+    for part in parts[1:]:
+        train(part)
+    first = whole.network().encoders[0].stem.conv.weight
+    assert torch.equal(first, load_file(anchor / "model.safetensors")["encoder.stem.conv.weight"])
+    for changes, message in (
+        ({"stage1": {"anchor-4": anchor}}, r"stage1\.anchor-4 = .*: its scales is \[2\]; it must be \[4\]"),
+        ({"stage1": {"anchor-2": anchor}, "preset": "small"}, "its preset is tiny; it must be small"),
+        ({"stage1": {"anchor-2": anchor}, "dataset": (built, built)}, "its fingerprint of the training photographs is"),
+        ({"stage1": {"anchor-3": anchor}}, "no such part; there are: anchor-2, anchor-4, anchor-8"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            parts_of(given(**changes))
 
 
 def test_a_half_written_checkpoint_is_not_picked_up(built: Path, tmp_path: Path) -> None:

@@ -83,9 +83,10 @@ class _Reflect(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
+        (x, weight), stride = ctx.saved_tensors, ctx.stride
+        padded, needed = F.pad(x, _PAD, mode="reflect"), list(ctx.needs_input_grad[:3])
         dx, dw, db = _convolution_backward(
-            ctx, grads[0], F.pad(x, _PAD, mode="reflect"), weight, weight.shape[0], [ctx.stride] * 2, [0, 0], False
+            needed, grads[0], padded, weight, weight.shape[0], [stride] * 2, [0, 0], False
         )
         if dx is not None:
             dx = torch.ops.aten.reflection_pad2d_backward(dx, x, _PAD)
@@ -103,9 +104,8 @@ class _Up(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        dx, dk, db = _convolution_backward(
-            ctx, grads[0], F.pad(x, _PAD, mode="replicate"), _up_kernel(weight), weight.shape[0], [2, 2], [3, 3], True
-        )
+        padded, kernel, needed = F.pad(x, _PAD, mode="replicate"), _up_kernel(weight), list(ctx.needs_input_grad[:3])
+        dx, dk, db = _convolution_backward(needed, grads[0], padded, kernel, weight.shape[0], [2, 2], [3, 3], True)
         if dx is not None:
             dx = torch.ops.aten.replication_pad2d_backward(dx, x, _PAD)
         if dk is not None:
@@ -115,9 +115,9 @@ class _Up(torch.autograd.Function):
 
 
 def _convolution_backward(
-    ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, c_out: int, stride: list[int], padding: list[int], up: bool
-) -> tuple[Tensor | None, ...]:
-    needed = list(ctx.needs_input_grad[:3])
+    needed: list[bool], grad: Tensor, x: Tensor, weight: Tensor, c_out: int, stride: list[int], padding: list[int],
+    up: bool,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
     bias = [c_out] if needed[2] else None
     return torch.ops.aten.convolution_backward(grad, x, weight, bias, stride, padding, [1, 1], up, [0, 0], 1, needed)
 

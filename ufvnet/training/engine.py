@@ -92,6 +92,7 @@ def train(part: Part, progress: Progress | None = None) -> Path:
 class _Run:
     def __init__(self, part: Part, progress: Progress):
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
         from accelerate.utils import set_seed
 
         self.part, self.progress, self.recipe = part, progress, part.config.recipe
@@ -100,6 +101,7 @@ class _Run:
         torch.set_num_threads(recipe.threads or max(1, (os.cpu_count() or 1) // share))
         if config.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("device = cuda: torch finds no CUDA device; allowed here: auto, cpu")
+        AcceleratorState._reset_state()  # of an earlier training in this process, with another precision
         self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=recipe.mixed_precision)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         set_seed(recipe.seed)
