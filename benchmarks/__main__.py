@@ -1,9 +1,14 @@
-"""``make bench``: each speed as a ratio to a reference in the same process, a core each; prints a table."""
+"""``make bench``: each speed as a ratio to a reference in the same process; prints a table.
+
+``python -m benchmarks training`` (or kernels, building) prints those rows alone.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,20 +16,37 @@ import numpy as np
 PAIRS, FACES, REPEATS = 200, 128, 3
 
 
-def main() -> None:
-    """Run every benchmark and print the rows of benchmarks/README.md."""
+def main(*parts: str) -> None:
+    """Run the benchmarks, or the named ones, and print the rows of benchmarks/README.md."""
+    print("| what | reference | ours / s | reference / s | ratio |\n|---|---|---|---|---|")
+    for part in parts or ("kernels", "training", "building"):
+        for what, reference, ours, theirs, ratio in _rows(part):
+            print(f"| {what} | {reference} | {ours:,.3g} | {theirs:,.3g} | {ratio:.2f} |", flush=True)
+
+
+def _rows(part: str) -> Iterator[Row]:
+    if part == "kernels":
+        yield from kernels()
+    elif part == "training":
+        from benchmarks.training import networks
+
+        yield from networks()
+    else:
+        from benchmarks.building import building
+
+        yield from building()
+
+
+def kernels() -> Iterator[Row]:
+    """What a batch of faces goes through, on one core."""
     import torch
 
     torch.set_num_threads(1)
-    print("| what | reference | ours / s | reference / s | ratio |\n|---|---|---|---|---|")
-    for benchmark in (metrics, upscaling, training):
+    for benchmark in (metrics, upscaling):
         what, reference, count, ours, theirs = benchmark()
         a, b = count / _best(ours), count / _best(theirs)
-        print(f"| {what} | {reference} | {a:,.0f} | {b:,.0f} | {a / b:.1f} |", flush=True)
-    from benchmarks.building import building
-
-    for what, reference, a, b, ratio in building():
-        print(f"| {what} | {reference} | {a:,.3g} | {b:,.3g} | {ratio:.2f} |", flush=True)
+        yield what, reference, a, b, a / b
+    torch.set_num_threads(os.cpu_count() or 1)
 
 
 def _best(work: Callable[[], Any]) -> float:
@@ -38,6 +60,7 @@ def _best(work: Callable[[], Any]) -> float:
     return min(times)
 
 
+Row = tuple[str, str, float, float, float]
 Benchmark = tuple[str, str, int, Callable[[], Any], Callable[[], Any]]
 
 
@@ -77,29 +100,5 @@ def upscaling() -> Benchmark:
     return "bicubic upscaling, faces", "PIL, same bytes", FACES, lambda: upscale(tensor, 128), theirs
 
 
-def training() -> Benchmark:
-    """A training step of onesrg tiny at HR 64, batch 16: channels-last, as the engine does, and NCHW."""
-    import torch
-
-    from ufvnet.models import create
-    from ufvnet.models.inference import channels_last
-    from ufvnet.training.losses import sr_loss
-
-    def step_of(last: bool) -> Callable[[], None]:
-        network, x = create("onesrg", "tiny", 64), torch.rand(16, 3, 64, 64)
-        if last:
-            network, x = channels_last(network), x.contiguous(memory_format=torch.channels_last)
-        optimizer = torch.optim.Adam(network.parameters())
-
-        def step() -> None:
-            optimizer.zero_grad()
-            sr_loss(network(x).sr, x).backward()
-            optimizer.step()
-
-        return step
-
-    return "training step, faces", "the same in NCHW", 16, step_of(True), step_of(False)
-
-
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

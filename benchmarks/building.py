@@ -27,6 +27,7 @@ Row = tuple[str, str, float, float, float]
 
 def building() -> Iterator[Row]:
     """Rows (what, reference, ours / s, reference / s, ratio); the kernels' ratio is per worker."""
+    from benchmarks.training import loading
     from ufvnet.data.sample import jittered_photos
 
     with tempfile.TemporaryDirectory() as name:
@@ -40,6 +41,7 @@ def building() -> Iterator[Row]:
             yield what, "a straightforward loop, same process", rate, loop, rate / loop
         yield from _memory(files, folder)
         yield from _reading(folder / "w1" / "bench")
+        yield from loading(folder / "w1" / "bench")
 
 
 def _full_build(photos: Path, out: Path, workers: int) -> tuple[float, float, float]:

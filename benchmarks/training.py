@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.plain import plain
-from ufvnet.data.reader import Dataset
+from ufvnet import data
 from ufvnet.models import PRESETS, create
 from ufvnet.models.conv import fold_norms
 from ufvnet.models.inference import channels_last
@@ -122,11 +122,11 @@ def _peak(kind: str, name: str, preset: str) -> float:
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 2**20
 
 
-def loading(dataset: Dataset) -> Iterator[Row]:
+def loading(dataset: Path) -> Iterator[Row]:
     """Batches of the loader alone, against what the fastest preset trains on; faces a second."""
     from ufvnet.data.loader import TrainingLoader
 
-    view = dataset.view("MR8", "train")
+    view = data.open(dataset).view("MR8", "train")
     loader = TrainingLoader(view.arrays(), view.ks, 32, seed=0)
     loader[0]
     started = time.perf_counter()

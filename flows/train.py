@@ -9,13 +9,16 @@ from prefect.futures import wait
 
 from tasks.train import plan_training, publish_curves, train_part
 from ufvnet.config import TrainConfig, load
+from ufvnet.training.parts import select_part
 
 
 @flow(name="train")
-def train(config: TrainConfig | Path, overrides: list[str] | None = None) -> Path:
-    """Train a model from a configuration or its file; returns its folder."""
+def train(config: TrainConfig | Path, overrides: list[str] | None = None, part: str | None = None) -> Path:
+    """Train a model from a configuration or its file, or one ``part`` of it alone; returns the model's folder."""
     settings = load(TrainConfig, config, overrides or ())
-    stage1, whole = plan_training(settings)
+    stage1, whole = plan_training(settings, part)
+    if part is not None:
+        return train_part(select_part(stage1, whole, part))
     for start in range(0, len(stage1), settings.parallel):
         running = train_part.map(stage1[start : start + settings.parallel])
         wait(running)

@@ -15,17 +15,18 @@ from tasks.artifacts import artifact_key
 from tasks.progress import progress_bar
 from ufvnet.config import TrainConfig
 from ufvnet.training.launch import train_in_process
-from ufvnet.training.parts import Part, parts_of
+from ufvnet.training.parts import Part, parts_of, select_part
 
 ARTIFACT_EVERY = 20
 """Seconds between updates of a training's progress artifact."""
 
 
 @task(name="plan-training")
-def plan_training(config: TrainConfig) -> tuple[list[Part], Part]:
-    """Stage 1's parts and the whole; their columns are decoded here, once, for all of them."""
+def plan_training(config: TrainConfig, part: str | None = None) -> tuple[list[Part], Part]:
+    """Stage 1's parts and the whole; the columns of those to train are decoded here, once, for all of them."""
     stage1, whole = parts_of(config)
-    ks = tuple(sorted({k for part in [*stage1, whole] for k in part.ks}))
+    chosen = [*stage1, whole] if part is None else [select_part(stage1, whole, part)]
+    ks = tuple(sorted({k for p in chosen for k in p.ks}))
     for dataset in whole.datasets:
         for split in ("train", "val"):
             if dataset.card["faces"].get(split):

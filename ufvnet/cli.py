@@ -108,13 +108,21 @@ def _verify(folder: Path, cluster: Any) -> None:
 
 
 @app.command()
-def train(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
+def train(
+    config: Config,
+    overrides: Overrides = [],  # noqa: B006
+    part: Annotated[
+        str | None, typer.Option(help="Train only this: anchor-2 (a scale in sixteenths), regressor, or the name.")
+    ] = None,
+) -> None:
     """A recipe on a dataset to a model folder; goes on from the last checkpoint."""
-    from ufvnet.training.parts import parts_of
+    from ufvnet.training.parts import parts_of, select_part
 
     settings = _checked("TrainConfig", config, overrides)
-    parts_of(settings)
-    print(_pipeline("train", "train")(settings))
+    parts = parts_of(settings)
+    if part is not None:
+        select_part(*parts, part)
+    print(_pipeline("train", "train")(settings, part=part))
 
 
 @app.command()

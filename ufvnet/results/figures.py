@@ -1,18 +1,21 @@
-"""Figures of an evaluation: the visual grid and the gain over input size."""
+"""Figures of an evaluation: the visual grid, the gain and the anchors' weights over input size."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+import torch
 
 from ufvnet import data
 from ufvnet.config import EvaluateConfig
 from ufvnet.data.schema import write_atomically
 from ufvnet.metrics import PRIMARY, score
+from ufvnet.models import anchor_weights
 from ufvnet.models.inference import BICUBIC, ready, super_resolve
 
 from .scoring import rows_of
@@ -26,11 +29,11 @@ GRID_SCALES = (1, 2, 4, 8)
 def write_figures(config: EvaluateConfig, scores: pd.DataFrame) -> list[Path]:
     """grid_<test set>.png (it shows faces) and gain.png / .pdf under figures/; returns the PNGs."""
     folder = config.out / config.name / "figures"
-    written = [_save(_grid(config, i), folder / f"grid_{t.name}.png") for i, t in enumerate(config.datasets)]
+    written = [save(_grid(config, i), folder / f"grid_{t.name}.png") for i, t in enumerate(config.datasets)]
     if BICUBIC in set(scores["model"]) and scores["model"].nunique() > 1:
         figure = _gains(scores)
-        _save(figure, folder / "gain.pdf")
-        written.append(_save(figure, folder / "gain.png"))
+        save(figure, folder / "gain.pdf")
+        written.append(save(figure, folder / "gain.png"))
     return written
 
 
@@ -42,7 +45,8 @@ def _new_figure(rows: int, columns: int, width: float, height: float) -> tuple[F
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure in the format that the path's suffix names."""
     write_atomically(path, lambda p: figure.savefig(p, format=path.suffix[1:], dpi=100))
     return path
 
@@ -72,6 +76,30 @@ def _show(axis: Any, image: np.ndarray, title: str) -> None:
     axis.imshow(image, interpolation="nearest")
     axis.set_title(title, fontsize=7)
     axis.set_axis_off()
+
+
+def weights_figure(predicted: pd.DataFrame, anchors: Sequence[float]) -> Figure:
+    """Weights of the anchors over input size: predicted (mean, and the middle 90 % of faces) against Eq. 4.
+
+    Args:
+        predicted: a row a face and size: ``k`` (sixteenths), ``px``, ``w1``, ``w2``, ...
+        anchors: down-sampling rates, one a weight.
+    """
+    figure, axes = _new_figure(1, 1, 5.5, 3.8)
+    axis, groups = axes[0, 0], predicted.groupby("px")
+    sizes = predicted[["k", "px"]].drop_duplicates().sort_values("px")
+    true = anchor_weights(torch.as_tensor(sizes["k"].to_numpy() / 16), anchors).numpy()
+    for i, anchor in enumerate(anchors):
+        column, colour = f"w{i + 1}", f"C{i}"
+        low, mean, high = groups[column].quantile(0.05), groups[column].mean(), groups[column].quantile(0.95)
+        axis.plot(sizes["px"], true[:, i], color=colour, linestyle="--", linewidth=1)
+        axis.plot(mean.index, mean, color=colour, marker="o", label=f"{column} (anchor 1/{1 / anchor:g})")
+        axis.fill_between(mean.index, low, high, color=colour, alpha=0.2, linewidth=0)
+    axis.plot([], [], color="grey", linestyle="--", linewidth=1, label="Eq. 4")
+    axis.set_xlabel("input size [px]")
+    axis.set_ylabel("weight")
+    axis.legend(fontsize=7)
+    return figure
 
 
 def _gains(scores: pd.DataFrame) -> Figure:

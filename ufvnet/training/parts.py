@@ -212,3 +212,18 @@ def parts_of(config: TrainConfig) -> tuple[list[Part], Part]:
         if part.given is not None:
             part.check_given()
     return whole.stage1, whole
+
+
+def select_part(stage1: list[Part], whole: Part, name: str) -> Part:
+    """The part of a name.
+
+    Raises:
+        ConfigError: there is none, or it is the whole and its stage 1 is not finished.
+    """
+    parts = {p.name: p for p in [*stage1, whole]}
+    if name not in parts:
+        raise ConfigError(f"part = {name}: no such part; there are: {', '.join(parts)}")
+    missing = [p.name for p in parts[name].stage1 if not p.done()]
+    if missing:
+        raise ConfigError(f"part = {name}: starts from {', '.join(missing)}, which must be trained first")
+    return parts[name]
