@@ -290,7 +290,9 @@ def test_curves_samples_and_events_are_written(built: Path, tmp_path: Path) -> N
 
 
 def test_two_processes_learn_what_one_does_on_the_whole_batch(built: Path, tmp_path: Path) -> None:
-    recipe = {"batch_size": 16, "steps": 20, "checkpoint_every": 19, "validate_every": 20, "lr": 1e-3}
+    # from torch's own initialisation the same rounding grows to 2e-4 in these 20 steps
+    recipe = {"batch_size": 16, "steps": 20, "checkpoint_every": 19, "validate_every": 20, "lr": 2e-4}
+    recipe |= {"identity_init": True}
     one, two = (config_of(built, tmp_path / name, **recipe) for name in "ab")
     train_in_process(parts_of(one)[1])
     events: list[dict[str, Any]] = []
@@ -298,7 +300,7 @@ def test_two_processes_learn_what_one_does_on_the_whole_batch(built: Path, tmp_p
     assert len(events) == 1
     losses = [_losses(parts_of(config)[1]) for config in (one, two)]
     assert len(losses[0]) == 20
-    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
 def _losses(part: Part) -> list[float]:
