@@ -30,6 +30,8 @@ class Part:
 
     k: the anchor's scale in sixteenths, for role ``anchor``.
     anchors: the whole network's anchors, as sixteenths; empty for networks without.
+    regressor: whether the whole network predicts its weights, which Eq. 13 then supervises.
+    staged: whether the whole network starts from stage 1.
     """
 
     role: Role
@@ -37,6 +39,7 @@ class Part:
     k: int = 0
     anchors: tuple[int, ...] = ()
     regressor: bool = False
+    staged: bool = False
 
     @property
     def name(self) -> str:
@@ -45,7 +48,7 @@ class Part:
     @property
     def stage1(self) -> list[Part]:
         """The parts that this one starts from."""
-        if self.role != "whole":
+        if self.role != "whole" or not self.staged:
             return []
         parts = [Part("anchor", self.config, k) for k in self.anchors]
         if self.regressor:
@@ -200,11 +203,9 @@ def parts_of(config: TrainConfig) -> tuple[list[Part], Part]:
         raise ConfigError(f"model = {config.model}: has nothing to train")
     for dataset in whole.datasets:
         dataset.view(config.view, "train")
-    anchors: tuple[int, ...] = ()
-    if isinstance(network, UFVNet):
-        anchors = tuple(round(a * 16) for a in network.anchors)
-    regressor = isinstance(network, UFVNet) and network.regressor is not None
-    whole = Part("whole", config, anchors=anchors, regressor=regressor)
+    anchors = tuple(round(a * 16) for a in getattr(network, "anchors", ()))
+    regressor = getattr(network, "regressor", None) is not None
+    whole = Part("whole", config, anchors=anchors, regressor=regressor, staged=isinstance(network, UFVNet))
     for name in config.stage1:
         if name not in {p.name for p in whole.stage1}:
             raise ConfigError(f"stage1.{name}: no such part; there are: {', '.join(p.name for p in whole.stage1)}")

@@ -1,0 +1,92 @@
+"""UFVNet-Lite: cost, start, weights, anchors' independence."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from ufvnet.models import create
+from ufvnet.models.complexity import complexity
+from ufvnet.models.lite import LiteWidth, UFVNetLite
+
+
+def image(n: int = 2, side: int = 128) -> Tensor:
+    return torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def trained_like() -> UFVNetLite:
+    """A network whose output is not its input: the last layer starts at zero."""
+    torch.manual_seed(0)
+    network = UFVNetLite()
+    torch.nn.init.normal_(network.head.weight, std=0.05)
+    return network.eval()
+
+
+def test_it_costs_less_than_one_gmac_and_is_a_row_of_the_tables() -> None:
+    network = create("ufvnet-lite")
+    total = complexity(network, 128)[-1]
+    assert total.macs <= 1.0e9
+    assert total.params * 2 <= 12e6  # the weights that ship, in half precision
+    assert isinstance(network, UFVNetLite)
+
+
+@pytest.mark.parametrize(("name", "side"), [("ufvnet-lite", 128), ("ufvnet-lite", 64), ("ufvnet-lite-nw", 128)])
+def test_it_starts_as_bicubic(name: str, side: int) -> None:
+    x = image(side=side)
+    output = create(name, hr_size=side)(x)
+    assert torch.equal(output.sr, x)
+    assert output.weights is not None
+    assert torch.allclose(output.weights.sum(1), torch.ones(2))
+
+
+def test_weights_are_the_regressor_s_unless_given() -> None:
+    network, x = trained_like(), image()
+    output = network(x)
+    assert output.logits is not None
+    assert torch.allclose(output.weights, output.logits.softmax(1))
+    third = torch.full((2, 3), 1 / 3)
+    fixed = network(x, w=third)
+    assert torch.equal(fixed.weights, third)
+    assert not torch.allclose(fixed.sr, output.sr)
+    assert torch.equal(network(x, w=output.weights).sr, output.sr)
+
+
+def test_without_a_regressor_every_weight_is_a_third() -> None:
+    output = create("ufvnet-lite-nw")(image())
+    assert output.logits is None
+    assert torch.allclose(output.weights, torch.full((2, 3), 1 / 3))
+
+
+def test_an_anchor_of_weight_0_has_no_say() -> None:
+    network, x = trained_like(), image()
+    w = torch.tensor([[1.0, 0.0, 0.0]] * 2)
+    before = network(x, w=w).sr
+    e = network.encoders
+    with torch.no_grad():
+        for parameter in [p for m in (*e.convs, *e.blocks) for p in m.parameters()]:
+            parameter[len(parameter) // 3 :] += 0.1  # the other two anchors'
+    assert torch.allclose(network(x, w=w).sr, before, atol=1e-6)
+    e.convs[0].weight.data[0] += 1.0
+    assert not torch.allclose(network(x, w=w).sr, before, atol=1e-3)
+
+
+def test_presets_scale_its_channels() -> None:
+    assert LiteWidth((32, 48, 64), (64, 128, 256)).scaled(0.5) == LiteWidth((16, 24, 32), (32, 64, 128))
+    sizes = [
+        sum(p.numel() for p in create("ufvnet-lite", preset).parameters()) for preset in ("paper", "small", "tiny")
+    ]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_anchors_may_be_one_s_own() -> None:
+    network = create("ufvnet-lite", "tiny", anchors=[1, 2, 4, 8])
+    output = network(image())
+    assert output.weights.shape == (2, 4)
+
+
+def test_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="takes \\(N, 3, 128, 128\\)"):
+        UFVNetLite()(image(side=64))
+    with pytest.raises(ValueError, match="hr_size must be one of"):
+        UFVNetLite(hr_size=32)

@@ -1,0 +1,156 @@
+"""UFVNet-Lite: UFVNet's idea (anchor encoders, weights by Eq. 4, one decoder) on a backbone that costs a tenth."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .srg import HR_SIZES, SROutput, check_side
+
+SIDE = 32
+"""Side of the widest maps: the image is unshuffled to it, and the output shuffled back."""
+
+
+@dataclass(frozen=True)
+class LiteWidth:
+    """Sizes at the three levels (32x32, 16x16, 8x8).
+
+    encoder: channels of one anchor's encoder. decoder: channels of the decoder.
+    blocks: residual blocks of the decoder; every encoder has one a level.
+    """
+
+    encoder: tuple[int, ...] = (32, 48, 64)
+    decoder: tuple[int, ...] = (64, 128, 256)
+    blocks: tuple[int, ...] = (4, 2, 2)
+
+    def scaled(self, factor: float) -> LiteWidth:
+        """Every channel count times a factor."""
+        encoder, decoder = (tuple(round(c * factor) for c in counts) for counts in (self.encoder, self.decoder))
+        return LiteWidth(encoder, decoder, self.blocks)
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(ReLU(conv(x))), 3x3, without norms: (N, C, H, W) -> (N, C, H, W)."""
+
+    def __init__(self, channels: int, groups: int = 1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, groups=groups)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, groups=groups)
+        with torch.no_grad():
+            self.conv2.weight.mul_(0.1)  # starts near the identity
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.relu_(self.conv1(x)))
+
+
+class AnchorEncoders(nn.Module):
+    """All anchors' encoders side by side: convolutions in groups, a group an anchor (Eqs. 6-8).
+
+    (N, c_in, 32, 32) and weights (N, n) -> three maps, (N, n c, s, s) for s = 32, 16, 8, each anchor's part times
+    its weight (times n, so that equal weights leave the maps as they are).
+    """
+
+    def __init__(self, anchors: int, c_in: int, channels: Sequence[int]):
+        super().__init__()
+        self.anchors = anchors
+        wide = [anchors * c for c in channels]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=1 if i == 0 else 2, padding=1, groups=1 if i == 0 else anchors)
+            for i, (a, b) in enumerate(zip([c_in, *wide], wide))
+        )
+        self.blocks = nn.ModuleList(ResidualBlock(c, anchors) for c in wide)
+
+    def forward(self, x: Tensor, w: Tensor) -> list[Tensor]:
+        maps = []
+        for i, (conv, block) in enumerate(zip(self.convs, self.blocks)):
+            x = block(conv(F.relu(x) if i else x))
+            maps.append(x * (w * self.anchors).repeat_interleave(x.shape[1] // self.anchors, 1)[:, :, None, None])
+        return maps
+
+
+class LiteRegressor(nn.Sequential):
+    """The weights' logits from the unshuffled image: (N, c_in, 32, 32) -> (N, anchors)."""
+
+    def __init__(self, anchors: int, c_in: int, channels: Sequence[int] = (32, 48, 64)):
+        layers: list[nn.Module] = []
+        for a, b in zip([c_in, *channels], channels):
+            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.ReLU(inplace=True)]
+        c = channels[-1]
+        super().__init__(
+            *layers,
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(c, c),
+            nn.ReLU(inplace=True),
+            nn.Linear(c, anchors),
+        )
+
+
+class UFVNetLite(nn.Module):
+    """Three anchor encoders and a decoder with skips, on the image unshuffled to 32x32; the output is a residual.
+
+    Args:
+        anchors: down-sampling rates of the anchors.
+        weighting: ``regressor`` (Eq. 5), or ``equal`` (every weight 1/n: what the regressor is measured against).
+        width: channel and block counts.
+        hr_size: side of input and output, 64 or 128 pixels.
+
+    Raises:
+        ValueError: hr_size is not one of HR_SIZES.
+    """
+
+    def __init__(
+        self,
+        anchors: Sequence[float] = (1 / 8, 1 / 4, 1 / 2),
+        weighting: Literal["regressor", "equal"] = "regressor",
+        width: LiteWidth | None = None,
+        hr_size: int = 128,
+    ):
+        super().__init__()
+        width = width or LiteWidth()
+        if hr_size not in HR_SIZES:
+            raise ValueError(f"hr_size must be one of {HR_SIZES}, got {hr_size}")
+        self.anchors, self.hr_size, self.shuffle = tuple(anchors), hr_size, hr_size // SIDE
+        n, c_in, decoder = len(self.anchors), 3 * self.shuffle**2, width.decoder
+        self.encoders = AnchorEncoders(n, c_in, width.encoder)
+        self.regressor = LiteRegressor(n, c_in) if weighting == "regressor" else None
+        self.fuse = nn.ModuleList(nn.Conv2d(n * e, d, 1) for e, d in zip(width.encoder, decoder))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(d) for _ in range(count))) for d, count in zip(decoder, width.blocks)
+        )
+        self.up = nn.ModuleList(nn.Conv2d(below, 4 * d, 1) for d, below in itertools.pairwise(decoder))
+        self.head = nn.Conv2d(decoder[0], c_in, 3, padding=1)
+        nn.init.zeros_(self.head.weight)  # training starts from bicubic
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def weights(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(N, n) weights from the unshuffled image, and with a regressor the logits they came from."""
+        if self.regressor is None:
+            n = len(self.anchors)
+            return x.new_full((len(x), n), 1 / n), None
+        logits = self.regressor(x)
+        return logits.softmax(1), logits  # Eq. 5
+
+    def decode(self, maps: list[Tensor]) -> Tensor:
+        """Weighted maps, widest first, -> the residual (N, 3, H, H): Eqs. 9 and 10 at three levels."""
+        y: Tensor | None = None
+        for level in reversed(range(len(maps))):
+            fused = self.fuse[level](maps[level])
+            y = fused if y is None else fused + F.pixel_shuffle(self.up[level](y), 2)
+            y = self.blocks[level](y)
+        assert y is not None
+        return F.pixel_shuffle(self.head(y), self.shuffle)
+
+    def forward(self, ls: Tensor, rate: Tensor | None = None, w: Tensor | None = None) -> SROutput:
+        """I_LS (N, 3, H, H) in [-1, 1] -> SROutput; ``rate`` is not used; ``w`` (N, n) replaces the weights."""
+        check_side(ls, self.hr_size)
+        x = F.pixel_unshuffle(ls, self.shuffle)
+        found, logits = self.weights(x)
+        w = found if w is None else w
+        return SROutput(ls + self.decode(self.encoders(x, w)), w, logits)
