@@ -237,6 +237,9 @@ class Recipe(Schema):
     loss: Literal["l1", "mse", "charbonnier"] = "l1"
     frequency: float = Field(default=0.0, ge=0)
     """Weight of the L1 distance of the images' spectra, added to the loss."""
+    balance: float = Field(default=0.0, ge=0, le=1)
+    """How far a face's loss is relative to bicubic's error: 0 not at all, so that the smallest inputs, whose errors
+    are largest, have most say; 1 wholly."""
     alpha: float = Field(default=0.1, ge=0)
     """Weight of the regressor's loss in stage 2 (Eq. 13)."""
     identity_init: bool = False

@@ -198,7 +198,7 @@ def test_a_training_whose_parent_is_gone_stops_with_a_checkpoint(built: Path, tm
     [
         {"optimizer": "adamw", "weight_decay": 0.01, "lr_schedule": "cosine", "warm_up": 0.3},
         {"ema": 0.9, "clip_norm": 0.1, "loss": "charbonnier", "frequency": 0.1},
-        {"accumulate": 2, "colour": 0.2, "scale_shares": {1: 2}, "loss": "mse"},
+        {"accumulate": 2, "colour": 0.2, "scale_shares": {1: 2}, "loss": "mse", "balance": 0.5},
         {"mixed_precision": "bf16", "keep": "best", "flip": False},
     ],
 )

@@ -203,7 +203,7 @@ class _Run:
             w = self.network(ls, logits=True)
             return weight_loss(w, anchor_weights(rate, [k / 16 for k in part.anchors]))
         output = self.network(ls, rate)
-        loss = sr_loss(output.sr, hr, self.recipe.loss, self.recipe.frequency)
+        loss = sr_loss(output.sr, hr, self.recipe.loss, self.recipe.frequency, self.recipe.balance, ls)
         if output.logits is None:
             return loss
         target = anchor_weights(rate, [k / 16 for k in part.anchors])
