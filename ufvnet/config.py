@@ -287,6 +287,9 @@ class TrainConfig(Schema):
     """Scales (sixteenths) that stage 1 trains the regressor on, instead of the view's."""
     stage1: dict[str, Path] = {}
     """Finished model folders to start from, by part (``anchor-2``, ``regressor``), instead of training them."""
+    start: Path | None = None
+    """A finished model folder of the same model, preset and size whose weights training starts from, instead of
+    stage 1: for training on, or on photographs of one's own."""
     recipe: Recipe = Recipe()
     out: Path = Path("models")
     runs: Path = Path("runs")
@@ -305,6 +308,12 @@ class TrainConfig(Schema):
         if scales is not None and not (2 <= len(scales) == len({*scales} & {*range(1, 9)})):
             raise ValueError("must be two or more different scales of 1 ... 8 (sixteenths)")
         return scales
+
+    @model_validator(mode="after")
+    def _one_start(self) -> TrainConfig:
+        if self.start and self.stage1:
+            raise ValueError("give either start or stage1, not both")
+        return self
 
     @property
     def datasets(self) -> tuple[Path, ...]:

@@ -409,3 +409,30 @@ def test_the_worker_prints_one_json_object_a_line(built: Path, tmp_path: Path) -
     train_in_process(parts_of(config_of(built, tmp_path))[1], events.append)
     assert events[-1]["step"] == events[-1]["steps"] == 6
     assert json.dumps(events[-1])
+
+
+def test_ufvnet_lite_has_no_stage_1_and_resumes_to_the_same_bits(built: Path, tmp_path: Path) -> None:
+    undisturbed = train_all(config_of(built, tmp_path / "a", "ufvnet-lite"))
+    stage1, whole = parts_of(config_of(built, tmp_path / "b", "ufvnet-lite"))
+    assert stage1 == []
+    with pytest.raises(Killed):
+        train(whole, kill)
+    assert sha256(train(whole)) == sha256(undisturbed)
+    log = pd.read_parquet(undisturbed / "log.parquet")
+    assert {"kl", "mae", "psnr"} <= set(log.columns)
+    assert load_model(undisturbed)[1]["anchors"] == [2, 4, 8]
+
+
+def test_training_starts_from_a_finished_model(built: Path, tmp_path: Path) -> None:
+    first = train_all(config_of(built, tmp_path / "a", "ufvnet"))
+    again = config_of(built, tmp_path / "b", "ufvnet", lr=1e-9).model_copy(update={"start": first})
+    stage1, whole = parts_of(again)
+    assert stage1 == []
+    before, after = (load_file(folder / "model.safetensors") for folder in (first, train(whole)))
+    assert all(
+        torch.allclose(before[k], after[k], atol=1e-6) for k in before if "running" not in k and "num_b" not in k
+    )
+    assert whole.fingerprint() != parts_of(config_of(built, tmp_path / "b", "ufvnet", lr=1e-9))[1].fingerprint()
+    for change, message in (({"model": "twosrg"}, "its model is ufvnet"), ({"preset": "small"}, "its preset is tiny")):
+        with pytest.raises(ConfigError, match=message):
+            parts_of(again.model_copy(update=change))

@@ -48,7 +48,7 @@ class Part:
     @property
     def stage1(self) -> list[Part]:
         """The parts that this one starts from."""
-        if self.role != "whole" or not self.staged:
+        if self.role != "whole" or not self.staged or self.config.start is not None:
             return []
         parts = [Part("anchor", self.config, k) for k in self.anchors]
         if self.regressor:
@@ -107,6 +107,8 @@ class Part:
         network = (config.model if self.role == "whole" else self.role, config.preset, self.hr_size, self.anchors)
         alpha = config.recipe.alpha if self.role == "whole" and self.regressor else None
         start = [p.fingerprint() for p in self.stage1]
+        if self.role == "whole" and config.start is not None:
+            start.append(read_card(config.start)["fingerprint"])
         return fingerprint(TRAINING_VERSION, network, self.ks, self.steps, recipe, alpha, self.trained_on, start)
 
     @property
@@ -152,6 +154,8 @@ class Part:
             init_as_identity(network)
         if self.role == "anchor":
             return network
+        if config.start is not None:
+            load_weights(network, config.start)
         for part in self.stage1:
             assert isinstance(network, UFVNet)
             trained = part.network()
@@ -185,6 +189,21 @@ class Part:
                 raise ConfigError(f"stage1.{self.name} = {self.given}: its {what} is {found}; it must be {expected}")
 
 
+def _check_start(whole: Part) -> None:
+    """Raise ConfigError unless ``start`` holds weights of the network that is to be trained."""
+    config = whole.config
+    assert config.start is not None
+    card = read_card(config.start)
+    for what, found, needed in (
+        ("model", card.get("model"), config.model),
+        ("preset", card.get("preset"), config.preset),
+        ("hr_size", card.get("hr_size"), whole.hr_size),
+        ("anchors", card.get("anchors"), list(whole.anchors) or None),
+    ):
+        if found != needed:
+            raise ConfigError(f"start = {config.start}: its {what} is {found}; it must be {needed}")
+
+
 def parts_of(config: TrainConfig) -> tuple[list[Part], Part]:
     """Stage 1's parts (independent of each other) and the whole.
 
@@ -206,6 +225,8 @@ def parts_of(config: TrainConfig) -> tuple[list[Part], Part]:
     anchors = tuple(round(a * 16) for a in getattr(network, "anchors", ()))
     regressor = getattr(network, "regressor", None) is not None
     whole = Part("whole", config, anchors=anchors, regressor=regressor, staged=isinstance(network, UFVNet))
+    if config.start is not None:
+        _check_start(whole)
     for name in config.stage1:
         if name not in {p.name for p in whole.stage1}:
             raise ConfigError(f"stage1.{name}: no such part; there are: {', '.join(p.name for p in whole.stage1)}")
