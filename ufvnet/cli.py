@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +41,11 @@ def main() -> None:
     except ConfigError as error:
         print(f"ufvnet: {error}", file=sys.stderr)
         sys.exit(WRONG_USE)
+    except RuntimeError as error:
+        if type(error).__name__ != "TrainingError":  # its module imports torch
+            raise
+        print(f"ufvnet: {error}", file=sys.stderr)
+        sys.exit(SOME_FAILED)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -122,7 +128,19 @@ def train(
     parts = parts_of(settings)
     if part is not None:
         select_part(*parts, part)
-    print(_pipeline("train", "train")(settings, part=part))
+    run = _pipeline("train", "train")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop_trainings)
+    print(run(settings, part=part))
+
+
+def _stop_trainings(number: int, _: object) -> None:
+    """Checkpoints first, then out at once: Prefect's own way out waits for a server that had the same Ctrl-C."""
+    from ufvnet.training.launch import stop_running
+
+    stop_running()
+    print("ufvnet: stopped, with a checkpoint; the same command goes on", file=sys.stderr, flush=True)
+    os._exit(128 + number)
 
 
 @app.command()

@@ -263,6 +263,13 @@ class Recipe(Schema):
     validation_faces: int = Field(default=64, ge=1)
     """Faces of the validation split that the curves are measured on, at every scale of the view."""
 
+    @field_validator("betas")
+    @classmethod
+    def _decays(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError("both must be at least 0 and below 1")
+        return betas
+
     @field_validator("scale_shares")
     @classmethod
     def _shares(cls, shares: dict[int, int]) -> dict[int, int]:
@@ -309,10 +316,26 @@ class TrainConfig(Schema):
             raise ValueError("must be two or more different scales of 1 ... 8 (sixteenths)")
         return scales
 
+    @field_validator("name")
+    @classmethod
+    def _no_part_s(cls, name: str) -> str:
+        if name == "regressor" or re.fullmatch(r"anchor-\d", name):
+            raise ValueError("is the name of a part of stage 1; take another")
+        return name
+
+    @field_validator("dataset")
+    @classmethod
+    def _different(cls, dataset: Path | tuple[Path, ...]) -> Path | tuple[Path, ...]:
+        if isinstance(dataset, tuple) and not 0 < len(dataset) == len(set(dataset)):
+            raise ValueError("must be one or more different datasets")
+        return dataset
+
     @model_validator(mode="after")
-    def _one_start(self) -> TrainConfig:
+    def _fits(self) -> TrainConfig:
         if self.start and self.stage1:
             raise ValueError("give either start or stage1, not both")
+        if self.recipe.batch_size % self.processes:
+            raise ValueError(f"recipe.batch_size = {self.recipe.batch_size} must be a multiple of processes")
         return self
 
     @property

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -26,6 +27,7 @@ from ufvnet.config import ConfigError, Recipe, TrainConfig, load
 from ufvnet.data.schema import write_json
 from ufvnet.models import UFVNet
 from ufvnet.models import load as load_model
+from ufvnet.training.checkpoints import last_whole
 from ufvnet.training.curves import Curves, TrainingError
 from ufvnet.training.engine import learning_rate, train
 from ufvnet.training.launch import train_in_process
@@ -164,17 +166,17 @@ def test_a_training_killed_at_a_checkpoint_ends_in_the_same_bits(built: Path, tm
 def test_kills_with_changing_loader_workers_end_in_the_same_bits(built: Path, tmp_path: Path) -> None:
     undisturbed = train_all(config_of(built, tmp_path / "a", steps=20))
     config = config_of(built, tmp_path / "b", steps=20)
-    for kind, workers in ((signal.SIGKILL, 1), (signal.SIGKILL, 2), (signal.SIGTERM, 0)):
+    for kind, workers in ((signal.SIGKILL, 0), (signal.SIGKILL, 1), (signal.SIGTERM, 2)):
         _, whole = parts_of(config.model_copy(update={"loader_workers": workers}))
         whole.folder.mkdir(parents=True, exist_ok=True)
         job = whole.folder / "job.json"
         write_json(job, job_of(whole))
         command = [sys.executable, "-m", "ufvnet.training.worker", str(job)]
         seen = set(whole.folder.glob("checkpoints/step-*"))
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         while child.poll() is None and set(whole.folder.glob("checkpoints/step-*")) <= seen:
             time.sleep(0.02)
-        os.kill(child.pid, kind)
+        os.killpg(child.pid, kind)  # its loader workers too, as a terminal or a container does
         code = child.wait()
         assert code in ((-9,) if kind == signal.SIGKILL else (INTERRUPTED,))
     assert not whole.done()
@@ -436,3 +438,81 @@ def test_training_starts_from_a_finished_model(built: Path, tmp_path: Path) -> N
     for change, message in (({"model": "twosrg"}, "its model is ufvnet"), ({"preset": "small"}, "its preset is tiny")):
         with pytest.raises(ConfigError, match=message):
             parts_of(again.model_copy(update=change))
+
+
+def damage(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "state.json", "log.parquet", "random-0.json"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(built: Path, tmp_path: Path, name: str) -> None:
+    config = config_of(built, tmp_path)
+    _, whole = parts_of(config)
+    with pytest.raises(Killed):
+        train(whole, kill)
+    undamaged = sorted((whole.folder / "checkpoints").iterdir())
+    damage(undamaged[-1] / name)
+    assert last_whole(whole.folder) == undamaged[-2]
+
+
+def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(built: Path, tmp_path: Path) -> None:
+    undisturbed = train_all(config_of(built, tmp_path / "a", keep="best"))
+    _, whole = parts_of(config_of(built, tmp_path / "b", keep="best"))
+    with pytest.raises(Killed):
+        train(whole, kill)
+    damage(whole.folder / "best.safetensors")
+    damage(whole.folder / "checkpoints" / "step-00000004" / "optimizer.safetensors")
+    assert sha256(train(whole)) == sha256(undisturbed)
+    (whole.model_folder / "model.safetensors").unlink()
+    assert not whole.done()
+    for checkpoint in (whole.folder / "checkpoints").iterdir():
+        damage(checkpoint / "model.safetensors")
+    with pytest.raises(TrainingError, match="every checkpoint is damaged"):
+        train(whole)
+
+
+def test_two_processes_never_train_one_part_at_a_time(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ufvnet.training.engine.LOCK_WAIT", 0.1)
+    _, whole = parts_of(config_of(built, tmp_path))
+    whole.folder.mkdir(parents=True)
+    with FileLock(whole.folder / "lock"), pytest.raises(TrainingError, match="another process trains"):
+        train(whole)
+
+
+def test_a_model_half_replaced_by_another_is_not_finished(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = parts_of(config_of(built, tmp_path))[1]
+    train(first)
+    assert first.done()
+
+    def full_disk(path: Path, data: object) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr("ufvnet.training.publish.write_json", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        train(parts_of(config_of(built, tmp_path, lr=0.01))[1])
+    assert not first.done()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "anchor-2"}, "name = 'anchor-2': .*part of stage 1"),
+        ({"dataset": []}, "dataset = .*one or more"),
+        ({"recipe": {"betas": [1.5, 0.9]}}, "recipe.betas = .*below 1"),
+        ({"recipe": {"batch_size": 8}, "processes": 3}, "multiple of processes"),
+        ({"recipe": {"scale_shares": {1: 2}}, "view": "MR3"}, "scale_shares = .*MR3 has the scales 2, 4, 8"),
+        ({"model": "ufvnet-nw", "regressor_scales": [2, 4]}, "regressor_scales = .*ufvnet-nw"),
+        ({"device": "mps"}, "device = mps: not found here"),
+        ({"runs": __file__}, "runs = .*not a folder"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work(
+    built: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    given = {"name": "x", "dataset": built, "model": "onesrg", "preset": "tiny", "out": tmp_path, "runs": tmp_path}
+    with pytest.raises(ConfigError, match=message):
+        parts_of(load(TrainConfig, given | change))

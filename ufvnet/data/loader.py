@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -105,4 +106,11 @@ class TrainingLoader(Dataset):
             prefetch_factor=4 if workers else None,
             pin_memory=pin,
             generator=torch.Generator(),  # its own: the network's random numbers stay as they are
+            worker_init_fn=_leave_signals_to_the_trainer,
         )
+
+
+def _leave_signals_to_the_trainer(_: int) -> None:
+    """A signal to the whole group must not end the workers before the trainer has written its checkpoint."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)

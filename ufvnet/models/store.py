@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,19 @@ from ufvnet.config import ConfigError
 from .registry import create
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
+SHIPPED = Path(__file__).parent / "weights"
+"""Model folders that come with the package, by name."""
+
+
+def find(ref: Path | str) -> Path:
+    """The folder of a model: ``ref`` itself, or what ships under that name where there is no such folder."""
+    folder = Path(ref)
+    return SHIPPED / folder if not folder.exists() and (SHIPPED / folder / CARD).is_file() else folder
+
+
+def shipped() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(p.parent.name for p in SHIPPED.glob(f"*/{CARD}"))
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -22,13 +36,14 @@ def read_card(folder: Path) -> dict[str, Any]:
         ConfigError: the folder holds no model.
     """
     try:
-        return json.loads((folder / CARD).read_text())
+        return json.loads((find(folder) / CARD).read_text())
     except (OSError, json.JSONDecodeError) as error:
-        raise ConfigError(f"model = {folder}: no model folder there (it holds {CARD} and {WEIGHTS})") from error
+        names = f"; by name: {', '.join(shipped())}" if shipped() else ""
+        raise ConfigError(f"model = {folder}: no model folder there (it holds {CARD} and {WEIGHTS}){names}") from error
 
 
 def load_weights(network: nn.Module, folder: Path) -> None:
-    """Fill a network from a folder's model.safetensors.
+    """Fill a network from a folder's model.safetensors, whatever precision it is in.
 
     Raises:
         ConfigError: the weights are missing or of another architecture.
@@ -37,9 +52,22 @@ def load_weights(network: nn.Module, folder: Path) -> None:
     from safetensors.torch import load_model
 
     try:
-        load_model(network, folder / WEIGHTS)
+        load_model(network, find(folder) / WEIGHTS)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ConfigError(f"{folder / WEIGHTS}: cannot be loaded ({error})") from error
+
+
+def save_half(folder: Path, out: Path) -> Path:
+    """A copy of a model folder with its weights in half precision, which is half as large and loads as any other."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / WEIGHTS)
+    half = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(half, out / WEIGHTS)
+    for name in (CARD, "README.md"):
+        shutil.copyfile(folder / name, out / name)
+    return out
 
 
 def load(folder: Path | str) -> tuple[nn.Module, dict[str, Any]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,44 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from .curves import TrainingError
+
 KEEP = 2
 """Checkpoints that stay; older ones are deleted."""
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Those that are whole, oldest first."""
+    """Those that were finished, oldest first."""
     return sorted((folder / "checkpoints").glob("step-*"))
+
+
+def last_whole(folder: Path) -> Path | None:
+    """The newest checkpoint whose files are as they were written; None where there is none at all.
+
+    Raises:
+        TrainingError: there are checkpoints, and all of them are damaged.
+    """
+    found = checkpoints(folder)
+    for checkpoint in reversed(found):
+        if _whole(checkpoint):
+            return checkpoint
+        print(f"{checkpoint} is damaged: going back to the one before", file=sys.stderr)
+    if found:
+        raise TrainingError(f"{folder}: every checkpoint is damaged; delete the folder to start anew")
+    return None
+
+
+def _whole(checkpoint: Path) -> bool:
+    try:
+        written = json.loads((checkpoint / "state.json").read_text())["sha256"]
+        return all(_sha256(checkpoint / name) == digest for name, digest in written.items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Checkpoints:
@@ -33,6 +66,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None):
         self.folder, self.model, self.optimizer, self.average = folder, model, optimizer, average
+        self.last: Path | None = None
 
     def temporary(self, step: int) -> Path:
         """Where the processes write a checkpoint before it is renamed."""
@@ -49,7 +83,11 @@ class Checkpoints:
         save_file(_flat(tensors), to / "optimizer.safetensors")
         pd.DataFrame(log).to_parquet(to / "log.parquet")
         groups = json.loads(json.dumps(optimizer["param_groups"]))
-        (to / "state.json").write_text(json.dumps({"step": step, "param_groups": groups} | state))
+        digests = {"sha256": {path.name: _sha256(path) for path in sorted(to.iterdir())}}
+        (to / "state.json").write_text(json.dumps({"step": step, "param_groups": groups} | digests | state))
+        for path in to.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())  # a rename may outlive a power cut that the contents do not
 
     def publish(self, step: int) -> None:
         """Rename the temporary folder into place, and delete old checkpoints."""
@@ -58,11 +96,10 @@ class Checkpoints:
             shutil.rmtree(old, ignore_errors=True)
 
     def load(self) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
-        """Fill model, average and optimizer from the last checkpoint; gives its step, curves and state."""
-        found = checkpoints(self.folder)
-        if not found:
+        """Fill model, average and optimizer from the last whole checkpoint; gives its step, curves and state."""
+        last = self.last = last_whole(self.folder)
+        if last is None:
             return 0, [], {}
-        last = found[-1]
         self.model.load_state_dict(load_file(last / "model.safetensors"))
         if self.average is not None:
             self.average.load_state_dict(load_file(last / "ema.safetensors"))
@@ -95,16 +132,16 @@ class Checkpoints:
         (self.temporary(step) / f"random-{rank}.json").write_text(json.dumps(states))
 
     def load_random(self, rank: int) -> None:
-        """Set this process's random states as they were; a process that was not there then keeps its own."""
-        found = checkpoints(self.folder)
-        if not found or not (found[-1] / f"random-{rank}.json").exists():
+        """Set this process's random states as in the loaded checkpoint; a process not there then keeps its own."""
+        last = self.last
+        if last is None or not (last / f"random-{rank}.json").exists():
             return
-        tensors = load_file(found[-1] / f"random-{rank}.safetensors")
+        tensors = load_file(last / f"random-{rank}.safetensors")
         torch.set_rng_state(tensors["torch"])
         for i in range(torch.cuda.device_count()):
             if f"cuda-{i}" in tensors:
                 torch.cuda.set_rng_state(tensors[f"cuda-{i}"], i)
-        states = json.loads((found[-1] / f"random-{rank}.json").read_text())
+        states = json.loads((last / f"random-{rank}.json").read_text())
         version, internal, gauss = states["python"]
         random.setstate((version, tuple(internal), gauss))
         kind, keys, *rest = states["numpy"]

@@ -8,14 +8,15 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import safe_open
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -24,7 +25,7 @@ from ufvnet.config import ConfigError, Recipe
 from ufvnet.data.loader import Batch, TrainingLoader
 from ufvnet.data.schema import write_atomically
 from ufvnet.models import anchor_weights, to_network
-from ufvnet.models.inference import channels_last
+from ufvnet.models.inference import best_device, channels_last
 
 from .checkpoints import Checkpoints
 from .curves import DIVERGED, LOG_EVERY, Curves, TrainingError, first_bad, memory_gib
@@ -34,6 +35,8 @@ from .parts import Part
 from .publish import publish
 from .validation import Validation
 
+LOCK_WAIT = 60
+"""Seconds to wait for a process that still trains the same part: one whose parent was killed stops soon."""
 ASK_EVERY = 5
 """Steps between the processes of one training telling each other that they were asked to stop."""
 BEST = "best.safetensors"
@@ -80,13 +83,21 @@ def train(part: Part, progress: Progress | None = None) -> Path:
         The model folder.
 
     Raises:
-        TrainingError: the loss is not finite, or has grown far above what it was.
+        TrainingError: the loss is not finite, or has grown far above what it was; every checkpoint is damaged; or
+            another process trains the same part.
         Interrupted: SIGTERM came; a checkpoint is written.
         ConfigError: the device or the data is not there.
     """
     if part.done():
         return part.model_folder
-    return _Run(part, progress or (lambda _: None)).run()
+    if os.environ.get("RANK", "0") != "0":
+        return _Run(part, progress or (lambda _: None)).run()
+    part.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(part.folder / "lock", timeout=LOCK_WAIT):
+            return _Run(part, progress or (lambda _: None)).run()
+    except Timeout as error:
+        raise TrainingError(f"{part.name}: another process trains in {part.folder}") from error
 
 
 class _Run:
@@ -99,8 +110,7 @@ class _Run:
         recipe, config = self.recipe, part.config
         share = config.processes * (1 if part.role == "whole" else config.parallel)
         torch.set_num_threads(recipe.threads or max(1, (os.cpu_count() or 1) // share))
-        if config.device == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("device = cuda: torch finds no CUDA device; allowed here: auto, cpu")
+        best_device(config.device)
         AcceleratorState._reset_state()  # of an earlier training in this process, with another precision
         self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=recipe.mixed_precision)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
@@ -130,7 +140,7 @@ class _Run:
         self.network, self.prepared = self.accelerator.prepare(network, self.optimizer)
         self.checkpoints = Checkpoints(part.folder, self.module, self.optimizer, self.average)
         self.losses: list[Tensor] = []
-        self.stop = False
+        self.stop, self.parent = False, os.getppid()
 
     def run(self) -> Path:
         steps, main = self.part.steps, self.accelerator.is_main_process
@@ -253,10 +263,9 @@ class _Run:
     def _keep_best(self, step: int, score: float, network: nn.Module) -> None:
         """Keep the weights of the best measurement; a rerun of the same steps leaves the same file."""
         path = self.part.folder / BEST
-        if path.exists():
-            with safe_open(path, "pt") as file:
-                if float(file.metadata()["score"]) >= score:
-                    return
+        with suppress(OSError, SafetensorError), safe_open(path, "pt") as file:
+            if float(file.metadata()["score"]) >= score:
+                return
         tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
         about = {"step": str(step), "score": repr(score)}
         write_atomically(path, lambda p: save_file(tensors, p, metadata=about))
@@ -285,6 +294,8 @@ class _Run:
             self.checkpoints.publish(step)
 
     def _asked_to_stop(self, step: int) -> bool:
+        if os.getppid() != self.parent:
+            self.stop = True
         if self.accelerator.num_processes == 1:
             return self.stop
         if step % ASK_EVERY:

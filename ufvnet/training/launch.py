@@ -21,6 +21,19 @@ ENVIRONMENT = {
 """Set for training processes where the caller's environment says nothing."""
 
 
+RUNNING: set[subprocess.Popen[str]] = set()
+"""The training processes of this process."""
+
+
+def stop_running() -> None:
+    """Ask every training process to write a checkpoint, and wait until they have."""
+    children = list(RUNNING)
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.wait()
+
+
 def train_in_process(part: Part, progress: Progress | None = None) -> Path:
     """Train one part in a child process; a finished one is skipped.
 
@@ -45,9 +58,12 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
     environment = ENVIRONMENT | os.environ
     with (
         errors.open("w") as stderr,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment) as child,
-    ):
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment, start_new_session=True
+        ) as child,
+    ):  # a session of its own: Ctrl-C reaches the caller alone, who then asks for a checkpoint
         assert child.stdout is not None
+        RUNNING.add(child)
         try:
             for line in child.stdout:
                 event = json.loads(line) if line.startswith("{") else {}
@@ -59,6 +75,8 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
             child.terminate()
             child.wait()
             raise
+        finally:
+            RUNNING.discard(child)
     if code == INTERRUPTED or interrupted:
         raise Interrupted(f"{part.name}: asked to stop; run again to go on")
     if code:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,8 @@ from ufvnet.data.bicubic import VIEWS
 from ufvnet.data.reader import Dataset, FaceArrays, join
 from ufvnet.models import PRESETS, SRG, UFVNet, WeightRegressor, create, names
 from ufvnet.models.fau import init_as_identity
-from ufvnet.models.store import CARD, load_weights, read_card
+from ufvnet.models.inference import best_device
+from ufvnet.models.store import CARD, WEIGHTS, find, load_weights, read_card
 
 TRAINING_VERSION = 2
 """Raised when the same configuration no longer trains the same weights."""
@@ -53,7 +55,7 @@ class Part:
         parts = [Part("anchor", self.config, k) for k in self.anchors]
         if self.regressor:
             parts.append(Part("regressor", self.config, anchors=self.anchors))
-        return [p for p in parts if p.steps]
+        return [p for p in parts if p.steps or p.given is not None]
 
     @property
     def steps(self) -> int:
@@ -107,6 +109,8 @@ class Part:
         network = (config.model if self.role == "whole" else self.role, config.preset, self.hr_size, self.anchors)
         alpha = config.recipe.alpha if self.role == "whole" and self.regressor else None
         start = [p.fingerprint() for p in self.stage1]
+        if config.recipe.keep == "best":
+            start += [d.card["fingerprints"]["val"] for d in self.datasets if d.card["faces"].get("val")]
         if self.role == "whole" and config.start is not None:
             start.append(read_card(config.start)["fingerprint"])
         return fingerprint(TRAINING_VERSION, network, self.ks, self.steps, recipe, alpha, self.trained_on, start)
@@ -135,7 +139,8 @@ class Part:
             self.check_given()
             return True
         try:
-            return json.loads((self.model_folder / CARD).read_text())["fingerprint"] == self.fingerprint()
+            card = json.loads((self.model_folder / CARD).read_text())
+            return card["fingerprint"] == self.fingerprint() and (self.model_folder / WEIGHTS).is_file()
         except (OSError, json.JSONDecodeError, KeyError):
             return False
 
@@ -174,6 +179,8 @@ class Part:
         """
         assert self.given is not None
         card = read_card(self.given)
+        if not (find(self.given) / WEIGHTS).is_file():
+            raise ConfigError(f"stage1.{self.name} = {self.given}: holds no {WEIGHTS}")
         kinds = {"anchor": ("anchor", "onesrg", "sparnet"), "regressor": ("regressor",)}[self.role]
         datasets = card.get("trained_on", {}).get("fingerprint")
         for what, found, allowed in (
@@ -187,6 +194,13 @@ class Part:
             if found not in allowed:
                 expected = " or ".join(map(str, allowed))
                 raise ConfigError(f"stage1.{self.name} = {self.given}: its {what} is {found}; it must be {expected}")
+
+
+def _check_writable(key: str, folder: Path) -> None:
+    """Raise ConfigError unless files can be made in a folder that is there or can be made."""
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(f"{key} = {folder}: {there} is not a folder that can be written to")
 
 
 def _check_start(whole: Part) -> None:
@@ -212,6 +226,9 @@ def parts_of(config: TrainConfig) -> tuple[list[Part], Part]:
     """
     if config.model not in names():
         raise ConfigError(f"model = {config.model}: must be one of {', '.join(names())}")
+    best_device(config.device)
+    for key, folder in (("out", config.out), ("runs", config.runs)):
+        _check_writable(key, folder)
     whole = Part("whole", config)
     with torch.device("meta"):  # only its shape is asked for
         try:
@@ -225,6 +242,13 @@ def parts_of(config: TrainConfig) -> tuple[list[Part], Part]:
     anchors = tuple(round(a * 16) for a in getattr(network, "anchors", ()))
     regressor = getattr(network, "regressor", None) is not None
     whole = Part("whole", config, anchors=anchors, regressor=regressor, staged=isinstance(network, UFVNet))
+    if config.regressor_scales and not (regressor and whole.staged):
+        raise ConfigError(
+            f"regressor_scales = {config.regressor_scales}: {config.model} trains no regressor in stage 1"
+        )
+    if not {*config.recipe.scale_shares} <= {*whole.ks}:
+        ks = ", ".join(map(str, whole.ks))
+        raise ConfigError(f"recipe.scale_shares = {config.recipe.scale_shares}: {config.view} has the scales {ks}")
     if config.start is not None:
         _check_start(whole)
     for name in config.stage1:

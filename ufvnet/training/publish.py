@@ -45,6 +45,7 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
         "versions": {name: version(name) for name in ("ufvnet", "torch", "accelerate")},
         "fingerprint": part.fingerprint(),
     }
+    (folder / CARD).unlink(missing_ok=True)  # until the new one stands, this is no finished model
     write_atomically(folder / WEIGHTS, lambda p: save_model(network, str(p)))
     write_atomically(folder / "log.parquet", lambda p: log.to_parquet(p))
     write_atomically(folder / "README.md", lambda p: _write_card(p, card))
