@@ -25,9 +25,9 @@ class LiteWidth:
     blocks: residual blocks of the decoder; every encoder has one a level.
     """
 
-    encoder: tuple[int, ...] = (32, 48, 64)
-    decoder: tuple[int, ...] = (64, 128, 256)
-    blocks: tuple[int, ...] = (4, 2, 2)
+    encoder: tuple[int, ...] = (32, 48, 48)
+    decoder: tuple[int, ...] = (96, 128, 160)
+    blocks: tuple[int, ...] = (2, 2, 2)
 
     def scaled(self, factor: float) -> LiteWidth:
         """Every channel count times a factor."""
