@@ -56,5 +56,5 @@ def test_what_is_no_model_is_refused_with_the_names_that_ship(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "SHIPPED", tmp_path)
-    with pytest.raises(ConfigError, match="no model folder there .*by name: trained"):
+    with pytest.raises(ConfigError, match=r"no model folder there .*by name: trained"):
         load(tmp_path / "nowhere")
