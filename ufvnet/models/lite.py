@@ -49,6 +49,27 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(F.relu_(self.conv1(x)))
 
 
+def sampling_phase(rate: Tensor, hr_size: int) -> Tensor:
+    """Where each HR row and column lies between the LR pixels that U(.) interpolated.
+
+    Bicubic interpolation is as sharp at an LR pixel's centre as it ever gets and bluntest between two; with a rate that
+    is no whole fraction the places of both change over the image, and a convolution cannot know them.
+
+    Args:
+        rate: (N,) down-sampling rates, or (N, 2) of rows and columns.
+
+    Returns:
+        (N, 4 s, 32, 32), s = hr_size / 32: sine and cosine of 2 pi rate (x + 1/2) of the s rows and s columns in
+        each cell of the unshuffled image.
+    """
+    both = rate[:, None].expand(-1, 2) if rate.ndim == 1 else rate
+    places = torch.arange(hr_size, device=rate.device, dtype=torch.float32) + 0.5
+    angle = 2 * torch.pi * both[:, :, None].float() * places
+    waves = torch.stack([angle.sin(), angle.cos()], 2).unflatten(-1, (SIDE, hr_size // SIDE))  # (N, 2, 2, 32, s)
+    rows, columns = waves.transpose(3, 4).flatten(2, 3).unbind(1)  # (N, 2 s, 32) each
+    return torch.cat([rows[..., :, None].expand(-1, -1, -1, SIDE), columns[..., None, :].expand(-1, -1, SIDE, -1)], 1)
+
+
 class AnchorEncoders(nn.Module):
     """All anchors' encoders side by side: convolutions in groups, a group an anchor (Eqs. 6-8).
 
@@ -95,6 +116,8 @@ class LiteRegressor(nn.Sequential):
 class UFVNetLite(nn.Module):
     """Three anchor encoders and a decoder with skips, on the image unshuffled to 32x32; the output is a residual.
 
+    The encoders also see the ``sampling_phase``; the regressor sees the image alone, as the paper's does.
+
     Args:
         anchors: down-sampling rates of the anchors.
         weighting: ``regressor`` (Eq. 5), or ``equal`` (every weight 1/n: what the regressor is measured against).
@@ -104,6 +127,9 @@ class UFVNetLite(nn.Module):
     Raises:
         ValueError: hr_size is not one of HR_SIZES.
     """
+
+    rate_by_axis = True
+    """``Restorer`` gives rates of rows and columns, which differ where an input is not square."""
 
     def __init__(
         self,
@@ -118,7 +144,7 @@ class UFVNetLite(nn.Module):
             raise ValueError(f"hr_size must be one of {HR_SIZES}, got {hr_size}")
         self.anchors, self.hr_size, self.shuffle = tuple(anchors), hr_size, hr_size // SIDE
         n, c_in, decoder = len(self.anchors), 3 * self.shuffle**2, width.decoder
-        self.encoders = AnchorEncoders(n, c_in, width.encoder)
+        self.encoders = AnchorEncoders(n, c_in + 4 * self.shuffle, width.encoder)
         self.regressor = LiteRegressor(n, c_in) if weighting == "regressor" else None
         self.fuse = nn.ModuleList(nn.Conv2d(n * e, d, 1) for e, d in zip(width.encoder, decoder))
         self.blocks = nn.ModuleList(
@@ -148,9 +174,20 @@ class UFVNetLite(nn.Module):
         return F.pixel_shuffle(self.head(y), self.shuffle)
 
     def forward(self, ls: Tensor, rate: Tensor | None = None, w: Tensor | None = None) -> SROutput:
-        """I_LS (N, 3, H, H) in [-1, 1] -> SROutput; ``rate`` is not used; ``w`` (N, n) replaces the weights."""
+        """I_LS (N, 3, H, H) in [-1, 1] and rate (N,) or (N, 2) (rows, columns) -> SROutput.
+
+        Args:
+            w: (N, n) weights to take instead of the regressor's.
+
+        Raises:
+            ValueError: no rate is given.
+        """
         check_side(ls, self.hr_size)
+        if rate is None:
+            raise ValueError("ufvnet-lite needs the down-sampling rate: give rate")
         x = F.pixel_unshuffle(ls, self.shuffle)
         found, logits = self.weights(x)
         w = found if w is None else w
-        return SROutput(ls + self.decode(self.encoders(x, w)), w, logits)
+        phase = sampling_phase(rate, self.hr_size).to(x.dtype)
+        seen = torch.cat([x, phase], 1).contiguous(memory_format=torch.channels_last)
+        return SROutput(ls + self.decode(self.encoders(seen, w)), w, logits)

@@ -61,7 +61,11 @@ class Restorer:
         rates = [rate_of(image, self.hr_size) for image in rgb]
         stacked = np.stack([np.asarray(resize(image, self.hr_size)) for image in rgb])
         ls = to_network(torch.from_numpy(stacked.transpose(0, 3, 1, 2).copy())).to(self.device)
-        output = self.network(ls.contiguous(memory_format=torch.channels_last), torch.tensor(rates, device=self.device))
+        rate = torch.tensor(rates, dtype=torch.float32, device=self.device)
+        if getattr(self.network, "rate_by_axis", False):
+            sides = [[image.height / self.hr_size, image.width / self.hr_size] for image in rgb]
+            rate = torch.tensor(sides, dtype=torch.float32, device=self.device)
+        output = self.network(ls.contiguous(memory_format=torch.channels_last), rate)
         pixels = to_pixels(output.sr).permute(0, 2, 3, 1).cpu().numpy()
         weights = [None] * len(rgb) if output.weights is None else [tuple(w) for w in output.weights.tolist()]
         return [Restored(Image.fromarray(p), r, w) for p, r, w in zip(pixels, rates, weights)]

@@ -1,0 +1,121 @@
+"""Trials of ufvnet-lite on equal CPU minutes: ``python -m benchmarks.lite NAME '{"minutes": 7}' DATASET ...``.
+
+One thread, the training splits of all datasets, cosine rate over the budget; measured on the first 100 faces of the
+first dataset's validation split at eight sizes. Appends a line to trials.jsonl; benchmarks/lite.md keeps them.
+Keys: those of ``Trial``, and of ``LiteWidth``.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ufvnet import data
+from ufvnet.data.bicubic import VIEWS, upscale
+from ufvnet.data.loader import Batch, TrainingLoader
+from ufvnet.data.reader import FaceArrays, join
+from ufvnet.metrics import luma, psnr, ssim
+from ufvnet.models import anchor_weights, to_network, to_pixels
+from ufvnet.models.complexity import complexity
+from ufvnet.models.inference import channels_last
+from ufvnet.models.lite import LiteWidth, UFVNetLite
+from ufvnet.training.losses import sr_loss, weight_errors, weight_loss
+
+FACES, ANCHORS, EMA = 100, (1 / 8, 1 / 4, 1 / 2), 0.998
+
+
+@dataclass(frozen=True)
+class Trial:
+    """minutes: of CPU. stage1: share of them in which each anchor's encoder sees its own size alone."""
+
+    minutes: float = 7
+    batch: int = 8
+    lr: float = 1e-3
+    loss: str = "l1"
+    balance: float = 0.5
+    weighting: str = "regressor"
+    stage1: float = 0.0
+    seed: int = 0
+
+
+def train(trial: Trial, network: nn.Module, faces: FaceArrays) -> tuple[nn.Module, int]:
+    """The average of the weights, and the steps that the budget allowed."""
+    whole = TrainingLoader(faces, VIEWS["MR8"], trial.batch, trial.seed)
+    anchors = TrainingLoader(faces, (2, 4, 8), trial.batch, trial.seed)
+    optimizer = torch.optim.AdamW(network.parameters(), trial.lr, (0.9, 0.99), weight_decay=0, fused=True)
+    average, started, step = copy.deepcopy(network), time.process_time(), 0
+    while (spent := (time.process_time() - started) / (60 * trial.minutes)) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = trial.lr * min(1, spent / 0.03 + 1e-3) * 0.5 * (1 + math.cos(math.pi * spent))
+        first = spent < trial.stage1
+        loss = _loss(trial, network, (anchors if first else whole)[step], first)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        share = 1 - min(EMA, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), share)
+    return average.eval(), step
+
+
+def _loss(trial: Trial, network: nn.Module, batch: Batch, first: bool) -> torch.Tensor:
+    ls, hr = to_network(batch.ls).contiguous(memory_format=torch.channels_last), to_network(batch.hr)
+    true = anchor_weights(batch.rate, ANCHORS)
+    own = (batch.rate[:, None] == torch.tensor(ANCHORS)).float() if first else None
+    output = network(ls, batch.rate, own)
+    loss = 0.08**trial.balance * sr_loss(output.sr, hr, trial.loss, balance=trial.balance, ls=ls)
+    return loss if output.logits is None else loss + 0.1 * weight_loss(output.logits, true)
+
+
+@torch.inference_mode()
+def measure(network: nn.Module, faces: FaceArrays) -> dict[str, Any]:
+    """Mean gains over bicubic in PSNR (dB) and SSIM, protocol ``y``; PSNR's by size; KL of the weights."""
+    hr = np.stack([faces.hr[i] for i in range(FACES)])
+    gains, gains_ssim, kls = {}, [], []
+    for k in VIEWS["MR8"]:
+        ls = upscale(torch.from_numpy(np.stack([faces.lr[k][i].transpose(2, 0, 1) for i in range(FACES)])), 128)
+        outputs = [
+            network(to_network(part).contiguous(memory_format=torch.channels_last), torch.full((len(part),), k / 16))
+            for part in ls.split(25)
+        ]
+        sr = torch.cat([to_pixels(o.sr) for o in outputs]).permute(0, 2, 3, 1).numpy()
+        pairs = [(luma(x), luma(hr)) for x in (sr, ls.permute(0, 2, 3, 1).numpy())]
+        gains[8 * k] = float(np.subtract(*(psnr(a, b).mean() for a, b in pairs)))
+        gains_ssim.append(np.subtract(*(ssim(a, b).mean() for a, b in pairs)))
+        w = torch.cat([o.weights for o in outputs])
+        kls.append(weight_errors(w, anchor_weights(torch.full((FACES,), k / 16), ANCHORS))[0].mean().item())
+    return {"gain": np.mean(list(gains.values())), "ssim": np.mean(gains_ssim), "kl": np.mean(kls), "sizes": gains}
+
+
+def main(name: str, settings: str, *paths: str) -> None:
+    torch.set_num_threads(1)
+    given = json.loads(settings)
+    trial = Trial(**{f.name: given.pop(f.name) for f in fields(Trial) if f.name in given})
+    width = LiteWidth(**{key: tuple(value) for key, value in given.items()})
+    torch.manual_seed(trial.seed)
+    datasets = [data.open(path) for path in paths]
+    network = channels_last(UFVNetLite(ANCHORS, trial.weighting, width))  # type: ignore[arg-type]
+    cost = complexity(copy.deepcopy(network), 128)[-1]
+    average, steps = train(trial, network, join([d.view("MR8", "train").arrays() for d in datasets]))
+    measured = measure(average, datasets[0].view("MR8", "val").arrays())
+    about = {"name": name, **asdict(trial), **asdict(width), "gmac": cost.macs / 1e9, "params": cost.params}
+    line = about | {"steps": steps, "faces": steps * trial.batch} | measured
+    with Path("trials.jsonl").open("a") as file:
+        print(json.dumps(line), file=file)
+    print(json.dumps(line, indent=2))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
