@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ufvnet.errors import ConfigError
+from ufvnet.errors import ConfigError, TrainingError
 
 app = typer.Typer(
     help="One model that super-resolves face images of any low resolution, and the pipeline around it.",
@@ -41,9 +41,7 @@ def main() -> None:
     except ConfigError as error:
         print(f"ufvnet: {error}", file=sys.stderr)
         sys.exit(WRONG_USE)
-    except RuntimeError as error:
-        if type(error).__name__ != "TrainingError":  # its module imports torch
-            raise
+    except TrainingError as error:
         print(f"ufvnet: {error}", file=sys.stderr)
         sys.exit(SOME_FAILED)
     except OSError as error:

@@ -3,3 +3,7 @@
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message names each key, its value and what is allowed."""
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on; the message says where and why."""

@@ -25,10 +25,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ufvnet.config import ConfigError, Recipe, TrainConfig, load
 from ufvnet.data.schema import write_json
+from ufvnet.errors import TrainingError
 from ufvnet.models import UFVNet
 from ufvnet.models import load as load_model
 from ufvnet.training.checkpoints import last_whole
-from ufvnet.training.curves import Curves, TrainingError
+from ufvnet.training.curves import Curves
 from ufvnet.training.engine import learning_rate, train
 from ufvnet.training.launch import train_in_process
 from ufvnet.training.parts import Part, parts_of

@@ -1,4 +1,4 @@
-"""UFVNet-Lite: UFVNet's idea (anchor encoders, weights by Eq. 4, one decoder) on a backbone that costs a tenth."""
+"""UFVNet-Lite: UFVNet's idea (anchor encoders, weights by Eq. 4, one decoder) on a small backbone."""
 
 from __future__ import annotations
 

@@ -149,7 +149,9 @@ register("foursrg", _Anchored((1 / 16, 1 / 8, 1 / 4, 1 / 2)), "UFVNet with ancho
 register("ufvnet-nw", _Anchored((1 / 8, 1 / 4, 1 / 2), "ones"), "UFVNet without regressor, weights all 1")
 register("ufvnet-fm", _Anchored((1 / 8, 1 / 4, 1 / 2), "formula"), "UFVNet weighted by Eq. 4 from the true rate")
 register(
-    "ufvnet-lite", _Anchored((1 / 8, 1 / 4, 1 / 2), network=_lite), "ours: UFVNet's idea at a fourteenth of its cost"
+    "ufvnet-lite",
+    _Anchored((1 / 8, 1 / 4, 1 / 2), network=_lite),
+    "ours: UFVNet's idea at a fifteenth of its MACs",
 )
 register(
     "ufvnet-lite-nw", _Anchored((1 / 8, 1 / 4, 1 / 2), "equal", _lite), "ufvnet-lite without regressor, weights all 1/3"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -17,7 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .curves import TrainingError
+from ufvnet.data.plan import sha256
+from ufvnet.errors import TrainingError
 
 KEEP = 2
 """Checkpoints that stay; older ones are deleted."""
@@ -47,14 +47,9 @@ def last_whole(folder: Path) -> Path | None:
 def _whole(checkpoint: Path) -> bool:
     try:
         written = json.loads((checkpoint / "state.json").read_text())["sha256"]
-        return all(_sha256(checkpoint / name) == digest for name, digest in written.items())
+        return all(sha256(checkpoint / name) == digest for name, digest in written.items())
     except (OSError, ValueError, KeyError):
         return False
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Checkpoints:
@@ -83,7 +78,7 @@ class Checkpoints:
         save_file(_flat(tensors), to / "optimizer.safetensors")
         pd.DataFrame(log).to_parquet(to / "log.parquet")
         groups = json.loads(json.dumps(optimizer["param_groups"]))
-        digests = {"sha256": {path.name: _sha256(path) for path in sorted(to.iterdir())}}
+        digests = {"sha256": {path.name: sha256(path) for path in sorted(to.iterdir())}}
         (to / "state.json").write_text(json.dumps({"step": step, "param_groups": groups} | digests | state))
         for path in to.iterdir():
             with path.open("rb") as file:

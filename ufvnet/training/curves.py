@@ -16,10 +16,6 @@ SETTLED = 5
 """Rows before divergence is looked for."""
 
 
-class TrainingError(RuntimeError):
-    """A training that cannot go on; the message names the step and the faces of its batch."""
-
-
 class Curves:
     """Rows step, loss, lr, images_per_s, memory_gib and, where measured, psnr ..., kl, mae.
 

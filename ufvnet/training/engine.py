@@ -24,11 +24,12 @@ from torch.optim.swa_utils import AveragedModel
 from ufvnet.config import ConfigError, Recipe
 from ufvnet.data.loader import Batch, TrainingLoader
 from ufvnet.data.schema import write_atomically
+from ufvnet.errors import TrainingError
 from ufvnet.models import anchor_weights, to_network
 from ufvnet.models.inference import best_device, channels_last
 
 from .checkpoints import Checkpoints
-from .curves import DIVERGED, LOG_EVERY, Curves, TrainingError, first_bad, memory_gib
+from .curves import DIVERGED, LOG_EVERY, Curves, first_bad, memory_gib
 from .distributed import synced
 from .losses import sr_loss, total_loss, weight_loss
 from .parts import Part

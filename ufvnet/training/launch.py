@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 from ufvnet.data.schema import write_json
+from ufvnet.errors import TrainingError
 
-from .engine import Interrupted, Progress, TrainingError
+from .engine import Interrupted, Progress
 from .parts import Part
 from .worker import INTERRUPTED, job_of
 

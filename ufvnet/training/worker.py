@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ufvnet.config import ConfigError, TrainConfig, load
+from ufvnet.errors import TrainingError
 
-from .engine import Interrupted, TrainingError, train
+from .engine import Interrupted, train
 from .parts import Part, parts_of
 
 INTERRUPTED = 3
