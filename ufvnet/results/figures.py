@@ -1,117 +1,356 @@
-"""Figures of an evaluation: the visual grid, the gain and the anchors' weights over input size."""
+"""Figures of an evaluation: which faces are shown, what each method makes of them, and the curves over input size."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-import torch
+from PIL import Image
 
 from ufvnet import data
-from ufvnet.config import EvaluateConfig
-from ufvnet.data.schema import write_atomically
+from ufvnet.config import ConfigError, EvaluateConfig, TestSet
+from ufvnet.data.bicubic import lr_side, resize
+from ufvnet.data.reader import DatasetView
 from ufvnet.metrics import PRIMARY, score
-from ufvnet.models import anchor_weights
+from ufvnet.models import describe
 from ufvnet.models.inference import BICUBIC, ready, super_resolve
+from ufvnet.models.store import read_card
 
-from .scoring import rows_of
+from .charts import (
+    Cell, Curve, Extreme, Line, Panel, curves_figure, error_limit, error_sheet, extremes_sheet, grid_sheet, save,
+    weights_figure, weights_panel,
+)  # fmt: skip
+from .scoring import MOST_ANCHORS, Row, rows_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+__all__ = ["Gallery", "open_galleries", "restored", "save", "weights_figure", "write_figures"]
+
 GRID_SCALES = (1, 2, 4, 8)
+EXTREME_SCALE = 2
+"""Worst and best faces are sought at 16 px (of an HR of 128), where methods differ and faces are still faces."""
+EXTREMES = 10
+FACES_A_PAGE, METHODS_A_PAGE = 2, 6
+PSNR, SSIM = f"psnr_{PRIMARY}", f"ssim_{PRIMARY}"
+Z95 = 1.96
+
+log = logging.getLogger(__name__)
 
 
-def write_figures(config: EvaluateConfig, scores: pd.DataFrame) -> list[Path]:
-    """grid_<test set>.png (it shows faces) and gain.png / .pdf under figures/; returns the PNGs."""
+def restored(
+    config: EvaluateConfig, row: Row, view: DatasetView, faces: Sequence[dict[str, Any]], k: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What a method makes of some faces: the one place where figures and report get images from.
+
+    Args:
+        faces: rows of the test set (``face_id`` and the encoded images).
+        k: size of the LR images, in sixteenths.
+
+    Returns:
+        (N, H, H, 3) uint8, and the (N, anchors) weights or None.
+    """
+    lr = np.stack([data.decode(face[f"lr_{k}"]) for face in faces])
+    network = ready(row.ref, row.fingerprint, view.hr_size, config.device)
+    return super_resolve(network, lr, view.hr_size, k / 16, config.batch_size)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A face at a size (sixteenths)."""
+
+    face_id: str
+    k: int
+
+
+@dataclass
+class Gallery:
+    """The faces of one test set that are shown, each read once and restored once by each method.
+
+    labels: bicubic, then the evaluated methods. faces: seeded, of the scored ones, shown at every size.
+    worst, best: of a method, at one size; failures at any size come first among the worst.
+    """
+
+    test_set: TestSet
+    view: DatasetView
+    labels: list[str]
+    faces: list[str]
+    worst: dict[str, list[Pick]]
+    best: dict[str, list[Pick]]
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cells: dict[tuple[str, Pick], Cell] = field(default_factory=dict)
+
+    def hr(self, face_id: str) -> np.ndarray:
+        return data.decode(self.records[face_id]["hr"])
+
+    def lr(self, pick: Pick) -> np.ndarray:
+        return data.decode(self.records[pick.face_id][f"lr_{pick.k}"])
+
+    def picks(self, label: str) -> list[Pick]:
+        """All that is shown of a method; bicubic stands beside every other."""
+        shown = [Pick(face, k) for face in self.faces for k in self.view.ks]
+        for of in self.worst if label == BICUBIC else [label]:
+            shown += self.worst.get(of, []) + self.best.get(of, [])
+        return list(dict.fromkeys(shown))
+
+    def line(self, pick: Pick, labels: Sequence[str], first: bool = True) -> Line:
+        return Line(self.lr(pick), [self.cells[label, pick] for label in labels], self.hr(pick.face_id), first)
+
+    def extremes(self, label: str) -> tuple[list[Extreme], list[Extreme]]:
+        """The worst and the best faces of a method."""
+        return self._extremes(label, self.worst[label]), self._extremes(label, self.best[label])
+
+    def _extremes(self, label: str, picks: Sequence[Pick]) -> list[Extreme]:
+        return [
+            Extreme(
+                p.face_id, lr_side(self.view.hr_size, p.k), self.lr(p),
+                None if label == BICUBIC else self.cells[BICUBIC, p], self.cells[label, p], self.hr(p.face_id),
+            )
+            for p in picks
+        ]  # fmt: skip
+
+    def error_limit(self) -> int:
+        """The end of the common colour scale of the test set's error maps: bicubic sets it, whatever else is shown."""
+        picks = [Pick(face, k) for face in self.faces for k in self.view.ks]
+        return error_limit([self.cells[BICUBIC, p] for p in picks], [self.hr(p.face_id) for p in picks])
+
+
+def open_galleries(config: EvaluateConfig, scores: pd.DataFrame) -> list[Gallery]:
+    """A gallery a test set: faces chosen from the scores, read from the row groups that hold them, and restored.
+
+    A method that raises, or whose scores are NaN, has a cell with the reason in place of a face.
+    """
+    rows = rows_of(config)
+    labels = [BICUBIC, *(r.label for r in rows if r.ref != BICUBIC)]
+    galleries = [_choose(config, test_set, scores, labels) for test_set in config.datasets]
+    tables = [_scores_of(gallery, scores) for gallery in galleries]
+    for gallery, table in zip(galleries, tables):
+        for pick in gallery.picks(BICUBIC):
+            lr = Image.fromarray(gallery.lr(pick))
+            gallery.cells[BICUBIC, pick] = _cell(np.asarray(resize(lr, gallery.view.hr_size)), BICUBIC, pick,
+                                                 gallery, table)  # fmt: skip
+    for row in rows:  # the outer loop: each model is loaded once
+        for gallery, table in zip(galleries, tables):
+            if row.ref != BICUBIC:
+                _restore(config, row, gallery, table)
+    return galleries
+
+
+def _choose(config: EvaluateConfig, test_set: TestSet, scores: pd.DataFrame, labels: list[str]) -> Gallery:
+    """Which faces are shown: seeded ones, and the worst and best of each method."""
+    view = data.open(test_set.path).view(config.view, test_set.split)
+    of_set = scores[scores["dataset"] == test_set.name]
+    ids = list(dict.fromkeys(of_set["face_id"]))
+    order = np.random.default_rng(config.seed).permutation(len(ids))[: config.grid_faces]
+    k = EXTREME_SCALE if EXTREME_SCALE in view.ks else view.ks[0]
+    extremes = {m: _ends(of_set[of_set["model"] == m], k) for m in labels if m != BICUBIC or len(labels) == 1}
+    gallery = Gallery(test_set, view, labels, [ids[i] for i in sorted(order)],
+                      {m: w for m, (w, _) in extremes.items()}, {m: b for m, (_, b) in extremes.items()})  # fmt: skip
+    wanted = {p.face_id for label in labels for p in gallery.picks(label)}
+    gallery.records = {face["face_id"]: face for face in read_faces(view, wanted)}
+    if missing := wanted - set(gallery.records):
+        raise ConfigError(f"{test_set.path}: holds no face {min(missing)}, which was scored; evaluate again")
+    return gallery
+
+
+def _ends(of: pd.DataFrame, k: int) -> tuple[list[Pick], list[Pick]]:
+    """The worst and the best of a method's scores; the two share no face."""
+    failed = of[of[PSNR].isna()].drop_duplicates("face_id").head(EXTREMES)
+    ranked = of[(of["k"] == k) & of[PSNR].notna()].sort_values([PSNR, "face_id"])
+    half = min(EXTREMES, max(1, len(ranked) // 2))
+    worst = pd.concat([failed, ranked.head(half)]).head(EXTREMES)
+    return _picks(worst), _picks(ranked.tail(half)[::-1])
+
+
+def _picks(of: pd.DataFrame) -> list[Pick]:
+    return [Pick(str(face), int(k)) for face, k in zip(of["face_id"], of["k"])]
+
+
+def read_faces(view: DatasetView, wanted: set[str]) -> Iterator[dict[str, Any]]:
+    """The rows of some faces; of row groups without any of them only the names are read."""
+    columns = ["face_id", "photo", "sha256", "hr", *(f"lr_{k}" for k in view.ks)]
+    left = set(wanted)
+    for shard in view.shards if left else ():
+        with pq.ParquetFile(shard) as file:
+            for group in range(file.num_row_groups):
+                names = file.read_row_group(group, columns=["face_id"])["face_id"].to_pylist()
+                rows = [i for i, name in enumerate(names) if name in left]
+                if rows:
+                    yield from file.read_row_group(group, columns=columns).take(rows).to_pylist()
+                    left -= {names[i] for i in rows}
+                if not left:
+                    return
+
+
+def _scores_of(gallery: Gallery, scores: pd.DataFrame) -> dict[tuple[str, Pick], tuple[float, float, str]]:
+    """PSNR, SSIM and reason of every cell that is shown, as they went into the tables."""
+    of = scores[(scores["dataset"] == gallery.test_set.name) & scores["face_id"].isin(list(gallery.records))]
+    reasons = of["reason"].fillna("") if "reason" in of else [""] * len(of)
+    keys = zip(of["model"], of["face_id"], of["k"])
+    return {
+        (m, Pick(face, int(k))): (p, s, str(why)) for (m, face, k), p, s, why in zip(keys, of[PSNR], of[SSIM], reasons)
+    }
+
+
+def _cell(image: np.ndarray, label: str, pick: Pick, gallery: Gallery, table: dict) -> Cell:
+    psnr, ssim, reason = table.get((label, pick), (None, None, ""))
+    if psnr is None:  # bicubic, where it was not evaluated
+        of = score(image[None], gallery.hr(pick.face_id)[None])
+        psnr, ssim = of[PSNR][0], of[SSIM][0]
+    if np.isnan(psnr):
+        return Cell(None, psnr, ssim, reason or "no score")
+    return Cell(image, float(psnr), float(ssim))
+
+
+def _restore(config: EvaluateConfig, row: Row, gallery: Gallery, table: dict) -> None:
+    """Fill the cells of one method, a size at a time."""
+    picks = gallery.picks(row.label)
+    for k in gallery.view.ks:
+        some = [p for p in picks if p.k == k]
+        for pick, image in zip(some, _images(config, row, gallery, some, k) if some else ()):
+            if isinstance(image, str):
+                known = table.get((row.label, pick), (0, 0, ""))[2]
+                gallery.cells[row.label, pick] = Cell(None, float("nan"), float("nan"), known or image)
+            else:
+                gallery.cells[row.label, pick] = _cell(image, row.label, pick, gallery, table)
+
+
+def _images(
+    config: EvaluateConfig, row: Row, gallery: Gallery, picks: Sequence[Pick], k: int
+) -> list[np.ndarray | str]:
+    """An image or a reason a face: where the batch fails, each face is tried alone."""
+    faces, side = [gallery.records[p.face_id] for p in picks], gallery.view.hr_size
+    try:
+        sr, _ = restored(config, row, gallery.view, faces, k)
+        if sr.shape != (len(faces), side, side, 3) or sr.dtype != np.uint8:
+            raise ValueError(f"gave {sr.dtype} {sr.shape}")
+        return list(sr)
+    except Exception as error:  # methods of others raise what they like
+        if len(picks) > 1:
+            return [_images(config, row, gallery, [p], k)[0] for p in picks]
+        log.warning("%s, face %s at %d/16: %s", row.label, picks[0].face_id, k, error)
+        return [f"{type(error).__name__}: {error}".splitlines()[0][:120]]
+
+
+def write_figures(config: EvaluateConfig, scores: pd.DataFrame, galleries: list[Gallery] | None = None) -> list[Path]:
+    """Every figure under figures/, as PNG and PDF; returns the PNGs.
+
+    ``grid_*``: methods side by side (it shows faces, as do the next two). ``errors_*``: error maps. ``extremes_*``:
+    the worst and best faces of a method. ``gain``, ``curves``: over input size. ``weights_*``: of the anchors.
+    """
     folder = config.out / config.name / "figures"
-    written = [save(_grid(config, i), folder / f"grid_{t.name}.png") for i, t in enumerate(config.datasets)]
-    if BICUBIC in set(scores["model"]) and scores["model"].nunique() > 1:
-        figure = _gains(scores)
-        save(figure, folder / "gain.pdf")
-        written.append(save(figure, folder / "gain.png"))
+    written = []
+    for gallery in galleries if galleries is not None else open_galleries(config, scores):
+        for name, figure in _sheets(gallery):
+            written.append(_save_both(figure, folder / name))
+    for name, figure in _charts(config, scores):
+        written.append(_save_both(figure, folder / name))
     return written
 
 
-def _new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
-    """A figure without pyplot: nothing global, safe in worker threads."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+def _save_both(figure: Figure, path: Path) -> Path:
+    save(figure, path.with_name(f"{path.name}.pdf"))
+    return save(figure, path.with_name(f"{path.name}.png"))
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure in the format that the path's suffix names."""
-    write_atomically(path, lambda p: figure.savefig(p, format=path.suffix[1:], dpi=100))
-    return path
+def file_name(text: str) -> str:
+    """A label as part of a file's name."""
+    return re.sub(r"[^\w.+-]+", "-", text).strip("-.") or "unnamed"
 
 
-def _grid(config: EvaluateConfig, index: int) -> Figure:
-    """Rows: faces x scales; columns: LR, each model with its PSNR and SSIM, HR (as in Figs. 4-7)."""
-    test_set, rows = config.datasets[index], rows_of(config)
-    view = data.open(test_set.path).view(config.view, test_set.split)
-    ks = [k for k in GRID_SCALES if k in view.ks]
-    table = pq.ParquetFile(view.shards[0]).read_row_group(0).slice(0, config.grid_faces).to_pylist()
-    lines = [(face, k) for face in table for k in ks]
-    figure, axes = _new_figure(len(lines), len(rows) + 2, 1.6 * (len(rows) + 2), 1.85 * len(lines))
-    pairs = [(data.decode(face[f"lr_{k}"])[None], data.decode(face["hr"])[None], k / 16) for face, k in lines]
-    for line, (lr, hr, _) in zip(axes, pairs):
-        _show(line[0], lr[0], f"{lr.shape[2]}×{lr.shape[1]}")
-        _show(line[-1], hr[0], "HR")
-    for column, row in enumerate(rows, start=1):
-        network = ready(row.ref, row.fingerprint, view.hr_size, config.device)
-        for line, (lr, hr, rate) in zip(axes, pairs):
-            sr, _ = super_resolve(network, lr, view.hr_size, rate, 1)
-            s = score(sr, hr)
-            _show(line[column], sr[0], f"{row.label}\n{s[f'psnr_{PRIMARY}'][0]:.2f} / {s[f'ssim_{PRIMARY}'][0]:.3f}")
-    return figure
+def _sheets(gallery: Gallery) -> Iterator[tuple[str, Figure]]:
+    """The pages that show faces of one test set, one at a time: none is kept."""
+    name, ks = file_name(gallery.test_set.name), [k for k in GRID_SCALES if k in gallery.view.ks]
+    others = gallery.labels[1:]
+    columns = [[BICUBIC, *others[i : i + METHODS_A_PAGE]] for i in range(0, max(1, len(others)), METHODS_A_PAGE)]
+    pages = [gallery.faces[i : i + FACES_A_PAGE] for i in range(0, len(gallery.faces), FACES_A_PAGE)]
+    for i, (faces, labels) in enumerate((f, c) for f in pages for c in columns):
+        picks = [Pick(face, k) for face in faces for k in ks]
+        yield f"grid_{name}{_page(i)}", grid_sheet(labels, [gallery.line(p, labels, p.k == ks[0]) for p in picks])
+    limit = gallery.error_limit()
+    for i, labels in enumerate(columns):
+        lines = [gallery.line(Pick(gallery.faces[0], k), labels) for k in ks]
+        yield f"errors_{name}{_page(i)}", error_sheet(labels, lines, limit)
+    for label in gallery.worst:
+        worst, best = gallery.extremes(label)
+        if worst or best:
+            yield (
+                f"extremes_{name}_{file_name(label)}",
+                extremes_sheet(label, gallery.test_set.name, BICUBIC, worst, best),
+            )
 
 
-def _show(axis: Any, image: np.ndarray, title: str) -> None:
-    axis.imshow(image, interpolation="nearest")
-    axis.set_title(title, fontsize=7)
-    axis.set_axis_off()
+def _page(i: int) -> str:
+    return f"_{i + 1}" if i else ""
 
 
-def weights_figure(predicted: pd.DataFrame, anchors: Sequence[float]) -> Figure:
-    """Weights of the anchors over input size: predicted (mean, and the middle 90 % of faces) against Eq. 4.
-
-    Args:
-        predicted: a row a face and size: ``k`` (sixteenths), ``px``, ``w1``, ``w2``, ...
-        anchors: down-sampling rates, one a weight.
-    """
-    figure, axes = _new_figure(1, 1, 5.5, 3.8)
-    axis, groups = axes[0, 0], predicted.groupby("px")
-    sizes = predicted[["k", "px"]].drop_duplicates().sort_values("px")
-    true = anchor_weights(torch.as_tensor(sizes["k"].to_numpy() / 16), anchors).numpy()
-    for i, anchor in enumerate(anchors):
-        column, colour = f"w{i + 1}", f"C{i}"
-        low, mean, high = groups[column].quantile(0.05), groups[column].mean(), groups[column].quantile(0.95)
-        axis.plot(sizes["px"], true[:, i], color=colour, linestyle="--", linewidth=1)
-        axis.plot(mean.index, mean, color=colour, marker="o", label=f"{column} (anchor 1/{1 / anchor:g})")
-        axis.fill_between(mean.index, low, high, color=colour, alpha=0.2, linewidth=0)
-    axis.plot([], [], color="grey", linestyle="--", linewidth=1, label="Eq. 4")
-    axis.set_xlabel("input size [px]")
-    axis.set_ylabel("weight")
-    axis.legend(fontsize=7)
-    return figure
+def _charts(config: EvaluateConfig, scores: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+    panels = {t.name: curve_panels(scores, t.name) for t in config.datasets}
+    if gains := [of["gain"] for of in panels.values() if "gain" in of]:
+        yield "gain", curves_figure([gains])
+    metrics = [m for m in next(iter(panels.values())) if m != "gain"]
+    yield "curves", curves_figure([[of[m] for of in panels.values()] for m in metrics])
+    for label, of_model in weight_panels(config, scores).items():
+        yield f"weights_{file_name(label)}", curves_figure([of_model])
 
 
-def _gains(scores: pd.DataFrame) -> Figure:
-    datasets = list(dict.fromkeys(scores["dataset"]))
-    figure, axes = _new_figure(1, len(datasets), 5 * len(datasets), 3.5)
-    for axis, dataset in zip(axes[0], datasets):
-        means = scores[scores["dataset"] == dataset].pivot_table(index="px", columns="model", values=f"psnr_{PRIMARY}")
-        for model in means.columns.drop(BICUBIC):
-            axis.plot(means.index, means[model] - means[BICUBIC], marker="o", label=model)
-        axis.axhline(0, color="grey", linewidth=0.8)
-        axis.set_title(dataset)
-        axis.set_xlabel("input size [px]")
-        axis.set_ylabel("PSNR gain over bicubic [dB]")
-        axis.legend(fontsize=7)
-    return figure
+CURVES = {PSNR: "PSNR [dB]", SSIM: "SSIM", "identity": "identity similarity"}
+
+
+def curve_panels(scores: pd.DataFrame, dataset: str) -> dict[str, Panel]:
+    """Charts of one test set by metric: means over images by input size; ``gain`` over bicubic is paired by image."""
+    of, models = scores[scores["dataset"] == dataset], list(dict.fromkeys(scores["model"]))
+    panels = {
+        name: Panel(dataset, title, [_mean_curve(of[of["model"] == m], m, name, i) for i, m in enumerate(models)])
+        for name, title in CURVES.items() if name in of and of[name].notna().any()
+    }  # fmt: skip
+    if BICUBIC in models and len(models) > 1:
+        base = of[of["model"] == BICUBIC].set_index(["face_id", "k"])[PSNR].rename("base")
+        gain = of.join(base, on=["face_id", "k"]).assign(gain=lambda frame: frame[PSNR] - frame["base"])
+        panels["gain"] = Panel(
+            dataset, "PSNR gain over bicubic [dB]",
+            [_mean_curve(gain[gain["model"] == m], m, "gain", i, True) for i, m in enumerate(models) if m != BICUBIC],
+            zero=True,
+        )  # fmt: skip
+    return panels
+
+
+def _mean_curve(of: pd.DataFrame, label: str, column: str, style: int, band: bool = False) -> Curve:
+    """Means by input size; the band is the 95 % interval of the mean (normal approximation)."""
+    groups = of[np.isfinite(of[column])].groupby("px")[column]
+    mean = groups.mean()
+    half = (Z95 * groups.std() / np.sqrt(groups.count())).fillna(0) if band else None
+    low, high = (None, None) if half is None else ((mean - half).to_numpy(), (mean + half).to_numpy())
+    return Curve(label, mean.index.to_numpy(dtype=float), mean.to_numpy(), style, low, high)
+
+
+def weight_panels(config: EvaluateConfig, scores: pd.DataFrame) -> dict[str, list[Panel]]:
+    """Label -> a chart a test set, of the models that predict weights of anchors."""
+    columns = [f"w{i + 1}" for i in range(MOST_ANCHORS)]
+    panels: dict[str, list[Panel]] = {}
+    for row in rows_of(config):
+        of = scores[(scores["model"] == row.label) & scores["w1"].notna()]
+        anchors = anchors_of(row) if len(of) else None
+        if anchors and of[columns].notna().any().sum() == len(anchors):
+            panels[row.label] = [
+                weights_panel(part, anchors, f"{row.label} on {name}")
+                for name, part in of.groupby("dataset", sort=False)
+            ]
+    return panels
+
+
+def anchors_of(row: Row) -> list[float] | None:
+    """Down-sampling rates of a model's anchors; None where it has none."""
+    try:
+        card = read_card(Path(row.ref))
+        given = card.get("anchors")
+        return [k / 16 for k in given] if given else list(getattr(describe(card["model"]).factory, "anchors", ()))
+    except (ConfigError, KeyError, ValueError):
+        return None

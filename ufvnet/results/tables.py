@@ -1,9 +1,10 @@
-"""Tables I-IV, measured beside the paper's, and tables a scale; Markdown, CSV, LaTeX."""
+"""Tables I-IV, measured beside the paper's, and tables a scale; Markdown, CSV, LaTeX, HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,18 @@ class Table:
              *rows, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
         )  # fmt: skip
 
+    def html(self) -> str:
+        """A plain <table> with its caption; every text is escaped, best in <b>."""
+        head = "".join(f'<th scope="col">{escape(c)}</th>' for c in self.header)
+        body = []
+        for i, cells in enumerate(self.rows):
+            line = [f"<b>{escape(c)}</b>" if (i, j) in self.best else escape(c) for j, c in enumerate(cells)]
+            body.append(f'<tr><th scope="row">{line[0]}</th>' + "".join(f"<td>{c}</td>" for c in line[1:]) + "</tr>")
+        return "\n".join(
+            ["<table>", f"<caption>{escape(self.caption)}</caption>", f"<thead><tr>{head}</tr></thead>",
+             "<tbody>", *body, "</tbody>", "</table>", ""]
+        )  # fmt: skip
+
     def _with_best(self, form: str) -> list[tuple[str, ...]]:
         return [
             tuple(form.format(c) if (i, j) in self.best else c for j, c in enumerate(cells))
@@ -75,9 +88,10 @@ def all_tables(config: EvaluateConfig, scores: pd.DataFrame) -> list[Table]:
 
 
 def write_tables(tables: Iterable[Table], folder: Path) -> None:
-    """Each table as .md, .csv and .tex."""
+    """Each table as .md, .csv, .tex and .html."""
     for table in tables:
-        for suffix, text in ((".md", table.markdown()), (".csv", table.csv()), (".tex", table.latex())):
+        texts = {".md": table.markdown(), ".csv": table.csv(), ".tex": table.latex(), ".html": table.html()}
+        for suffix, text in texts.items():
             write_text(folder / f"{table.key}{suffix}", text)
 
 
