@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ufvnet.config import EvaluateConfig
 
-from .figures import write_figures
+from .figures import open_galleries, write_figures
 from .report import write_report
 from .scoring import read_scores
 from .tables import Table, all_tables, write_tables
@@ -29,5 +29,6 @@ def write_evaluation(config: EvaluateConfig) -> Evaluation:
     scores = read_scores(config)
     tables = all_tables(config, scores)
     write_tables(tables, folder / "tables")
-    figures = write_figures(config, scores)
-    return Evaluation(folder, tables, figures, write_report(config, tables, figures))
+    galleries = open_galleries(config, scores)
+    figures = write_figures(config, scores, galleries)
+    return Evaluation(folder, tables, figures, write_report(config, tables, figures, scores, galleries))

@@ -24,8 +24,19 @@ from ufvnet.models.inference import BICUBIC, ready, super_resolve
 from ufvnet.models.store import read_card
 
 from .charts import (
-    Cell, Curve, Extreme, Line, Panel, curves_figure, error_limit, error_sheet, extremes_sheet, grid_sheet, save,
-    weights_figure, weights_panel,
+    Cell,
+    Curve,
+    Extreme,
+    Line,
+    Panel,
+    curves_figure,
+    error_limit,
+    error_sheet,
+    extremes_sheet,
+    grid_sheet,
+    save,
+    weights_figure,
+    weights_panel,
 )  # fmt: skip
 from .scoring import MOST_ANCHORS, Row, rows_of
 

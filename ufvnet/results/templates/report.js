@@ -1,0 +1,237 @@
+"use strict";
+// Sortable tables, the before/after slider, and the worst and best faces. Text is only ever set as text.
+const data = JSON.parse(document.getElementById("data").textContent);
+const LR = "LR (nearest neighbour)", HR = "HR";
+const get = (id) => document.getElementById(id);
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+function options(select, names) {
+  select.replaceChildren(...names.map((name, i) => new Option(name, String(i))));
+}
+
+// Tables: a number is what a cell begins with, as in "27.71 / 0.7853" and "+0.90 [+0.88, +0.93]"; a dash is nothing.
+const NUMBER = /^[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?(?=$|[\s/[%])/i;
+const plain = (cell) => cell.textContent.trim().replace(/\u2212/g, "-");
+const isNothing = (text) => text === "" || text === "\u2013" || text === "-";
+
+function sortBy(table, column) {
+  const header = table.tHead.rows[0].cells[column];
+  const body = table.tBodies[0];
+  const rows = [...body.rows].map((row) => ({ row, text: plain(row.cells[column]) }));
+  const filled = rows.filter((r) => !isNothing(r.text));
+  const numeric = filled.every((r) => NUMBER.test(r.text));
+  const before = header.getAttribute("aria-sort");
+  const order = before ? (before === "ascending" ? "descending" : "ascending") : numeric ? "descending" : "ascending";
+  const value = (r) => Number(r.text.match(NUMBER)[0].replace(/,/g, ""));
+  const compare = numeric
+    ? (a, b) => value(a) - value(b)
+    : (a, b) => a.text.localeCompare(b.text, "en", { numeric: true });
+  filled.sort((a, b) => (order === "ascending" ? compare(a, b) : compare(b, a)));
+  body.append(...filled.map((r) => r.row), ...rows.filter((r) => isNothing(r.text)).map((r) => r.row));
+  for (const cell of table.tHead.rows[0].cells) cell.removeAttribute("aria-sort");
+  header.setAttribute("aria-sort", order);
+}
+
+for (const table of document.querySelectorAll(".wide > table:not(#grid)")) {
+  [...table.tHead.rows[0].cells].forEach((cell, column) => {
+    const button = make("button", { type: "button" }, cell.textContent);
+    button.addEventListener("click", () => sortBy(table, column));
+    cell.replaceChildren(button);
+  });
+}
+
+// Before and after
+const choices = [LR, ...data.labels, HR];
+const state = { set: 0, face: 0, size: 0, left: 1, right: data.labels.length };
+
+const face = () => data.sets[state.set].faces[state.face];
+const size = () => face().sizes[state.size];
+const scoreText = (psnr, ssim) => (psnr === null ? "\u2013" : `${psnr.toFixed(2)} dB / ${ssim.toFixed(4)}`);
+
+function chosen(choice) {
+  if (choice === 0) return [LR, ...size().lr];
+  if (choice === choices.length - 1) return [HR, face().hr, null, null, ""];
+  return [choices[choice], ...size().cells[choice - 1]];
+}
+
+function showSide(name, choice) {
+  const [label, place, psnr, ssim, reason] = chosen(choice);
+  const side = get(`${name}-side`), image = side.querySelector("img"), note = side.querySelector("p");
+  note.hidden = place >= 0;
+  image.hidden = place < 0;
+  if (place >= 0) image.src = data.pictures[place];
+  image.alt = `${label}, ${size().px} pixels, ${face().id}`;
+  note.textContent = `${label} failed: ${reason}`;
+  const text = label === HR ? "the original" : place < 0 ? "failed" : scoreText(psnr, ssim);
+  get(`${name}-score`).replaceChildren(make("b", {}, label), text);
+}
+
+const side = data.side;
+async function pixels(place) {
+  const image = new Image();
+  image.src = data.pictures[place];
+  await image.decode();
+  const canvas = make("canvas", { width: side, height: side });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingEnabled = false;
+  context.drawImage(image, 0, 0, side, side);
+  return context.getImageData(0, 0, side, side).data;
+}
+
+const luma = (p, i) => (65.481 * p[i] + 128.553 * p[i + 1] + 24.966 * p[i + 2]) / 255;
+
+let drawn = 0;
+async function showErrors() {
+  const mine = ++drawn, hr = await pixels(face().hr), limit = data.sets[state.set].limit;
+  for (const name of ["left", "right"]) {
+    const [label, place] = chosen(state[name]), canvas = get(`${name}-error`);
+    const sr = place < 0 ? null : await pixels(place);
+    if (mine !== drawn) return;
+    canvas.width = canvas.height = side;
+    canvas.setAttribute("aria-label", `Error map of ${label}`);
+    if (!sr) continue;
+    const picture = new ImageData(side, side);
+    for (let i = 0; i < picture.data.length; i += 4) {
+      const error = Math.abs(luma(sr, i) - luma(hr, i));
+      picture.data.set(data.colours[Math.min(63, Math.floor((error / limit) * 64))], i);
+      picture.data[i + 3] = 255;
+    }
+    canvas.getContext("2d").putImageData(picture, 0, 0);
+  }
+  get("limit").textContent = `${limit} and more`;
+}
+
+function show() {
+  get("px").textContent = `${size().px} px`;
+  get("size").setAttribute("aria-valuetext", `${size().px} pixels`);
+  get("left").value = state.left;
+  get("right").value = state.right;
+  get("size").value = state.size;
+  showSide("left", state.left);
+  showSide("right", state.right);
+  showErrors();
+}
+
+function showGrid() {
+  const head = make("tr", {}, ...["input", "LR", ...data.labels, HR].map((t) => make("th", { scope: "col" }, t)));
+  const body = face().sizes.map((of, i) => {
+    const best = Math.max(...of.cells.map((c) => (c[0] < 0 || c[1] === null ? -Infinity : c[1])));
+    const picture = (place, alt) => make("img", { src: data.pictures[place], alt, width: side, height: side });
+    const cells = of.cells.map(([place, psnr, ssim, reason], j) => {
+      if (place < 0) return make("td", {}, make("span", { class: "reason" }, `failed: ${reason}`));
+      const text = psnr === null ? "\u2013" : `${psnr.toFixed(2)} / ${ssim.toFixed(3)}`;
+      const label = `Show ${data.labels[j]} at ${of.px} pixels on the right of the slider`;
+      const button = make("button", { type: "button", "aria-label": label }, picture(place, ""));
+      button.addEventListener("click", () => {
+        Object.assign(state, { size: i, right: j + 1 });
+        show();
+        get("frame").scrollIntoView({ block: "nearest" });
+      });
+      return make("td", {}, button, make("span", {}, psnr === best ? make("b", {}, text) : text));
+    });
+    return make(
+      "tr", {}, make("th", { scope: "row" }, `${of.px} px`),
+      make("td", {}, picture(of.lr[0], `LR, ${of.px} pixels`), make("span", {}, `${of.px}×${of.px}`)),
+      ...cells, make("td", {}, picture(face().hr, "HR"), make("span", {}, "HR")),
+    );
+  });
+  get("grid").replaceChildren(make("thead", {}, head), make("tbody", {}, ...body));
+}
+
+function showFaces() {
+  const buttons = data.sets[state.set].faces.map((of, i) => {
+    const image = make("img", { src: data.pictures[of.hr], alt: "" });
+    const label = `Face ${i + 1}: ${of.id}`;
+    const button = make("button", { type: "button", "aria-label": label, title: of.id }, image);
+    button.setAttribute("aria-pressed", String(i === state.face));
+    button.addEventListener("click", () => {
+      state.face = i;
+      [...get("faces").children].forEach((b, j) => b.setAttribute("aria-pressed", String(j === i)));
+      show();
+      showGrid();
+    });
+    return button;
+  });
+  get("faces").replaceChildren(...buttons);
+}
+
+function startSlider() {
+  options(get("set"), data.sets.map((s) => s.name));
+  for (const name of ["left", "right"]) {
+    options(get(name), choices);
+    get(name).addEventListener("change", (event) => { state[name] = Number(event.target.value); show(); });
+  }
+  get("set").addEventListener("change", (event) => {
+    const sizes = data.sets[Number(event.target.value)].faces[0].sizes.length;
+    Object.assign(state, { set: Number(event.target.value), face: 0, size: Math.min(state.size, sizes - 1) });
+    showFaces();
+    show();
+    showGrid();
+  });
+  get("size").max = face().sizes.length - 1;
+  get("size").addEventListener("input", (event) => { state.size = Number(event.target.value); show(); });
+  const split = get("split");
+  const move = () => {
+    get("frame").style.setProperty("--split", `${split.value}%`);
+    split.setAttribute("aria-valuetext", `${split.value} % left, ${100 - split.value} % right`);
+  };
+  split.addEventListener("input", move);
+  move();
+  get("bar").style.background = `linear-gradient(90deg, ${data.colours.map((c) => `rgb(${c})`).join(",")})`;
+  state.size = Math.min(1, face().sizes.length - 1);
+  if (data.labels.length === 1) state.left = 0;
+  showFaces();
+  show();
+  showGrid();
+}
+
+// Worst and best faces
+function card(of, label) {
+  const pane = (name, place, reason) => make(
+    "div", {}, place >= 0 ? make("img", { src: data.pictures[place], alt: `${name} of ${of.id}` })
+      : make("span", { class: "reason" }, reason), name,
+  );
+  const [place, psnr, ssim, reason] = of.cell;
+  const panes = [pane(`LR, ${of.px} px`, of.lr)];
+  if (of.other) panes.push(pane(data.bicubic, of.other[0], of.other[3]));
+  panes.push(pane(label, place, reason), pane(HR, of.hr));
+  const row = make("div", { class: of.other ? "row" : "row three" }, ...panes);
+  const text = place < 0 ? "failed" : scoreText(psnr, ssim);
+  const caption = make("figcaption", {}, make("b", {}, text));
+  if (place >= 0 && of.other && psnr !== null && of.other[1] !== null) {
+    const gain = psnr - of.other[1];
+    caption.append(`, ${gain < 0 ? "\u2212" : "+"}${Math.abs(gain).toFixed(2)} dB to ${data.bicubic}`);
+  }
+  caption.append(make("br"), of.id);
+  return make("figure", { class: "card" }, row, caption);
+}
+
+function startExtremes() {
+  const set = get("extreme-set"), method = get("extreme-method");
+  options(set, data.sets.map((s) => s.name));
+  const labels = Object.keys(data.extremes[0]);
+  options(method, labels);
+  const last = data.labels[data.labels.length - 1];
+  method.value = String(Math.max(0, labels.indexOf(last)));
+  const change = () => {
+    const label = labels[Number(method.value)], of = data.extremes[Number(set.value)][label];
+    for (const name of ["worst", "best"]) {
+      get(name).replaceChildren(...of[name].map((e) => card(e, label)));
+      const at = [...new Set(of[name].map((e) => `${e.px} px`))].join(", ");
+      get(`${name}-title`).textContent = `The ${of[name].length} ${name} of ${label}, at ${at}`;
+    }
+  };
+  set.addEventListener("change", change);
+  method.addEventListener("change", change);
+  change();
+}
+
+for (const tool of document.querySelectorAll(".tool")) tool.hidden = false;
+startSlider();
+startExtremes();
