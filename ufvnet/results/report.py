@@ -7,6 +7,7 @@ import io
 import json
 import math
 import platform
+import re
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -28,7 +29,7 @@ from ufvnet.models.store import read_card
 from .charts import Cell
 from .figures import PSNR, SSIM, Gallery, Pick, curve_panels, open_galleries, weight_panels
 from .scoring import rows_of
-from .svg import legend, panel_svg
+from .svg import legend, panels_svg
 from .tables import NOTHING, Table
 
 if TYPE_CHECKING:
@@ -68,14 +69,14 @@ def write_report(
         style=Markup((TEMPLATES / "report.css").read_text()),
         script=Markup((TEMPLATES / "report.js").read_text()),
         facts=facts(config, scores),
-        groups=[(title, note, [Markup(t.html()) for t in of]) for title, note, of in grouped(tables)],
+        groups=[(title, note, [Markup(_small_intervals(t.html())) for t in of]) for title, note, of in grouped(tables)],
         overview=Markup(overview_table(config, scores).html()),
         failures=[Markup(t.html()) for t in failure_tables(scores)],
         charts=[(title, note, *_charts(panels)) for title, note, panels in chart_groups(config, scores)],
         figures=[f"figures/{p.name}" for p in figures],
         data=Markup(_script_safe(pictures_of(galleries))),
-        test_sets=test_set_table(config, scores, made),
-        models=model_table(config, made),
+        test_sets=set_lines(config, scores, made),
+        models=method_lines(made),
         made=made,
         protocols=PROTOCOLS,
         primary=PRIMARY,
@@ -153,6 +154,11 @@ def overview_table(config: EvaluateConfig, scores: pd.DataFrame) -> Table:
     return Table("overview", caption, tuple(header), tuple(zip(models, *columns)), frozenset(best))
 
 
+def _small_intervals(html: str) -> str:
+    """Intervals on a line of their own, in small: nine columns of them fit a page."""
+    return re.sub(r">([^<>]*?) (\[[^<>\]]*\])<", r">\1 <small>\2</small><", html)
+
+
 def _pair(psnr: float, ssim: float) -> str:
     return NOTHING if math.isnan(psnr) else f"{psnr:.2f} / {ssim:.4f}"
 
@@ -165,7 +171,7 @@ def failure_tables(scores: pd.DataFrame) -> list[Table]:
     reasons = failed["reason"].fillna("") if "reason" in failed else pd.Series("", index=failed.index)
     groups = failed.assign(why=reasons.replace("", "no score")).groupby(["model", "dataset", "px"], sort=False)
     rows = []
-    for (model, dataset, px), of in groups:  # type: ignore[misc]
+    for (model, dataset, px), of in groups:
         why = "; ".join(f"{text} ({n}×)" for text, n in Counter(of["why"]).most_common(3))
         faces = ", ".join(of["face_id"].head(3)) + (", …" if len(of) > 3 else "")
         rows.append((str(model), str(dataset), f"{px} px", str(len(of)), why, faces))
@@ -203,10 +209,10 @@ def chart_groups(config: EvaluateConfig, scores: pd.DataFrame) -> list[tuple[str
 def _charts(panels: Sequence[Panel]) -> tuple[list[Any], list[tuple[str, Any]]]:
     from markupsafe import Markup
 
-    return [Markup(panel_svg(p)) for p in panels], [(label, Markup(swatch)) for label, swatch in legend(panels)]
+    return [Markup(svg) for svg in panels_svg(panels)], [(label, Markup(swatch)) for label, swatch in legend(panels)]
 
 
-def test_set_table(config: EvaluateConfig, scores: pd.DataFrame, made: dict[str, Any]) -> list[dict[str, str]]:
+def set_lines(config: EvaluateConfig, scores: pd.DataFrame, made: dict[str, Any]) -> list[dict[str, str]]:
     """A row a test set, for reading."""
     faces = scores.groupby("dataset")["face_id"].nunique()
     rows = []
@@ -214,14 +220,15 @@ def test_set_table(config: EvaluateConfig, scores: pd.DataFrame, made: dict[str,
         card = made["datasets"][t.name]
         way = card.get("degradation", {})
         rows.append({
-            "test set": t.name, "split": t.split, "faces scored": f"{faces.get(t.name, 0):,} of {card['faces'][t.split]:,}",
-            "HR": f"{card['hr_size']} px", "LR made by": f"{way.get('name', '?')} v{way.get('version', '?')}",
+            "test set": t.name, "split": t.split,
+            "faces scored": f"{faces.get(t.name, 0):,} of {card['faces'][t.split]:,}", "HR": f"{card['hr_size']} px",
+            "LR made by": f"{way.get('name', '?')} v{way.get('version', '?')}",
             "fingerprint": card["fingerprints"][t.split], "path": str(t.path),
         })  # fmt: skip
     return rows
 
 
-def model_table(config: EvaluateConfig, made: dict[str, Any]) -> list[dict[str, str]]:
+def method_lines(made: dict[str, Any]) -> list[dict[str, str]]:
     """A row a method, for reading."""
     rows = []
     for label, card in made["models"].items():

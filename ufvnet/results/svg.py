@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 import numpy as np
@@ -21,13 +21,19 @@ SHAPES = (
 COLOURS = 10
 
 
-def panel_svg(panel: Panel) -> str:
-    """One chart; each point tells its value as a tooltip."""
-    curves = [c for c in panel.curves if len(c.x)]
+def panels_svg(panels: Sequence[Panel]) -> list[str]:
+    """A chart a panel, all with one vertical scale; each point tells its value as a tooltip."""
+    curves = [c for panel in panels for c in panel.curves if len(c.x)]
     if not curves:
-        return ""
-    xs = sorted({float(x) for c in curves for x in c.x})
-    ticks = _ticks([v for c in curves for v in (c.y, c.low, c.high) if v is not None], panel.zero)
+        return []
+    values = [v for c in curves for v in (c.y, c.low, c.high) if v is not None]
+    ticks = _ticks(values, any(p.zero for p in panels))
+    return [_panel(panel, ticks) for panel in panels]
+
+
+def _panel(panel: Panel, ticks: list[float]) -> str:
+    curves = [c for c in panel.curves if len(c.x)]
+    xs = sorted({float(x) for c in curves for x in c.x}) or [0.0]
 
     def at(x: float, y: float) -> tuple[float, float]:
         across = (x - xs[0]) / ((xs[-1] - xs[0]) or 1)
@@ -63,7 +69,7 @@ def _ticks(values: Sequence[np.ndarray], zero: bool) -> list[float]:
     return [round(float(t), 10) for t in ticks]
 
 
-def _curve(curve: Curve, at) -> list[str]:  # type: ignore[no-untyped-def]
+def _curve(curve: Curve, at: Callable[[float, float], tuple[float, float]]) -> list[str]:
     style = f"s{curve.style % COLOURS}"
     places = [(*at(x, y), x, y) for x, y in zip(curve.x, curve.y) if np.isfinite(y)]
     line = "".join(f"{'L' if i else 'M'}{x} {y}" for i, (x, y, _, _) in enumerate(places))

@@ -90,19 +90,24 @@ let drawn = 0;
 async function showErrors() {
   const mine = ++drawn, hr = await pixels(face().hr), limit = data.sets[state.set].limit;
   for (const name of ["left", "right"]) {
-    const [label, place] = chosen(state[name]), canvas = get(`${name}-error`);
+    const [label, place, , , reason] = chosen(state[name]), canvas = get(`${name}-error`);
     const sr = place < 0 ? null : await pixels(place);
     if (mine !== drawn) return;
     canvas.width = canvas.height = side;
     canvas.setAttribute("aria-label", `Error map of ${label}`);
+    const caption = get(`${name}-mean`);
+    caption.replaceChildren(make("b", {}, label), sr ? "" : `: ${reason}`);
     if (!sr) continue;
     const picture = new ImageData(side, side);
+    let sum = 0;
     for (let i = 0; i < picture.data.length; i += 4) {
       const error = Math.abs(luma(sr, i) - luma(hr, i));
+      sum += error;
       picture.data.set(data.colours[Math.min(63, Math.floor((error / limit) * 64))], i);
       picture.data[i + 3] = 255;
     }
     canvas.getContext("2d").putImageData(picture, 0, 0);
+    caption.append(`: mean error ${(sum / (side * side)).toFixed(2)}`);
   }
   get("limit").textContent = `${limit} and more`;
 }
