@@ -97,7 +97,7 @@ def test_a_failed_image_comes_first_among_the_worst_with_its_reason(
 ) -> None:
     face = shown_scores["face_id"][0]
     failed = shown_scores.assign(reason="")
-    at = failed.eval("dataset == 'A' and model == @UFVNET and face_id == @face and k == 5")
+    at = failed.eval("dataset == 'A' and model == @UFVNET and k == 5") & (failed["face_id"] == face)
     failed.loc[at, [c for c in failed if c.startswith(("psnr_", "ssim_"))]] = np.nan
     failed.loc[at, "reason"] = "the program gave no file"
     config = shown_config.model_copy(update={"out": tmp_path, "datasets": shown_config.datasets[:1]})

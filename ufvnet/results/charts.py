@@ -104,7 +104,10 @@ def save(figure: Figure, path: Path) -> Path:
 
     matplotlib.rcParams["pdf.fonttype"] = 42  # publishers refuse Type 3 fonts
     undated = {"pdf": {"CreationDate": None}, "png": {"Software": None}}.get(path.suffix[1:])
-    write_atomically(path, lambda p: figure.savefig(p, format=path.suffix[1:], dpi="figure", metadata=undated))
+    options: dict[str, Any] = {"pil_kwargs": {"compress_level": 3}} if path.suffix == ".png" else {}
+    write_atomically(
+        path, lambda p: figure.savefig(p, format=path.suffix[1:], dpi="figure", metadata=undated, **options)
+    )
     return path
 
 
