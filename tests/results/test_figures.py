@@ -19,7 +19,14 @@ from ufvnet.metrics import luma, score
 from ufvnet.results import figures
 from ufvnet.results.charts import GAP, PAGE, Cell, Panel, error_limit, luma_error, weights_panel
 from ufvnet.results.figures import (
-    Gallery, Pick, curve_panels, open_galleries, read_faces, restored, weight_panels, write_figures,
+    Gallery,
+    Pick,
+    curve_panels,
+    open_galleries,
+    read_faces,
+    restored,
+    weight_panels,
+    write_figures,
 )  # fmt: skip
 from ufvnet.results.tables import gain_table
 

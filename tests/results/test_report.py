@@ -225,6 +225,8 @@ def test_the_slider_moves_by_touch(opened: Opened) -> None:
 def test_methods_sizes_and_faces_are_chosen_and_their_scores_shown(
     page: Any, failed_scores: pd.DataFrame, galleries: list[Gallery]
 ) -> None:
+    from playwright.sync_api import expect
+
     gallery = galleries[1]
     page.select_option("#set", label="B")
     page.locator("#faces button").nth(1).focus()
@@ -240,11 +242,11 @@ def test_methods_sizes_and_faces_are_chosen_and_their_scores_shown(
     assert page.locator("#right-score").inner_text() == f"bicubic\n{cell.psnr:.2f} dB / {cell.ssim:.4f}"
     assert cell.image is not None
     error = np.abs(luma(cell.image) - luma(gallery.hr(pick.face_id))).mean()
-    page.wait_for_function("document.getElementById('right-mean').textContent.includes('mean error')")
+    expect(page.locator("#right-mean")).to_contain_text("bicubic: mean error")
     said = float(page.locator("#right-mean").inner_text().split()[-1])
     assert said == pytest.approx(error, abs=0.011)
     page.select_option("#right", label="HR")
-    page.wait_for_function("document.getElementById('right-mean').textContent === 'HR: mean error 0.00'")
+    expect(page.locator("#right-mean")).to_have_text("HR: mean error 0.00")
 
 
 def test_a_failed_image_has_its_reason_in_its_place(page: Any) -> None:
