@@ -10,7 +10,7 @@ FAST = {"contract", "reassoc", "nsz"}
 
 
 @njit(fastmath=FAST, inline="always")
-def _down(image, r, taps, mean, square):  # type: ignore[no-untyped-def]
+def _down(image, r, taps, mean, square):
     """The window down 11 rows from row r, at every column: of the image, and of its squares."""
     t0, t1, t2, t3, t4, t5 = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5]
     for c in range(image.shape[1]):
@@ -29,7 +29,7 @@ def _down(image, r, taps, mean, square):  # type: ignore[no-untyped-def]
 
 
 @njit(fastmath=FAST, inline="always")
-def _along(v, taps, out):  # type: ignore[no-untyped-def]
+def _along(v, taps, out):
     """The window along 11 columns, at every place where it fits."""
     t0, t1, t2, t3, t4, t5 = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5]
     for c in range(len(out)):
@@ -44,7 +44,7 @@ def _along(v, taps, out):  # type: ignore[no-untyped-def]
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
-def sums(a, b, taps, border, data_range, c1, c2):  # type: ignore[no-untyped-def]
+def sums(a, b, taps, border, data_range, c1, c2):
     """Sums of SSIM's map over all windows of each pair, and over those that begin ``border`` pixels inside.
 
     The window runs over s = a + b and d = a - b, whose squares hold all that SSIM asks for with half as many sums as

@@ -18,7 +18,7 @@ from ufvnet.metrics import PRIMARY, score
 from ufvnet.models import anchor_weights
 from ufvnet.models.inference import BICUBIC, ready, super_resolve
 
-from .scoring import rows_of
+from .methods import rows_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,10 +11,8 @@ from pathlib import Path
 from ufvnet import data
 from ufvnet.config import EvaluateConfig
 from ufvnet.data.schema import write_text
-from ufvnet.models.inference import BICUBIC
-from ufvnet.models.store import read_card
 
-from .scoring import rows_of
+from .methods import rows_of
 from .tables import Table
 
 TEMPLATE = """<!doctype html>
@@ -72,5 +70,5 @@ def provenance(config: EvaluateConfig) -> dict:
         "versions": {name: version(name) for name in ("ufvnet", "torch", "numpy", "pillow")},
         "config": config.model_dump(mode="json", exclude={"cluster"}),
         "datasets": {t.name: data.open(t.path).card for t in config.datasets},
-        "models": {r.label: read_card(Path(r.ref)) for r in rows_of(config) if r.ref != BICUBIC},
+        "models": {r.label: r.about() for r in rows_of(config)},
     }  # fmt: skip
