@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from .bicubic import lr_side
@@ -31,6 +32,6 @@ def export(dataset: Dataset, out: Path, view: str = "MR8", split: str = "test", 
             for face in group.to_pylist():
                 for column, folder in folders.items():
                     png = face[column]["bytes"]
-                    write_atomically(out / folder / f"{face['face_id']}.png", lambda p, png=png: p.write_bytes(png))
+                    write_atomically(out / folder / f"{face['face_id']}.png", partial(Path.write_bytes, data=png))
                     written += 1
     return written
