@@ -19,7 +19,7 @@ PAIRS, FACES, REPEATS = 200, 128, 3
 def main(*parts: str) -> None:
     """Run the benchmarks, or the named ones, and print the rows of benchmarks/README.md."""
     print("| what | reference | ours / s | reference / s | ratio |\n|---|---|---|---|---|")
-    for part in parts or ("kernels", "training", "building"):
+    for part in parts or ("kernels", "training", "scoring", "building"):
         for what, reference, ours, theirs, ratio in _rows(part):
             print(f"| {what} | {reference} | {ours:,.3g} | {theirs:,.3g} | {ratio:.2f} |", flush=True)
 
@@ -27,6 +27,10 @@ def main(*parts: str) -> None:
 def _rows(part: str) -> Iterator[Row]:
     if part == "kernels":
         yield from kernels()
+    elif part == "scoring":
+        from benchmarks.scoring import scoring
+
+        yield from scoring()
     elif part == "training":
         from benchmarks.training import networks
 

@@ -203,6 +203,21 @@ def data_show(
         print(f"  contact sheet: {contact_sheet(found, sheet or dataset / 'cache' / 'contact-sheet.png', faces)}")
 
 
+@data_app.command("export")
+def data_export(
+    dataset: Annotated[Path, typer.Argument(help="A built dataset's folder.")],
+    out: Annotated[Path, typer.Argument(help="Files go to OUT/<px>/<face id>.png.")],
+    view: Annotated[str, typer.Option(help="MR8, MR7 or MR3")] = "MR8",
+    split: Annotated[str, typer.Option(help="train, val or test")] = "test",
+    hr: Annotated[bool, typer.Option(help="HR images too, to OUT/hr.")] = False,
+) -> None:
+    """LR images as PNG files, for methods that work on folders."""
+    from ufvnet.data import open as open_dataset
+    from ufvnet.data.export import export
+
+    print(f"{export(open_dataset(dataset), out, view, split, hr):,} images: {out}")
+
+
 @models_app.command("list")
 def models_list() -> None:
     """Names that configurations and tables know."""

@@ -343,6 +343,47 @@ class TrainConfig(Schema):
         return (self.dataset,) if isinstance(self.dataset, Path) else self.dataset
 
 
+class Method(Schema):
+    """A method in an evaluation: one of ``model``, ``onnx``, ``torchscript``, ``python`` and ``images``."""
+
+    name: str = Field(default="", pattern=r"^[^/\\\n]{0,60}$")
+    """The table row's name; a model's is its registry name unless one is given."""
+    trained_on: View | Literal[""] = ""
+    """The view it was trained on, which says which columns of Tables I-IV it fills; a model's stands in its card."""
+    model: Path | None = None
+    """``bicubic``, a model folder, or the name of a model that ships with the package."""
+    onnx: Path | None = None
+    """A file with one input and one output, (N, 3, h, w) float32."""
+    torchscript: Path | None = None
+    """Likewise."""
+    python: str | None = None
+    """``module:function`` or ``file.py:function``; it takes (N, h, w, 3) uint8 LR images and the HR size, and gives
+    (N, H, H, 3) uint8."""
+    images: Path | None = None
+    """A folder of restored images, <test set>/<px>/<face id>.png, as ``ufvnet data export`` names the LR images."""
+    input: Literal["lr", "ls"] = "lr"
+    """What ``onnx`` and ``torchscript`` take: LR images, or those up-sampled to the HR size (I_LS)."""
+    range: tuple[float, float] = (0.0, 1.0)
+    """Values of black and white that they take and give."""
+    input_px: int | None = Field(default=None, ge=4)
+    """Fixed-resolution methods: the side that every LR image is first resized to."""
+    self_ensemble: bool = False
+    """Models: the mean of the image's restoration and that of its mirror image."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Method:
+        given = [k for k in ("model", "onnx", "torchscript", "python", "images") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of model, onnx, torchscript, python, images; got {', '.join(given) or 'none'}")
+        if not self.name and self.model is None:
+            raise ValueError(f"{given[0]} needs a name for its row")
+        if self.self_ensemble and self.model is None:
+            raise ValueError("self_ensemble goes with model alone")
+        if self.range[0] >= self.range[1]:
+            raise ValueError("range must be black < white")
+        return self
+
+
 class TestSet(Schema):
     """A split of a built dataset to score on."""
 
@@ -358,8 +399,11 @@ class EvaluateConfig(Schema):
     """Models x test sets to scores, tables, figures and a report (``ufvnet evaluate``)."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
-    models: tuple[str, ...] = ("bicubic",)
-    """``bicubic`` or model folders; the row's name is the registry name in the folder's model.json."""
+    models: tuple[str | Method, ...] = Field(default=("bicubic",), min_length=1)
+    """Methods. In short: ``bicubic``, a model folder or shipped model, FILE.onnx, FILE.pt (TorchScript),
+    module:function; a model's row has the registry name in its model.json."""
+    missing: Literal["error", "skip"] = "error"
+    """What becomes of methods that are not there; ``skip`` names them in the tables' captions."""
     datasets: tuple[TestSet, ...] = Field(min_length=1)
     """The first stands where the paper has CelebA, the second where it has Helen."""
     view: View = "MR8"
@@ -369,6 +413,8 @@ class EvaluateConfig(Schema):
     device: Device = "cpu"
     seed: int = 0
     """Of the assigned view and of the bootstrap."""
+    identity_faces: int = Field(default=0, ge=0)
+    """Faces of each test set whose identity similarity (dlib) is measured; each takes a CPU core 0.1 s a scale."""
     grid_faces: int = Field(default=2, ge=1, le=16)
     """Faces in the visual grid."""
     cluster: Cluster = Cluster()

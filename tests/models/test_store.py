@@ -49,6 +49,8 @@ def test_a_name_is_what_ships_unless_a_folder_has_it(
     own = tmp_path / "elsewhere" / "trained"
     own.mkdir(parents=True)
     monkeypatch.chdir(own.parent)
+    assert store.find("trained") == folder  # a folder that happens to have the name, but holds no model
+    (own / store.CARD).write_text("{}")
     assert store.find("trained") == Path("trained")
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from ufvnet import data
 from ufvnet.config import EvaluateConfig
 from ufvnet.metrics import luma, score
-from ufvnet.results import figures
+from ufvnet.results import figures, methods
 from ufvnet.results.charts import GAP, PAGE, Cell, Panel, error_limit, luma_error, weights_panel
 from ufvnet.results.figures import (
     Gallery,
@@ -24,7 +24,6 @@ from ufvnet.results.figures import (
     curve_panels,
     open_galleries,
     read_faces,
-    restored,
     weight_panels,
     write_figures,
 )  # fmt: skip
@@ -127,12 +126,18 @@ def test_a_method_that_raises_for_one_face_has_a_placeholder_there_and_faces_els
     of_set = shown_scores[shown_scores["dataset"] == "A"]
     broken = open_galleries(config, of_set)[0].faces[0]
 
-    def fails(config: Any, row: Any, view: Any, faces: Any, k: int) -> Any:
-        if row.label == UFVNET and any(f["face_id"] == broken for f in faces):
-            raise RuntimeError("out of patience")
-        return restored(config, row, view, faces, k)
+    def fails(row: Any, hr_size: int, device: str) -> Any:
+        call = opened(row, hr_size, device)
 
-    monkeypatch.setattr(figures, "restored", fails)
+        def of(faces: methods.Faces) -> Any:
+            if row.label == UFVNET and broken in faces.ids:
+                raise RuntimeError("out of patience")
+            return call(faces)
+
+        return of
+
+    opened = methods._opened
+    monkeypatch.setattr(methods, "_opened", fails)
     with caplog.at_level(logging.WARNING):
         gallery = open_galleries(config, of_set)[0]
     for (label, pick), cell in gallery.cells.items():
@@ -147,7 +152,7 @@ def test_a_method_that_raises_for_one_face_has_a_placeholder_there_and_faces_els
 def test_the_gain_s_curve_is_the_gain_table(shown_scores: pd.DataFrame) -> None:
     table = gain_table(shown_scores[shown_scores["dataset"] == "A"], "A", 0)
     for curve in curve_panels(shown_scores, "A")["gain"].curves:
-        row = next(r for r in table.rows if r[0] == curve.label)
+        row = next(r for r in table.rows if r[0] == f"{curve.label}, dB")
         assert [f"{y:+.2f}" for y in curve.y] == [c.split()[0] for c in row[1:-1]]
 
 

@@ -32,7 +32,7 @@ def failed_scores(shown_config: EvaluateConfig, shown_scores: pd.DataFrame) -> p
     scores = shown_scores.assign(reason="")
     at = scores.eval("dataset == 'A' and model == @UFVNET and k == 2") & (scores["face_id"] == face)
     scores.loc[at, [c for c in scores if c.startswith(("psnr_", "ssim_"))]] = np.nan
-    scores.loc[at, "reason"] = REASON
+    scores.loc[at, ["status", "reason"]] = ["failed", REASON]
     return scores
 
 
@@ -42,10 +42,8 @@ def galleries(shown_config: EvaluateConfig, failed_scores: pd.DataFrame) -> list
 
 
 @pytest.fixture(scope="module")
-def written(
-    shown_config: EvaluateConfig, shown_scores: pd.DataFrame, failed_scores: pd.DataFrame, galleries: list[Gallery]
-) -> Path:
-    tables = all_tables(shown_config, shown_scores)
+def written(shown_config: EvaluateConfig, failed_scores: pd.DataFrame, galleries: list[Gallery]) -> Path:
+    tables = all_tables(shown_config, failed_scores)
     return write_report(shown_config, tables, [Path("gain.png")], failed_scores, galleries)
 
 

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, load
 from ufvnet.data.schema import write_json
-from ufvnet.metrics import luma
 from ufvnet.models import SRG, create, register
 from ufvnet.results import scoring
 from ufvnet.results.evaluation import Evaluation, write_evaluation
@@ -72,19 +72,18 @@ def test_every_model_has_a_row_for_every_image_at_every_scale(scores: pd.DataFra
 def test_bicubic_scores_equal_an_independent_computation(scores: pd.DataFrame, built: Path) -> None:
     arrays = data.open(built).view("MR8", "test").arrays()
     bicubic = scores[(scores["model"] == "bicubic") & (scores["dataset"] == "A")].set_index(["face_id", "k"])
+    same = {"data_range": 255, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     for i, face_id in enumerate(arrays.face_ids):
-        for k in (1, 3, 8):
-            up = np.asarray(Image.fromarray(arrays.lr[k][i]).resize((64, 64), Image.Resampling.BICUBIC))
-            hr = np.asarray(arrays.hr[i])
+        hr = np.asarray(arrays.hr[i])
+        for k, lr in arrays.lr.items():
+            up = np.asarray(Image.fromarray(lr[i]).resize((64, 64), Image.Resampling.BICUBIC))
             row = bicubic.loc[(face_id, k)]
-            y, y_hr = luma(up), luma(hr)
-            expected = peak_signal_noise_ratio(y_hr, y, data_range=255)
-            assert row["psnr_y"] == pytest.approx(expected, abs=1e-6)
-            assert row["psnr_rgb"] == pytest.approx(peak_signal_noise_ratio(hr, up, data_range=255), abs=1e-6)
-            ssim = structural_similarity(
-                y_hr, y, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-            )  # fmt: skip
-            assert row["ssim_y"] == pytest.approx(ssim, abs=1e-6)
+            y, y_hr = (rgb2ycbcr(image)[..., 0] for image in (up, hr))
+            for protocol, a, b in (("y", y, y_hr), ("y-crop8", y[8:-8, 8:-8], y_hr[8:-8, 8:-8]), ("rgb", up, hr)):
+                more = {"channel_axis": -1} if protocol == "rgb" else {}
+                expected = peak_signal_noise_ratio(b, a, data_range=255)
+                assert row[f"psnr_{protocol}"] == pytest.approx(expected, abs=1e-6)
+                assert row[f"ssim_{protocol}"] == pytest.approx(structural_similarity(b, a, **same, **more), abs=1e-8)
 
 
 def test_weights_are_recorded_where_the_model_has_them(scores: pd.DataFrame) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
 WINDOW, SIGMA = 11, 1.5
@@ -18,10 +16,12 @@ def luma(rgb: np.ndarray) -> np.ndarray:
 def psnr(a: np.ndarray, b: np.ndarray, data_range: float = 255.0) -> np.ndarray:
     """Peak signal-to-noise ratio of each pair in dB: (N, ...) -> (N,) float64; inf where they are equal."""
     _check(a, b)
-    error = (a.astype(np.float64) - b.astype(np.float64)).reshape(len(a), -1)
-    mse = np.einsum("ij,ij->i", error, error) / error.shape[1]
+    squares = np.empty(len(a))
+    for i in range(len(a)):  # one image at a time stays in the cache
+        error = np.subtract(a[i], b[i], dtype=np.float64).ravel()
+        squares[i] = error @ error
     with np.errstate(divide="ignore"):
-        return 10 * np.log10(data_range**2 / mse)
+        return 10 * np.log10(data_range**2 * np.prod(a.shape[1:]) / squares)
 
 
 def ssim(a: np.ndarray, b: np.ndarray, data_range: float = 255.0) -> np.ndarray:
@@ -34,34 +34,36 @@ def ssim(a: np.ndarray, b: np.ndarray, data_range: float = 255.0) -> np.ndarray:
     Raises:
         ValueError: shapes differ, or a side is under 11 pixels.
     """
+    return ssim_whole_and_inside(a, b, 0, data_range)[0]
+
+
+def ssim_whole_and_inside(
+    a: np.ndarray, b: np.ndarray, border: int, data_range: float = 255.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """``ssim`` of each pair, and of the pair without a border: its windows are some of the same ones.
+
+    Raises:
+        ValueError: shapes differ, or a side, without the border, is under 11 pixels.
+    """
+    from .ssim_kernel import sums
+
     _check(a, b)
-    if a.ndim != 3 or min(a.shape[1:]) < WINDOW:
-        raise ValueError(f"ssim takes (N, H, W) with sides of {WINDOW} and more, got {a.shape}")
-    x, y = a.astype(np.float64), b.astype(np.float64)
-    rows, columns = _blur_matrix(x.shape[1]), _blur_matrix(x.shape[2])
-
-    def blur(image: np.ndarray) -> np.ndarray:
-        return rows @ image @ columns.T
-
-    mx, my = blur(x), blur(y)
-    square_sum, product = blur(x * x + y * y), blur(x * y)
-    c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
-    means, cross = mx * mx + my * my, mx * my
-    top = (2 * cross + c1) * (2 * (product - cross) + c2)
-    bottom = (means + c1) * (square_sum - means + c2)
-    return (top / bottom).mean((1, 2))
+    if a.ndim != 3 or min(a.shape[1:]) - 2 * border < WINDOW:
+        raise ValueError(f"ssim takes (N, H, W) with sides of {WINDOW + 2 * border} and more, got {a.shape}")
+    x, y = (np.ascontiguousarray(image, dtype=np.float64) for image in (a, b))
+    whole, inside = sums(x, y, TAPS, border, data_range, (K1 * data_range) ** 2, (K2 * data_range) ** 2)
+    rows, columns = (side - WINDOW + 1 for side in a.shape[1:])
+    return whole / (rows * columns), inside / ((rows - 2 * border) * (columns - 2 * border))
 
 
-@functools.lru_cache(maxsize=8)
-def _blur_matrix(side: int) -> np.ndarray:
-    """(side - 10, side): the Gaussian window at each place where it fits."""
+def _taps() -> np.ndarray:
+    """The first half of the Gaussian window and its middle, (6,) float64."""
     x = np.arange(WINDOW) - WINDOW // 2
     taps = np.exp(-(x**2) / (2 * SIGMA**2))
-    taps /= taps.sum()
-    matrix = np.zeros((side - WINDOW + 1, side))
-    for i in range(len(matrix)):
-        matrix[i, i : i + WINDOW] = taps
-    return matrix
+    return (taps / taps.sum())[: WINDOW // 2 + 1]
+
+
+TAPS = _taps()
 
 
 def _check(a: np.ndarray, b: np.ndarray) -> None:

@@ -66,6 +66,9 @@ def super_resolve(
 
     Returns:
         (N, H, H, 3) uint8, and the (N, anchors) float32 weights or None.
+
+    Raises:
+        FloatingPointError: the network gave NaN or infinity.
     """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     images, weights = [], []
@@ -73,6 +76,8 @@ def super_resolve(
         x = torch.from_numpy(np.ascontiguousarray(lr[start : start + batch_size].transpose(0, 3, 1, 2)))
         ls = to_network(upscale(x, hr_size)).to(device).contiguous(memory_format=torch.channels_last)
         output = network(ls, torch.full((len(x),), rate, device=device))
+        if not output.sr.isfinite().all():
+            raise FloatingPointError("the network gave NaN or infinity")
         images.append(to_pixels(output.sr).permute(0, 2, 3, 1).cpu().numpy())
         if output.weights is not None:
             weights.append(output.weights.float().cpu().numpy())

@@ -9,19 +9,20 @@ from typing import Any
 
 from torch import nn
 
-from ufvnet.config import ConfigError
+from ufvnet.config import ConfigError, fingerprint
+from ufvnet.data.schema import write_json
 
 from .registry import create
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
-SHIPPED = Path(__file__).parent / "weights"
+SHIPPED = Path(__file__).parents[1] / "weights"
 """Model folders that come with the package, by name."""
 
 
 def find(ref: Path | str) -> Path:
-    """The folder of a model: ``ref`` itself, or what ships under that name where there is no such folder."""
+    """The folder of a model: ``ref`` itself, or what ships under that name where no model lies in such a folder."""
     folder = Path(ref)
-    return SHIPPED / folder if not folder.exists() and (SHIPPED / folder / CARD).is_file() else folder
+    return SHIPPED / folder if not (folder / CARD).is_file() and (SHIPPED / folder / CARD).is_file() else folder
 
 
 def shipped() -> list[str]:
@@ -65,8 +66,9 @@ def save_half(folder: Path, out: Path) -> Path:
     half = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
     out.mkdir(parents=True, exist_ok=True)
     save_file(half, out / WEIGHTS)
-    for name in (CARD, "README.md"):
-        shutil.copyfile(folder / name, out / name)
+    shutil.copyfile(folder / "README.md", out / "README.md")
+    card = read_card(folder)
+    write_json(out / CARD, card | {"precision": "half", "fingerprint": fingerprint(card["fingerprint"], "half")})
     return out
 
 

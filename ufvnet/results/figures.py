@@ -20,8 +20,7 @@ from ufvnet.data.bicubic import lr_side, resize
 from ufvnet.data.reader import DatasetView
 from ufvnet.metrics import PRIMARY, score
 from ufvnet.models import describe
-from ufvnet.models.inference import BICUBIC, ready, super_resolve
-from ufvnet.models.store import read_card
+from ufvnet.models.inference import BICUBIC
 
 from .charts import (
     Cell,
@@ -37,8 +36,9 @@ from .charts import (
     save,
     weights_figure,
     weights_panel,
-)  # fmt: skip
-from .scoring import MOST_ANCHORS, Row, rows_of
+)
+from .methods import Faces, Restoration, Row, restore, rows_of
+from .scoring import MOST_ANCHORS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,21 +56,11 @@ Z95 = 1.96
 log = logging.getLogger(__name__)
 
 
-def restored(
-    config: EvaluateConfig, row: Row, view: DatasetView, faces: Sequence[dict[str, Any]], k: int
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """What a method makes of some faces: the one place where figures and report get images from.
-
-    Args:
-        faces: rows of the test set (``face_id`` and the encoded images).
-        k: size of the LR images, in sixteenths.
-
-    Returns:
-        (N, H, H, 3) uint8, and the (N, anchors) weights or None.
-    """
-    lr = np.stack([data.decode(face[f"lr_{k}"]) for face in faces])
-    network = ready(row.ref, row.fingerprint, view.hr_size, config.device)
-    return super_resolve(network, lr, view.hr_size, k / 16, config.batch_size)
+def restored(config: EvaluateConfig, row: Row, gallery: Gallery, faces: Sequence[str], k: int) -> Restoration:
+    """What a method makes of some faces at k/16: the one place where figures and report get images from."""
+    lr, side = np.stack([gallery.lr(Pick(face, k)) for face in faces]), gallery.view.hr_size
+    shown = Faces(lr, k / 16, side, list(faces), gallery.test_set.name, lr_side(side, k))
+    return restore(row, shown, config.batch_size, config.device)
 
 
 @dataclass(frozen=True)
@@ -139,7 +129,7 @@ def open_galleries(config: EvaluateConfig, scores: pd.DataFrame) -> list[Gallery
     A method that raises, or whose scores are NaN, has a cell with the reason in place of a face.
     """
     rows = rows_of(config)
-    labels = [BICUBIC, *(r.label for r in rows if r.ref != BICUBIC)]
+    labels = [BICUBIC, *(r.label for r in rows if r.label != BICUBIC)]
     galleries = [_choose(config, test_set, scores, labels) for test_set in config.datasets]
     tables = [_scores_of(gallery, scores) for gallery in galleries]
     for gallery, table in zip(galleries, tables):
@@ -149,7 +139,7 @@ def open_galleries(config: EvaluateConfig, scores: pd.DataFrame) -> list[Gallery
                                                  gallery, table)  # fmt: skip
     for row in rows:  # the outer loop: each model is loaded once
         for gallery, table in zip(galleries, tables):
-            if row.ref != BICUBIC:
+            if row.label != BICUBIC:
                 _restore(config, row, gallery, table)
     return galleries
 
@@ -225,29 +215,16 @@ def _restore(config: EvaluateConfig, row: Row, gallery: Gallery, table: dict) ->
     picks = gallery.picks(row.label)
     for k in gallery.view.ks:
         some = [p for p in picks if p.k == k]
-        for pick, image in zip(some, _images(config, row, gallery, some, k) if some else ()):
-            if isinstance(image, str):
+        if not some:
+            continue
+        done = restored(config, row, gallery, [p.face_id for p in some], k)
+        for pick, image, reason in zip(some, done.sr, done.reasons):
+            if reason:
+                log.warning("%s, face %s at %d/16: %s", row.label, pick.face_id, k, reason)
                 known = table.get((row.label, pick), (0, 0, ""))[2]
-                gallery.cells[row.label, pick] = Cell(None, float("nan"), float("nan"), known or image)
+                gallery.cells[row.label, pick] = Cell(None, float("nan"), float("nan"), known or reason)
             else:
                 gallery.cells[row.label, pick] = _cell(image, row.label, pick, gallery, table)
-
-
-def _images(
-    config: EvaluateConfig, row: Row, gallery: Gallery, picks: Sequence[Pick], k: int
-) -> list[np.ndarray | str]:
-    """An image or a reason a face: where the batch fails, each face is tried alone."""
-    faces, side = [gallery.records[p.face_id] for p in picks], gallery.view.hr_size
-    try:
-        sr, _ = restored(config, row, gallery.view, faces, k)
-        if sr.shape != (len(faces), side, side, 3) or sr.dtype != np.uint8:
-            raise ValueError(f"gave {sr.dtype} {sr.shape}")
-        return list(sr)
-    except Exception as error:  # methods of others raise what they like
-        if len(picks) > 1:
-            return [_images(config, row, gallery, [p], k)[0] for p in picks]
-        log.warning("%s, face %s at %d/16: %s", row.label, picks[0].face_id, k, error)
-        return [f"{type(error).__name__}: {error}".splitlines()[0][:120]]
 
 
 def write_figures(config: EvaluateConfig, scores: pd.DataFrame, galleries: list[Gallery] | None = None) -> list[Path]:
@@ -359,9 +336,10 @@ def weight_panels(config: EvaluateConfig, scores: pd.DataFrame) -> dict[str, lis
 
 def anchors_of(row: Row) -> list[float] | None:
     """Down-sampling rates of a model's anchors; None where it has none."""
+    card = row.about()
+    if given := card.get("anchors"):
+        return [k / 16 for k in given]
     try:
-        card = read_card(Path(row.ref))
-        given = card.get("anchors")
-        return [k / 16 for k in given] if given else list(getattr(describe(card["model"]).factory, "anchors", ()))
-    except (ConfigError, KeyError, ValueError):
+        return list(getattr(describe(card["model"]).factory, "anchors", ())) or None
+    except (KeyError, ValueError):
         return None

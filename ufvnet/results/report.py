@@ -19,16 +19,15 @@ import pandas as pd
 from PIL import Image
 
 from ufvnet import data
-from ufvnet.config import ConfigError, EvaluateConfig
+from ufvnet.config import EvaluateConfig
 from ufvnet.data.bicubic import lr_side
 from ufvnet.data.schema import write_text
 from ufvnet.metrics import PRIMARY, PROTOCOLS, score
 from ufvnet.models.inference import BICUBIC
-from ufvnet.models.store import read_card
 
 from .charts import Cell
 from .figures import PSNR, SSIM, Gallery, Pick, curve_panels, open_galleries, weight_panels
-from .scoring import rows_of
+from .methods import missing_of, rows_of
 from .svg import legend, panels_svg
 from .tables import NOTHING, Table
 
@@ -96,16 +95,9 @@ def provenance(config: EvaluateConfig) -> dict[str, Any]:
         "platform": platform.platform(),
         "config": config.model_dump(mode="json", exclude={"cluster"}),
         "datasets": {t.name: data.open(t.path).card for t in config.datasets},
-        "models": {r.label: _card(r.ref) | {"evaluated": r.fingerprint} for r in rows_of(config)},
+        "models": {r.label: {"ref": r.ref, "evaluated": r.fingerprint} | r.about() for r in rows_of(config)},
+        "left out": missing_of(config),
     }  # fmt: skip
-
-
-def _card(ref: str) -> dict[str, Any]:
-    """A model's card; of a method that is no model folder, its name."""
-    try:
-        return {"ref": ref, **(read_card(Path(ref)) if ref != BICUBIC else {})}
-    except ConfigError:
-        return {"ref": ref}
 
 
 def facts(config: EvaluateConfig, scores: pd.DataFrame) -> list[tuple[str, str]]:
@@ -143,20 +135,20 @@ def overview_table(config: EvaluateConfig, scores: pd.DataFrame) -> Table:
             header.append("identity")
             values = groups["identity"].mean().reindex(models)
             columns.append([NOTHING if math.isnan(v) else f"{v:.3f}" for v in values])
-    times = scores.groupby("model", sort=False)["milliseconds"].mean().reindex(models)
+    times = scores.groupby("model", sort=False)["milliseconds"].median().reindex(models)
     failed = scores[PSNR].isna().groupby(scores["model"], sort=False).sum().reindex(models)
     header += ["failed", "ms / face"]
     columns += [[f"{n:,}" for n in failed], [NOTHING if math.isnan(t) else f"{t:.1f}" for t in times]]
     caption = (
-        f"All methods: means over all faces and input sizes, protocol {PRIMARY}; time in the scoring process, on the "
-        f"device {config.device}. Means leave failed images out, so compare a method that failed only with care."
+        f"All methods: means over all faces and input sizes, protocol {PRIMARY}; median time as they were "
+        f"scored, on the device {config.device}. Means leave failed images out: compare a method that failed with care."
     )
     return Table("overview", caption, tuple(header), tuple(zip(models, *columns)), frozenset(best))
 
 
 def _small_intervals(html: str) -> str:
     """Intervals on a line of their own, in small: nine columns of them fit a page."""
-    return re.sub(r">([^<>]*?) (\[[^<>\]]*\])<", r">\1 <small>\2</small><", html)
+    return re.sub(r">([^<>]*?) (\[[^<>\]]*\](?: n\.s\.)?)<", r">\1 <small>\2</small><", html)
 
 
 def _pair(psnr: float, ssim: float) -> str:
@@ -183,14 +175,14 @@ def failure_tables(scores: pd.DataFrame) -> list[Table]:
 def grouped(tables: Sequence[Table]) -> list[tuple[str, str, list[Table]]]:
     """The tables under their headings: (title, whether folded away, tables)."""
     others = tuple(f"_{p}" for p in PROTOCOLS if p != PRIMARY)
-    groups: dict[str, list[Table]] = {"By input size": [], "Beside the paper": [], "Other protocols": []}
+    groups: dict[str, list[Table]] = {"Measured": [], "Beside the paper": [], "Other protocols": []}
     for table in tables:
         if table.key.startswith("table_"):
             groups["Beside the paper"].append(table)
         elif table.key.startswith("scales_") and table.key.endswith(others):
             groups["Other protocols"].append(table)
         else:
-            groups["By input size"].append(table)
+            groups["Measured"].append(table)
     return [(title, "folded" if title == "Other protocols" else "", of) for title, of in groups.items() if of]
 
 

@@ -1,8 +1,7 @@
-"""Model x image x scale to scores: one Parquet file a shard of a test set, skipped where it is finished."""
+"""Method x image x scale to scores: one Parquet file a shard of a test set, skipped where it is finished."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,37 +16,21 @@ from ufvnet.config import ConfigError, EvaluateConfig, TestSet, fingerprint
 from ufvnet.data.bicubic import lr_side
 from ufvnet.data.schema import read_fingerprint, write_table
 from ufvnet.metrics import score
-from ufvnet.models.inference import BICUBIC, best_device, ready, super_resolve
+from ufvnet.metrics.identity import cosine, crop_landmarks, descriptors
+from ufvnet.models.inference import BICUBIC, best_device
 from ufvnet.models.store import read_card
 
-SCORING_VERSION = 1
+from .methods import Faces, Restoration, Row, restore, rows_of
+
+SCORING_VERSION = 2
 MOST_ANCHORS = 4
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row of the tables: a model as it was trained.
-
-    name: registry name. ref: ``bicubic`` or its folder. trained_on: view, or "" for bicubic.
-    label: tells it from others of its name, e.g. ``ufvnet (MR8)``.
-    """
-
-    name: str
-    ref: str
-    trained_on: str
-    preset: str
-    fingerprint: str
-
-    @property
-    def label(self) -> str:
-        return f"{self.name} ({self.trained_on})" if self.trained_on else self.name
-
-
-@dataclass(frozen=True)
 class ScoreTask:
-    """One row group of a test set under one model: what a worker needs to score it.
+    """One row group of a test set under one method: what a worker needs to score it.
 
-    faces: how many of the group's faces to take, from its first.
+    faces: how many of the group's faces to take, from its first. identity: how many of those to measure identity on.
     """
 
     row: Row
@@ -57,90 +40,106 @@ class ScoreTask:
     shard: Path
     group: int
     faces: int
+    identity: int
     fingerprint: str
     file: Path
     batch_size: int
     device: str
 
 
-def rows_of(config: EvaluateConfig) -> list[Row]:
-    """The models of an evaluation.
-
-    Raises:
-        ConfigError: a folder holds no model, or two models have one label.
-    """
-    rows = []
-    for ref in config.models:
-        if ref == "bicubic":
-            rows.append(Row("bicubic", ref, "", "", fingerprint("bicubic")))
-            continue
-        card = read_card(Path(ref))
-        rows.append(Row(card["model"], ref, card["trained_on"]["view"], card["preset"], card["fingerprint"]))
-    labels = [r.label for r in rows]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise ConfigError(f"models: {label} stands there twice; evaluate the two apart")
-    return rows
-
-
 def plan(config: EvaluateConfig) -> list[ScoreTask]:
     """Every task of an evaluation.
 
     Raises:
-        ConfigError: a model, dataset or device is missing, or HR sizes differ.
+        ConfigError: a method, dataset or device is missing, HR sizes differ, or no method is left.
     """
     best_device(config.device)
     rows = rows_of(config)
+    if not rows:
+        raise ConfigError("models: none of them is there")
     return [task for test_set in config.datasets for row in rows for task in _tasks(config, test_set, row)]
 
 
 def _tasks(config: EvaluateConfig, test_set: TestSet, row: Row) -> list[ScoreTask]:
     view = data.open(test_set.path).view(config.view, test_set.split)
-    if row.ref != BICUBIC and (side := read_card(Path(row.ref))["hr_size"]) != view.hr_size:
+    if row.method.model and row.ref != BICUBIC and (side := read_card(Path(row.ref))["hr_size"]) != view.hr_size:
         raise ConfigError(
             f"models: {row.ref} makes {side}-pixel faces, {test_set.path} holds {view.hr_size}-pixel ones"
         )
     folder = config.out / config.name / "scores" / test_set.name / row.label
-    left = test_set.limit or len(view)
+    left, to_identify = test_set.limit or len(view), config.identity_faces
     tasks = []
     for shard in view.shards:
         metadata = pq.read_metadata(shard)
         for group in range(metadata.num_row_groups):
             faces = min(left, metadata.row_group(group).num_rows)
-            left -= faces
+            identity = min(to_identify, faces)
+            left, to_identify = left - faces, to_identify - identity
             if faces:
                 print_ = fingerprint(SCORING_VERSION, row.label, row.fingerprint, view.fingerprint, view.ks,
-                                     test_set.name, shard.name, group, faces)  # fmt: skip
+                                     test_set.name, shard.name, group, faces, identity)  # fmt: skip
                 file = folder / f"{shard.stem}-{group:05d}.parquet"
-                tasks.append(ScoreTask(row, test_set, view.ks, view.hr_size, shard, group, faces, print_, file,
-                                       config.batch_size, config.device))  # fmt: skip
+                tasks.append(ScoreTask(row, test_set, view.ks, view.hr_size, shard, group, faces, identity, print_,
+                                       file, config.batch_size, config.device))  # fmt: skip
     return tasks
 
 
 def score_faces(task: ScoreTask) -> bool:
-    """Score one task into its file; False where the file was there already."""
+    """Score one task into its file; False where the file was there already.
+
+    A face that the method fails on has the status ``failed``, the reason, and NaN for scores.
+    """
     if read_fingerprint(task.file) == task.fingerprint:
         return False
-    columns = ["face_id", "hr", *(f"lr_{k}" for k in task.ks)]
+    columns = ["face_id", "landmarks", "box", "angle", "hr", *(f"lr_{k}" for k in task.ks)]
     faces = pq.ParquetFile(task.shard).read_row_group(task.group, columns=columns).slice(0, task.faces)
-    images = {name: np.stack([data.decode(v) for v in faces[name].to_pylist()]) for name in columns[1:]}
-    network = ready(task.row.ref, task.row.fingerprint, task.hr_size, task.device)
+    hr = np.stack([data.decode(v) for v in faces["hr"].to_pylist()])
+    identity = _Identity(faces.slice(0, task.identity), hr)
     frames = []
     for k in task.ks:
-        started = time.perf_counter()
-        sr, weights = super_resolve(network, images[f"lr_{k}"], task.hr_size, k / 16, task.batch_size)
-        milliseconds = (time.perf_counter() - started) * 1000 / task.faces
-        columns_of: dict[str, Any] = {
-            "model": task.row.label, "dataset": task.test_set.name, "face_id": faces["face_id"].to_pylist(),
-            "k": k, "px": lr_side(task.hr_size, k), **score(sr, images["hr"]), "milliseconds": milliseconds,
-        }  # fmt: skip
-        for i in range(MOST_ANCHORS):
-            has = weights is not None and i < weights.shape[1]
-            columns_of[f"w{i + 1}"] = weights[:, i].astype(float) if has and weights is not None else np.nan
-        frames.append(pd.DataFrame(columns_of))
+        lr = np.stack([data.decode(v) for v in faces[f"lr_{k}"].to_pylist()])
+        px, ids = lr_side(task.hr_size, k), faces["face_id"].to_pylist()
+        done = restore(
+            task.row, Faces(lr, k / 16, task.hr_size, ids, task.test_set.name, px), task.batch_size, task.device
+        )
+        names = {"model": task.row.label, "dataset": task.test_set.name, "face_id": ids, "k": k, "px": px}
+        frames.append(pd.DataFrame(names | _scores(done, hr) | {"identity": identity.of(done)}))
     table = pa.Table.from_pandas(pd.concat(frames, ignore_index=True), preserve_index=False)
     write_table(task.file, table, task.fingerprint)
     return True
+
+
+def _scores(done: Restoration, hr: np.ndarray) -> dict[str, Any]:
+    failed = np.array([bool(reason) for reason in done.reasons])
+    scores = {name: np.where(failed, np.nan, values) for name, values in score(done.sr, hr).items()}
+    columns: dict[str, Any] = {
+        "status": np.where(failed, "failed", "ok"), "reason": done.reasons, **scores,
+        "milliseconds": done.milliseconds,
+    }  # fmt: skip
+    for i in range(MOST_ANCHORS):
+        has = done.weights is not None and i < done.weights.shape[1]
+        columns[f"w{i + 1}"] = done.weights[:, i].astype(float) if has and done.weights is not None else np.nan
+    return columns
+
+
+class _Identity:
+    """Identity similarity of SR to HR; both are aligned by the landmarks found on the photo."""
+
+    def __init__(self, faces: pa.Table, hr: np.ndarray):
+        self.landmarks = [
+            crop_landmarks(np.reshape(face["landmarks"], (-1, 2)), face["box"], face["angle"] or 0, hr.shape[1])
+            for face in faces.select(["landmarks", "box", "angle"]).to_pylist()
+        ]
+        self.hr = descriptors(hr[: len(self.landmarks)], self.landmarks) if self.landmarks else None
+
+    def of(self, done: Restoration) -> np.ndarray:
+        """(N,) cosines; NaN beyond the faces that are measured, and where the method failed."""
+        result = np.full(len(done.sr), np.nan)
+        if self.hr is not None:
+            n = len(self.hr)
+            failed = [bool(reason) for reason in done.reasons[:n]]
+            result[:n] = np.where(failed, np.nan, cosine(descriptors(done.sr[:n], self.landmarks), self.hr))
+        return result
 
 
 def read_scores(config: EvaluateConfig) -> pd.DataFrame:

@@ -10,16 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ufvnet.config import EvaluateConfig
+from ufvnet.config import EvaluateConfig, TestSet
 from ufvnet.data.bicubic import VIEWS
 from ufvnet.data.schema import write_text
-from ufvnet.metrics import PRIMARY, PROTOCOLS, paired_difference
+from ufvnet.metrics import PRIMARY, PROTOCOLS, Difference, paired_difference
 from ufvnet.models.inference import BICUBIC
 
+from .methods import Row, missing_of, rows_of
 from .paper import SAME_NETWORK, TABLES, Column, Numbers, PaperTable
-from .scoring import Row, rows_of
 
 NOTHING = "–"
+FAILED = "†"
+"""Marks a mean without the images that the method failed on."""
+ROMAN = {"1": "I", "2": "II", "3": "III", "4": "IV"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ def _tex(text: str) -> str:
 
 
 def all_tables(config: EvaluateConfig, scores: pd.DataFrame) -> list[Table]:
-    """The paper's four tables, then one a test set and protocol by scale, then gains over bicubic."""
+    """The paper's four tables, then for each test set: by scale and protocol, gains over bicubic, differences of all
+    pairs of methods, time and identity; then the assigned view.
+    """
     rows = rows_of(config)
     tables = [paper_table(t, config, scores, rows) for t in TABLES]
     for test_set in config.datasets:
@@ -83,6 +88,9 @@ def all_tables(config: EvaluateConfig, scores: pd.DataFrame) -> list[Table]:
         tables += [scale_table(of_set, test_set.name, protocol) for protocol in PROTOCOLS]
         if BICUBIC in set(of_set["model"]) and of_set["model"].nunique() > 1:
             tables.append(gain_table(of_set, test_set.name, config.seed))
+        if of_set["model"].nunique() > 1:
+            tables.append(difference_table(of_set, test_set.name, config.seed))
+        tables.append(cost_table(of_set, test_set.name))
     tables.append(assigned_table(config, scores))
     return tables
 
@@ -108,21 +116,57 @@ def paper_table(paper: PaperTable, config: EvaluateConfig, scores: pd.DataFrame,
         printed = paper.rows.get(method)
         line = [method]
         for j, c in enumerate(columns):
-            numbers = _measured(method, c, config, scores, rows)
-            if numbers:
-                measured[i, 2 * j + 1] = numbers[0]
-            line += [_pair(numbers), _pair(printed[paper.columns.index(c)] if printed else None)]
+            of = _measured(method, c, config, scores, rows)
+            if of is not None:
+                measured[i, 2 * j + 1] = of[f"psnr_{PRIMARY}"].mean()
+            line += [_cell(of, PRIMARY), _pair(printed[paper.columns.index(c)] if printed else None)]
         cells.append(tuple(line))
-    best = {max((v, k) for k, v in measured.items() if k[1] == j)[1] for j in {k[1] for k in measured}}
+    best = {max((v, k) for k, v in measured.items() if k[1] == j and v == v)[1] for j in _full(measured)}
     missing = [m for i, m in enumerate(methods) if not any(k[0] == i for k in measured)]
-    presets = sorted({r.preset for r in rows if r.preset})
     caption = (
-        f"Table {'I' * int(paper.number) if paper.number != '4' else 'IV'}: {paper.title}. PSNR / SSIM (protocol y, "
-        f"every image at every scale). Measured on {', '.join(s.name for s in config.datasets)} with preset "
-        f"{', '.join(presets) or 'none'}; the paper's columns are other data and full training, so compare gains "
-        f"and order, not values." + (f" Not evaluated: {', '.join(missing)}." if missing else "")
+        f"Table {ROMAN[paper.number]}: {paper.title}. PSNR / SSIM (protocol {PRIMARY}, every image at every scale), "
+        f"measured on {' and '.join(_set_name(s) for s in config.datasets)}, beside the paper's numbers. "
+        + _what_differs(rows)
+        + (f" Not evaluated: {', '.join(missing)}." if missing else "")
+        + "".join(f" Left out ({reason})." for reason in missing_of(config))
+        + failures(scores)
     )
     return Table(f"table_{paper.number}", caption, tuple(header), tuple(cells), frozenset(best))
+
+
+def _full(measured: dict[tuple[int, int], float]) -> set[int]:
+    return {column for (_, column), value in measured.items() if value == value}
+
+
+def _set_name(test_set: TestSet) -> str:
+    return test_set.name + (f" (the first {test_set.limit} faces)" if test_set.limit else "")
+
+
+def _what_differs(rows: list[Row]) -> str:
+    """How the measured models were made, where the paper trained paper-size networks on CelebA."""
+    made = []
+    for row in rows:
+        card = row.about()
+        if "steps" in card and "trained_on" in card:
+            on = card["trained_on"]
+            made.append(
+                f"{row.label}: preset {row.preset}, {card['hr_size']} px, {card['steps']:,} steps on {on['dataset']} "
+                f"({on.get('faces', 0):,} faces)"
+            )
+    return (
+        "The paper's columns are other photographs and full training (CelebA, 168,854 faces, 128 px): compare gains "
+        "over bicubic and order, not values." + (f" Trained here: {'; '.join(made)}." if made else "")
+    )
+
+
+def failures(scores: pd.DataFrame) -> str:
+    """A sentence for captions on methods that failed on images; empty where none did."""
+    failed = scores[scores["status"] == "failed"]
+    notes = [
+        f"{model} on {len(of):,} of {int((scores['model'] == model).sum()):,} images ({of['reason'].iloc[0]})"
+        for model, of in failed.groupby("model", sort=False)
+    ]
+    return f" {FAILED} Failed, and left out of the mean: {'; '.join(notes)}." if notes else ""
 
 
 def _new_methods(rows: list[Row]) -> list[str]:
@@ -131,69 +175,136 @@ def _new_methods(rows: list[Row]) -> list[str]:
     return list(dict.fromkeys(r.name for r in rows if r.name not in known))
 
 
-def _measured(method: str, c: Column, config: EvaluateConfig, scores: pd.DataFrame, rows: list[Row]) -> Numbers | None:
+def _measured(
+    method: str, c: Column, config: EvaluateConfig, scores: pd.DataFrame, rows: list[Row]
+) -> pd.DataFrame | None:
+    """The scores behind a cell, or None where the method, or a scale of this table, was not evaluated."""
     names = (method, SAME_NETWORK.get(method, method))
     labels = [r.label for r in rows if r.name in names and r.trained_on in ("", c.trained)]
     ks = set(VIEWS[c.tested])
     of = scores[(scores["dataset"] == config.datasets[c.place].name) & scores["k"].isin(ks)]
     of = of[of["model"] == labels[0]] if labels else of[:0]
-    if set(of["k"]) != ks:  # the evaluation's view lacks a scale of this table
-        return None
-    return float(of[f"psnr_{PRIMARY}"].mean()), float(of[f"ssim_{PRIMARY}"].mean())
+    return of if set(of["k"]) == ks else None
 
 
 def _pair(numbers: Numbers | None) -> str:
     return f"{numbers[0]:.2f} / {numbers[1]:.4f}" if numbers else NOTHING
 
 
+def _cell(of: pd.DataFrame | None, protocol: str) -> str:
+    """Mean PSNR / SSIM of scores, marked where images are missing from it."""
+    if of is None:
+        return NOTHING
+    mark = FAILED if (of["status"] == "failed").any() else ""
+    if (of["status"] == "failed").all():
+        return f"failed{mark}"
+    return _pair((of[f"psnr_{protocol}"].mean(), of[f"ssim_{protocol}"].mean())) + mark
+
+
 def scale_table(scores: pd.DataFrame, dataset: str, protocol: str) -> Table:
-    """PSNR / SSIM of each model at each LR size and in the mean, on one test set."""
+    """PSNR / SSIM of each method at each LR size and in the mean, on one test set."""
     models, sizes = list(dict.fromkeys(scores["model"])), sorted(scores["px"].unique())
-    means = scores.groupby(["model", "px"])[[f"psnr_{protocol}", f"ssim_{protocol}"]].mean()
-    overall = scores.groupby("model")[[f"psnr_{protocol}", f"ssim_{protocol}"]].mean()
-    cells = tuple(
-        (m, *(_pair(tuple(means.loc[(m, px)])) for px in sizes), _pair(tuple(overall.loc[m]))) for m in models
-    )
-    values = np.array([[*(means.loc[(m, px)].iloc[0] for px in sizes), overall.loc[m].iloc[0]] for m in models])
-    best = frozenset((int(i), j + 1) for j, i in enumerate(values.argmax(0)))
+    parts = {m: of for m, of in scores.groupby("model")}
+    columns = [[of[of["px"] == px] for px in sizes] + [of] for of in (parts[m] for m in models)]
+    cells = tuple((m, *(_cell(of, protocol) for of in line)) for m, line in zip(models, columns))
+    values = np.array([[of[f"psnr_{protocol}"].mean() for of in line] for line in columns])
+    values = np.where(np.isnan(values), -np.inf, values)
+    best = frozenset((int(i), j + 1) for j, i in enumerate(values.argmax(0)) if values[i, j] > -np.inf)
     faces = scores["face_id"].nunique()
-    caption = f"{dataset}: PSNR / SSIM by input size, protocol {protocol}, {faces} faces at every scale."
+    caption = (
+        f"{dataset}: PSNR / SSIM by input size, protocol {protocol}, {faces:,} faces at every scale.{failures(scores)}"
+    )
     return Table(
         f"scales_{dataset}_{protocol}", caption, ("method", *(f"{px} px" for px in sizes), "mean"), cells, best
     )
 
 
+def _wide(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Faces x (model, px)."""
+    return scores.pivot_table(index="face_id", columns=["model", "px"], values=metric, dropna=False)
+
+
+def _interval(a: np.ndarray, b: np.ndarray, seed: int) -> Difference | None:
+    """Paired over the images that both methods have; None where there are none."""
+    both = np.isfinite(a) & np.isfinite(b)
+    return paired_difference(a[both], b[both], seed) if both.any() else None
+
+
+def _shown(d: Difference | None, digits: int = 2) -> str:
+    if d is None:
+        return NOTHING
+    text = f"{d.mean:+.{digits}f} [{d.low:+.{digits}f}, {d.high:+.{digits}f}]"
+    return text if d.real else f"{text} n.s."
+
+
 def gain_table(scores: pd.DataFrame, dataset: str, seed: int) -> Table:
-    """PSNR of each model over bicubic, paired by image, with bootstrap 95 % intervals."""
-    wide = scores.pivot_table(index="face_id", columns=["model", "px"], values=f"psnr_{PRIMARY}")
+    """PSNR and SSIM of each method over bicubic, paired by image, with bootstrap 95 % intervals."""
     sizes = sorted(scores["px"].unique())
     models = [m for m in dict.fromkeys(scores["model"]) if m != BICUBIC]
     cells = []
-    for model in models:
-        pairs = [(wide[model][px].to_numpy(), wide[BICUBIC][px].to_numpy()) for px in sizes]
-        pairs.append((wide[model][sizes].to_numpy().mean(1), wide[BICUBIC][sizes].to_numpy().mean(1)))
-        differences = [paired_difference(a, b, seed) for a, b in pairs]
-        cells.append((model, *(f"{d.mean:+.2f} [{d.low:+.2f}, {d.high:+.2f}]" for d in differences)))
-    caption = f"{dataset}: gain over bicubic in dB (protocol {PRIMARY}), mean and bootstrap 95 % interval over images."
+    for metric, unit, digits in ((f"psnr_{PRIMARY}", "dB", 2), (f"ssim_{PRIMARY}", "SSIM", 4)):
+        wide = _wide(scores, metric)
+        for model in models:
+            pairs = [(wide[model][px].to_numpy(), wide[BICUBIC][px].to_numpy()) for px in sizes]
+            pairs.append((wide[model][sizes].to_numpy().mean(1), wide[BICUBIC][sizes].to_numpy().mean(1)))
+            cells.append((f"{model}, {unit}", *(_shown(_interval(a, b, seed), digits) for a, b in pairs)))
+    caption = (
+        f"{dataset}: gain over bicubic (protocol {PRIMARY}), mean and bootstrap 95 % interval over images; n.s.: the "
+        f"interval holds zero.{failures(scores)}"
+    )
     return Table(f"gain_{dataset}", caption, ("method", *(f"{px} px" for px in sizes), "mean"), tuple(cells))
+
+
+def difference_table(scores: pd.DataFrame, dataset: str, seed: int) -> Table:
+    """Row minus column in PSNR, in the mean over all sizes, paired by image: which differences are real."""
+    models = list(dict.fromkeys(scores["model"]))
+    wide = _wide(scores, f"psnr_{PRIMARY}")
+    means = {m: wide[m].to_numpy().mean(1) for m in models}
+    cells = tuple(
+        (a, *(NOTHING if a == b else _shown(_interval(means[a], means[b], seed)) for b in models)) for a in models
+    )
+    caption = (
+        f"{dataset}: row minus column in dB (protocol {PRIMARY}), mean over sizes and images with a bootstrap 95 % "
+        f"interval; n.s.: the interval holds zero, so the difference is not shown to be real.{failures(scores)}"
+    )
+    return Table(f"differences_{dataset}", caption, ("", *models), cells)
+
+
+def cost_table(scores: pd.DataFrame, dataset: str) -> Table:
+    """Time an image and identity similarity by size."""
+    sizes = sorted(scores["px"].unique())
+    times = scores.groupby(["model", "px"])["milliseconds"].median()
+    alike = scores.groupby(["model", "px"])["identity"].mean()
+    cells = []
+    for model in dict.fromkeys(scores["model"]):
+        cells.append((f"{model}, ms", *(_number(times[model][px], 1) for px in sizes), _number(times[model].mean(), 1)))
+        if alike[model].notna().any():
+            line = (_number(alike[model][px], 4) for px in sizes)
+            cells.append((f"{model}, identity", *line, _number(alike[model].mean(), 4)))
+    measured = scores.loc[scores["identity"].notna(), "face_id"].nunique()
+    caption = f"{dataset}: median time an image as it was scored (one core, or the device), in ms" + (
+        f"; identity: cosine of dlib's descriptors of SR and HR, mean over {measured:,} faces." if measured else "."
+    )
+    return Table(f"cost_{dataset}", caption, ("method", *(f"{px} px" for px in sizes), "mean"), tuple(cells))
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if value == value else NOTHING
 
 
 def assigned_table(config: EvaluateConfig, scores: pd.DataFrame) -> Table:
     """The assigned view: one seeded scale an image, balanced over the scales (METHOD.md section 6)."""
-    cells = []
     models = list(dict.fromkeys(scores["model"]))
     parts = []
     for test_set in config.datasets:
         of = scores[scores["dataset"] == test_set.name]
         parts.append(of.merge(assigned_scales(of, config.seed), on=["face_id", "k"]))
-    means = [p.groupby("model")[[f"psnr_{PRIMARY}", f"ssim_{PRIMARY}"]].mean() for p in parts]
-    for model in models:
-        cells.append((model, *(_pair(tuple(m.loc[model])) for m in means)))
+    cells = tuple((model, *(_cell(p[p["model"] == model], PRIMARY) for p in parts)) for model in models)
     caption = (
         f"Assigned view: PSNR / SSIM (protocol {PRIMARY}) with one scale an image, seed {config.seed}. It carries "
-        "sampling noise; the cross view above is primary."
+        f"sampling noise; the cross view above is primary.{failures(scores)}"
     )
-    return Table("assigned", caption, ("method", *(s.name for s in config.datasets)), tuple(cells))
+    return Table("assigned", caption, ("method", *(s.name for s in config.datasets)), cells)
 
 
 def assigned_scales(scores: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -18,7 +18,7 @@ function options(select, names) {
 // Tables: a number is what a cell begins with, as in "27.71 / 0.7853" and "+0.90 [+0.88, +0.93]"; a dash is nothing.
 const NUMBER = /^[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?(?=$|[\s/[%])/i;
 const plain = (cell) => cell.textContent.trim().replace(/\u2212/g, "-");
-const isNothing = (text) => text === "" || text === "\u2013" || text === "-";
+const isNothing = (text) => text === "" || text === "\u2013" || text === "-" || text.startsWith("failed");
 
 function sortBy(table, column) {
   const header = table.tHead.rows[0].cells[column];

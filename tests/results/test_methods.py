@@ -1,0 +1,198 @@
+"""Methods of every kind as rows: networks' files, Python functions, folders of images, and what fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from ufvnet import data
+from ufvnet.config import ConfigError, EvaluateConfig, load
+from ufvnet.data.export import export
+from ufvnet.results import scoring
+from ufvnet.results.methods import missing_of
+from ufvnet.results.tables import all_tables
+
+FACES = 3
+
+FUNCTIONS = '''
+import numpy as np
+from PIL import Image
+
+def up(lr, side, how=Image.Resampling.BICUBIC):
+    return np.stack([np.asarray(Image.fromarray(i).resize((side, side), how)) for i in lr])
+
+def bright(lr, side):
+    """Crashes on batches that hold the second face."""
+    if any(i.mean() == BAD for i in lr):
+        raise RuntimeError("no bright faces")
+    return up(lr, side)
+
+def small(lr, side):
+    return up(lr, side - 1)
+
+def floats(lr, side):
+    return up(lr, side) / 255
+'''
+
+
+@pytest.fixture
+def table(built: Path, tmp_path: Path) -> Any:
+    """A function: methods -> scores and tables of three faces."""
+
+    def evaluate(models: list[Any], **more: Any) -> tuple[pd.DataFrame, dict[str, str]]:
+        sets = [{"name": "A", "path": built, "limit": FACES}]
+        config = load(EvaluateConfig, {"name": "e", "models": models, "datasets": sets, "out": tmp_path, **more})
+        for task in scoring.plan(config):
+            scoring.score_faces(task)
+        scores = scoring.read_scores(config)
+        return scores, {t.key: t.markdown() for t in all_tables(config, scores)}
+
+    return evaluate
+
+
+@pytest.fixture
+def functions(built: Path, tmp_path: Path) -> str:
+    second = data.open(built).view("MR8", "test").arrays().lr[1][1].mean()
+    file = tmp_path / "functions.py"
+    file.write_text(FUNCTIONS + f"\nBAD = {second!r}\n")
+    return str(file)
+
+
+class Upscale(torch.nn.Module):
+    """Bicubic as a network of somebody else: LR in [0, 1] to SR in [0, 1]."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.interpolate(x, size=(64, 64), mode="nearest")
+
+
+class Same(torch.nn.Module):
+    """Gives I_LS back."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 1.0
+
+
+def _same_as_bicubic(scores: pd.DataFrame, name: str) -> None:
+    of = {m: s.sort_values(["face_id", "k"])["psnr_rgb"].to_numpy() for m, s in scores.groupby("model")}
+    np.testing.assert_array_equal(of[name], of["bicubic"])
+
+
+def test_a_python_function_is_a_row(table: Any, functions: str) -> None:
+    scores, tables = table(["bicubic", f"{functions}:up"])
+    _same_as_bicubic(scores, "up")
+    assert "| up |" in tables["table_1"]
+    assert "+0.00 [+0.00, +0.00] n.s." in tables["gain_A"]
+
+
+def test_a_torchscript_and_an_onnx_file_are_rows(table: Any, tmp_path: Path) -> None:
+    torch.jit.script(Same()).save(str(tmp_path / "same.pt"))
+    x = torch.rand(2, 3, 8, 8)
+    batch = {"x": {0: torch.export.Dim("n"), 2: torch.export.Dim("h"), 3: torch.export.Dim("w")}}
+    program = torch.onnx.export(Upscale(), (x,), dynamo=True, dynamic_shapes=batch, verbose=False)
+    assert program is not None
+    program.save(str(tmp_path / "nearest.onnx"))
+    same = {"name": "same", "torchscript": tmp_path / "same.pt", "input": "ls"}
+    signed = {**same, "name": "signed", "range": [-1, 1]}
+    scores, _ = table(["bicubic", same, signed, str(tmp_path / "nearest.onnx")])
+    _same_as_bicubic(scores, "same")
+    _same_as_bicubic(scores, "signed")
+    nearest = scores[scores["model"] == "nearest"]
+    assert (nearest["status"] == "ok").all()
+    assert 5 < nearest["psnr_y"].mean() < scores[scores["model"] == "bicubic"]["psnr_y"].mean()
+
+
+def test_a_folder_of_images_is_a_row_and_a_missing_one_a_reason(table: Any, built: Path, tmp_path: Path) -> None:
+    assert export(data.open(built), tmp_path / "lr" / "A", hr=True) > 8 * FACES
+    restored = tmp_path / "matlab"
+    for file in (tmp_path / "lr" / "A").glob("[0-9]*/*.png"):
+        target = restored / "A" / file.relative_to(tmp_path / "lr" / "A")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(file).resize((64, 64), Image.Resampling.BICUBIC).save(target)
+    method = {"name": "matlab", "images": restored}
+    scores, _ = table(["bicubic", method])
+    _same_as_bicubic(scores, "matlab")
+    first = scores["face_id"].iloc[0]
+    (restored / "A" / "4" / f"{first}.png").unlink()
+    scores, _ = table(["bicubic", method])
+    failed = scores[scores["status"] == "failed"]
+    assert failed[["face_id", "px"]].to_numpy().tolist() == [[first, 4]]
+    assert "is not there" in failed["reason"].iloc[0]
+
+
+def test_a_method_that_fails_on_one_image_leaves_the_others_and_says_so(table: Any, functions: str) -> None:
+    scores, tables = table(["bicubic", f"{functions}:bright", f"{functions}:up"])
+    bright = scores[scores["model"] == "bright"]
+    assert bright["status"].value_counts().to_dict() == {"ok": 8 * FACES - 1, "failed": 1}
+    assert bright.loc[bright["status"] == "failed", "reason"].item() == "RuntimeError: no bright faces"
+    assert bright.loc[bright["status"] == "failed", ["psnr_y", "ssim_rgb", "identity"]].isna().all(None)
+    assert "† Failed, and left out of the mean: bright on 1 of 24 images" in tables["scales_A_y"]
+    line = next(line for line in tables["scales_A_y"].splitlines() if line.startswith("| bright"))
+    assert line.count("†") == 2  # its size and the mean
+    _same_as_bicubic(scores, "up")
+
+
+@pytest.mark.parametrize(("name", "reason"), [("small", "gave (1, 63, 63, 3)"), ("floats", "gave float64")])
+def test_a_method_that_gives_no_sr_image_has_a_row_that_says_so(
+    table: Any, functions: str, name: str, reason: str
+) -> None:
+    scores, tables = table(["bicubic", f"{functions}:{name}"])
+    of = scores[scores["model"] == name]
+    assert (of["status"] == "failed").all()
+    assert of["reason"].str.startswith(reason).all()
+    assert f"| {name} | failed†" in tables["scales_A_y"]
+    assert "| failed†" in tables["table_1"]
+
+
+def test_a_network_that_gives_nan_fails(table: Any, tmp_path: Path) -> None:
+    torch.jit.script(torch.nn.Sequential(Same(), torch.nn.Threshold(2.0, float("nan")))).save(str(tmp_path / "n.pt"))
+    scores, _ = table([{"name": "nan", "torchscript": tmp_path / "n.pt", "input": "ls"}])
+    assert set(scores["reason"]) == {"gave NaN or infinity"}
+
+
+def test_a_fixed_resolution_method_sees_every_image_at_its_size(table: Any, tmp_path: Path) -> None:
+    file = tmp_path / "fixed.py"
+    file.write_text(FUNCTIONS + "\ndef fr(lr, side):\n    assert lr.shape[1:3] == (16, 16)\n    return up(lr, side)\n")
+    scores, _ = table(["bicubic", {"name": "fr", "python": f"{file}:fr", "input_px": 16}])
+    fr, bicubic = (scores[scores["model"] == m].set_index(["px", "face_id"])["psnr_y"] for m in ("fr", "bicubic"))
+    np.testing.assert_array_equal(fr.loc[16], bicubic.loc[16])
+    assert (fr.loc[32] < bicubic.loc[32]).all()  # it lost what 16 pixels cannot hold
+
+
+def test_identity_is_high_for_fine_images_and_lower_for_coarse_ones(table: Any) -> None:
+    scores, tables = table(["bicubic"], identity_faces=2)
+    by_size = scores.groupby("px")["identity"]
+    assert (by_size.count() == 2).all()
+    means = by_size.mean()
+    assert 1 >= means.loc[32] > means.loc[4]
+    assert means.loc[32] > 0.95
+    assert "identity: cosine" in tables["cost_A"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"name": "x"}, "give one of model, onnx, torchscript, python, images"),
+        ({"images": "there"}, "images needs a name"),
+        ({"name": "x", "images": "nowhere"}, "nowhere is not there"),
+        ({"name": "a/b", "images": "there"}, "name"),
+        ("no.such.module:f", "cannot be imported"),
+        ("absent.onnx", "absent.onnx is not there"),
+    ],
+)
+def test_a_wrong_method_fails_before_any_work(table: Any, entry: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        table([entry])
+
+
+def test_methods_that_are_not_there_may_be_named_and_skipped(table: Any, built: Path) -> None:
+    scores, tables = table(["bicubic", "models/nowhere"], missing="skip")
+    assert set(scores["model"]) == {"bicubic"}
+    assert "Left out (model = models/nowhere: no model folder there" in tables["table_2"]
+    config = load(EvaluateConfig, {"name": "e", "models": ["m:f"], "datasets": [{"name": "A", "path": built}]})
+    assert len(missing_of(config)) == 1

@@ -1,0 +1,70 @@
+"""Identity similarity: how alike dlib's face descriptors of two pictures of one face are."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+CHIP = 150
+"""Side of the aligned face that the descriptor's network takes."""
+
+
+def descriptors(images: Iterable[np.ndarray], landmarks: Iterable[np.ndarray]) -> np.ndarray:
+    """dlib's face descriptors.
+
+    Args:
+        images: N times (H, W, 3) uint8 RGB.
+        landmarks: N times (68, 2) x, y in pixels of the image, by which the face is aligned.
+
+    Returns:
+        (N, 128) float64.
+    """
+    import dlib
+
+    chips = [dlib.get_face_chip(np.ascontiguousarray(i), _shape(p), CHIP) for i, p in zip(images, landmarks)]
+    return np.array(_network().compute_face_descriptor(chips)).reshape(-1, 128)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cosine of each pair of descriptors: (N, D), (N, D) -> (N,) in [-1, 1]."""
+    return (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+
+
+def crop_landmarks(landmarks: np.ndarray, box: Sequence[int], angle: float, hr_size: int) -> np.ndarray:
+    """A face's landmarks in its HR crop.
+
+    Args:
+        landmarks: (68, 2) x, y in pixels of the photo, as the column ``landmarks`` of a dataset has them.
+        box: left, top, right, bottom of the crop, in pixels of the photo turned by ``angle``.
+        angle: degrees by which the crop was turned about the eyes' centre.
+
+    Returns:
+        (68, 2) x, y in pixels of the hr_size x hr_size crop.
+    """
+    centre, radians = landmarks[36:48].mean(0), math.radians(angle)
+    turn = np.array([[math.cos(radians), -math.sin(radians)], [math.sin(radians), math.cos(radians)]])
+    corner, side = np.array(box[:2]), np.array(box[2:]) - np.array(box[:2])
+    return ((landmarks - centre) @ turn + centre - corner) * hr_size / side
+
+
+def _shape(landmarks: np.ndarray) -> Any:
+    import dlib
+
+    points = [dlib.point(round(x), round(y)) for x, y in landmarks.tolist()]
+    left, top = landmarks.min(0)
+    right, bottom = landmarks.max(0)
+    return dlib.full_object_detection(dlib.rectangle(int(left), int(top), int(right), int(bottom)), points)
+
+
+@functools.lru_cache(maxsize=1)
+def _network() -> Any:
+    import dlib
+
+    weights = resources.files("face_recognition_models") / "models" / "dlib_face_recognition_resnet_model_v1.dat"
+    with resources.as_file(weights) as path:
+        return dlib.face_recognition_model_v1(str(path))

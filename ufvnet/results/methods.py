@@ -1,0 +1,328 @@
+"""Methods: whatever maps LR images to SR images, as rows of the tables."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ufvnet.config import ConfigError, EvaluateConfig, Method, fingerprint
+from ufvnet.data.bicubic import resize, upscale
+from ufvnet.data.plan import sha256
+from ufvnet.models.inference import BICUBIC, ready, super_resolve
+from ufvnet.models.store import read_card
+
+TORCHSCRIPT = (".pt", ".ts", ".torchscript")
+CALLABLE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the tables: a method as it was trained.
+
+    name: the table row's name. trained_on: view, or "" where that means nothing.
+    ref: ``bicubic``, the model's folder, or what else the method was read from.
+    label: tells it from others of its name, e.g. ``ufvnet (MR8)``.
+    """
+
+    name: str
+    ref: str
+    trained_on: str
+    preset: str
+    fingerprint: str
+    method: Method
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} ({self.trained_on})" if self.trained_on else self.name
+
+    def about(self) -> dict[str, Any]:
+        """What is known of it: the model's card, or the entry of the configuration."""
+        if self.method.model and self.ref != BICUBIC:
+            return read_card(Path(self.ref))
+        return self.method.model_dump(mode="json", exclude_defaults=True) | {"fingerprint": self.fingerprint}
+
+
+@dataclass(frozen=True)
+class Faces:
+    """LR images of one size, and what there is to know about them.
+
+    lr: (N, h, w, 3) uint8. rate: r of them. ids: N face ids. dataset: the test set's name in tables. px: their height.
+    """
+
+    lr: np.ndarray
+    rate: float
+    hr_size: int
+    ids: Sequence[str]
+    dataset: str
+    px: int
+
+    def __getitem__(self, which: slice) -> Faces:
+        return replace(self, lr=self.lr[which], ids=self.ids[which])
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """sr: (N, H, H, 3) uint8, black where the method failed. weights: (N, anchors) or None.
+
+    milliseconds: (N,) a face. reasons: N times "" or why there is no image.
+    """
+
+    sr: np.ndarray
+    weights: np.ndarray | None
+    milliseconds: np.ndarray
+    reasons: list[str]
+
+
+Found = tuple[np.ndarray, np.ndarray | None]
+Call = Callable[[Faces], Found]
+
+
+class MethodError(Exception):
+    """A method gave something that is no SR image; the message says what."""
+
+
+def rows_of(config: EvaluateConfig) -> list[Row]:
+    """The methods of an evaluation; with ``missing: skip`` those that are there.
+
+    Raises:
+        ConfigError: a method is not there, or two have one label.
+    """
+    rows = []
+    for entry in config.models:
+        try:
+            rows.append(_row(as_method(entry)))
+        except ConfigError:
+            if config.missing == "error":
+                raise
+    labels = [r.label for r in rows]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ConfigError(f"models: {label} stands there twice; give one another name")
+    return rows
+
+
+def missing_of(config: EvaluateConfig) -> list[str]:
+    """Why entries of ``models`` are left out, a line each."""
+    reasons = []
+    for entry in config.models:
+        try:
+            _row(as_method(entry))
+        except ConfigError as error:
+            reasons.append(str(error))
+    return reasons
+
+
+def as_method(entry: str | Method) -> Method:
+    """A string as the method that it is short for."""
+    if isinstance(entry, Method):
+        return entry
+    if entry.endswith(".onnx"):
+        return Method(name=Path(entry).stem, onnx=Path(entry))
+    if entry.endswith(TORCHSCRIPT):
+        return Method(name=Path(entry).stem, torchscript=Path(entry))
+    if ":" in entry:
+        return Method(name=entry.rpartition(":")[2], python=entry)
+    return Method(model=Path(entry))
+
+
+def _row(method: Method) -> Row:
+    """
+    Raises:
+        ConfigError: what the method is read from is not there.
+    """
+    if method.model == Path(BICUBIC):
+        return Row(method.name or BICUBIC, BICUBIC, "", "", _print(method, BICUBIC), method)
+    if method.model:
+        card = read_card(method.model)
+        view = method.trained_on or card["trained_on"]["view"]
+        name = method.name or card["model"] + ("+flip" if method.self_ensemble else "")
+        return Row(name, str(method.model), view, card["preset"], _print(method, card["fingerprint"]), method)
+    source = method.onnx or method.torchscript or method.images
+    if source is not None:
+        if not source.exists():
+            raise ConfigError(f"models: {method.name}: {source} is not there")
+        digest = sha256(source) if source.is_file() else _folder_digest(source)
+        return Row(method.name, str(source), method.trained_on, "", _print(method, digest), method)
+    assert method.python
+    code = getattr(_function(method.python), "__code__", None)
+    digest = sha256(Path(code.co_filename)) if code else method.python
+    return Row(method.name, method.python, method.trained_on, "", _print(method, digest), method)
+
+
+def _print(method: Method, digest: str | None) -> str:
+    changing = method.model_dump(mode="json", include={"input", "range", "input_px", "self_ensemble"})
+    return fingerprint(CALLABLE_VERSION, digest, changing)
+
+
+def _folder_digest(folder: Path) -> str:
+    whole = hashlib.sha256()
+    for file in sorted(p for p in folder.rglob("*.png") if p.is_file()):
+        whole.update(f"{file.relative_to(folder)} {sha256(file)}\n".encode())
+    return whole.hexdigest()
+
+
+def restore(row: Row, faces: Faces, batch_size: int, device: str) -> Restoration:
+    """Super-resolve faces; where a batch fails, each of its faces is tried alone, so that others are untouched."""
+    call = _opened(row, faces.hr_size, device)
+    n = len(faces.lr)
+    done = Restoration(np.zeros((n, faces.hr_size, faces.hr_size, 3), np.uint8), None, np.full(n, np.nan), [""] * n)
+    weights: dict[int, np.ndarray] = {}
+
+    def attempt(part: slice) -> None:
+        started = time.perf_counter()
+        sr, found = _checked(call(_fixed(row, faces[part])), faces[part])
+        done.milliseconds[part] = (time.perf_counter() - started) * 1000 / len(sr)
+        done.sr[part] = sr
+        if found is not None:
+            weights.update(zip(range(part.start, part.stop), found))
+
+    for start in range(0, n, batch_size):
+        part = slice(start, min(n, start + batch_size))
+        try:
+            attempt(part)
+        except Exception:
+            for i in range(part.start, part.stop):
+                try:
+                    attempt(slice(i, i + 1))
+                except Exception as error:
+                    known = isinstance(error, MethodError)
+                    done.reasons[i] = str(error) if known else f"{type(error).__name__}: {error}"
+    if not weights:
+        return done
+    none = np.full_like(next(iter(weights.values())), np.nan)
+    return replace(done, weights=np.stack([weights.get(i, none) for i in range(n)]))
+
+
+def _fixed(row: Row, faces: Faces) -> Faces:
+    """For a fixed-resolution method, the LR images resized to its size (the paper's FR rows)."""
+    side = row.method.input_px
+    if side is None or faces.lr.shape[1:3] == (side, side):
+        return faces
+    lr = np.stack([np.asarray(resize(Image.fromarray(image), side)) for image in faces.lr])
+    return replace(faces, lr=lr, rate=side / faces.hr_size)
+
+
+def _checked(found: Found, faces: Faces) -> Found:
+    sr = found[0]
+    expected = (len(faces.lr), faces.hr_size, faces.hr_size, 3)
+    if not isinstance(sr, np.ndarray) or sr.shape != expected:
+        raise MethodError(f"gave {getattr(sr, 'shape', type(sr).__name__)} instead of {expected}")
+    if sr.dtype != np.uint8:
+        raise MethodError(f"gave {sr.dtype} instead of uint8")
+    return found
+
+
+def _opened(row: Row, hr_size: int, device: str) -> Call:
+    method = row.method
+    if method.model:
+        return functools.partial(_network, row, hr_size, device)
+    if method.images:
+        return functools.partial(_image_files, method.images)
+    if method.python:
+        function = _loaded(method.python, row.fingerprint)
+        return lambda faces: (function(faces.lr, faces.hr_size), None)
+    return functools.partial(_file, method, _session(str(method.onnx or method.torchscript), row.fingerprint))
+
+
+def _network(row: Row, hr_size: int, device: str, faces: Faces) -> Found:
+    network = ready(row.ref, row.fingerprint, hr_size, device)
+    sr, weights = super_resolve(network, faces.lr, hr_size, faces.rate, len(faces.lr))
+    if not row.method.self_ensemble:
+        return sr, weights
+    flipped, _ = super_resolve(network, faces.lr[:, :, ::-1], hr_size, faces.rate, len(faces.lr))
+    mean = (sr.astype(np.uint16) + flipped[:, :, ::-1] + 1) // 2
+    return mean.astype(np.uint8), weights
+
+
+def _image_files(folder: Path, faces: Faces) -> Found:
+    """<folder>/<test set>/<px>/<face id>.png."""
+    images = []
+    for face in faces.ids:
+        file = folder / faces.dataset / str(faces.px) / f"{face}.png"
+        try:
+            with Image.open(file) as image:
+                images.append(np.asarray(image.convert("RGB")))
+        except OSError as error:
+            reason = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+            raise MethodError(f"{file} {reason}") from error
+    if len({image.shape for image in images}) > 1:
+        raise MethodError("images of several sizes")
+    return np.stack(images), None
+
+
+def _function(name: str) -> Callable[[np.ndarray, int], np.ndarray]:
+    """``module:function`` or ``path/to/file.py:function``.
+
+    Raises:
+        ConfigError: there is no such thing.
+    """
+    where, _, function = name.rpartition(":")
+    try:
+        if where.endswith(".py"):
+            spec = importlib.util.spec_from_file_location(Path(where).stem, where)
+            assert spec
+            assert spec.loader
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(where)
+        return getattr(module, function)
+    except (ImportError, AttributeError, OSError, ValueError) as error:
+        raise ConfigError(f"models: {name}: cannot be imported ({error})") from error
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(name: str, _fingerprint: str) -> Callable[[np.ndarray, int], np.ndarray]:
+    return _function(name)
+
+
+def _file(method: Method, session: Callable[[torch.Tensor], np.ndarray], faces: Faces) -> Found:
+    """A network that somebody else exported: one input (N, 3, h, w) float32, one output (N, 3, H, H)."""
+    x = torch.from_numpy(np.ascontiguousarray(faces.lr.transpose(0, 3, 1, 2)))
+    x = upscale(x, faces.hr_size) if method.input == "ls" else x
+    black, white = method.range
+    y = session(x.float() / 255 * (white - black) + black)
+    if not np.isfinite(y).all():
+        raise MethodError("gave NaN or infinity")
+    if y.ndim != 4:
+        raise MethodError(f"gave {y.shape} instead of (N, 3, H, H)")
+    pixels = ((y - black) / (white - black) * 255).round().clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)), None
+
+
+@functools.lru_cache(maxsize=2)
+def _session(file: str, _fingerprint: str) -> Callable[[torch.Tensor], np.ndarray]:
+    """An ONNX or TorchScript file as a function, on the CPU.
+
+    Raises:
+        ConfigError: it cannot be loaded.
+    """
+    try:
+        if file.endswith(".onnx"):
+            import onnxruntime
+
+            session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+            name = session.get_inputs()[0].name
+            return lambda x: session.run(None, {name: x.numpy()})[0]
+        script = torch.jit.load(file, map_location="cpu").eval()
+    except ImportError as error:
+        raise ConfigError(f"models: {file} needs onnxruntime: pip install 'ufvnet[onnx]'") from error
+    except Exception as error:
+        raise ConfigError(f"models: {file}: cannot be loaded ({error})") from error
+
+    def run(x: torch.Tensor) -> np.ndarray:
+        with torch.inference_mode():
+            return script(x).numpy()
+
+    return run
