@@ -17,6 +17,7 @@ from ufvnet.results import scoring
 from ufvnet.results.evaluation import Evaluation, write_evaluation
 
 LARGEST_IMAGE = 2_000_000  # bytes; Prefect keeps an artifact's data in its database
+PUBLISHED = ("grid_", "gain", "curves", "weights_")  # the report has the others
 
 
 @task(name="score", retries=1, retry_delay_seconds=5)
@@ -43,10 +44,10 @@ def write_results(config: EvaluateConfig) -> Evaluation:
 
 @task(name="publish-results")
 def publish_results(evaluation: Evaluation) -> Path:
-    """The tables as a Markdown artifact each and the figures as image artifacts; returns the report."""
+    """The tables as a Markdown artifact each and grids and curves as image artifacts; returns the report."""
     for table in evaluation.tables:
         create_markdown_artifact(key=artifact_key(table.key), markdown=table.markdown(), description=table.caption)
-    for figure in evaluation.figures:
+    for figure in (f for f in evaluation.figures if f.stem.startswith(PUBLISHED)):
         content = figure.read_bytes()
         if len(content) <= LARGEST_IMAGE:
             url = "data:image/png;base64," + base64.b64encode(content).decode()

@@ -15,7 +15,7 @@ import pytest
 from ufvnet.config import EvaluateConfig
 from ufvnet.metrics import luma
 from ufvnet.results import report
-from ufvnet.results.figures import Gallery, Pick, open_galleries
+from ufvnet.results.figures import Gallery, Pick, open_galleries, write_figures
 from ufvnet.results.report import failure_tables, grouped, overview_table, pictures_of, write_report
 from ufvnet.results.svg import panels_svg
 from ufvnet.results.tables import Table, all_tables, write_tables
@@ -42,8 +42,14 @@ def galleries(shown_config: EvaluateConfig, failed_scores: pd.DataFrame) -> list
 
 
 @pytest.fixture(scope="module")
-def written(shown_config: EvaluateConfig, failed_scores: pd.DataFrame, galleries: list[Gallery]) -> Path:
-    tables = all_tables(shown_config, failed_scores)
+def tables(shown_config: EvaluateConfig, failed_scores: pd.DataFrame) -> list[Table]:
+    return all_tables(shown_config, failed_scores)
+
+
+@pytest.fixture(scope="module")
+def written(
+    shown_config: EvaluateConfig, failed_scores: pd.DataFrame, galleries: list[Gallery], tables: list[Table]
+) -> Path:
     return write_report(shown_config, tables, [Path("gain.png")], failed_scores, galleries)
 
 
@@ -105,8 +111,8 @@ def test_the_overview_has_the_means_and_counts_what_failed(
     assert not failure_tables(shown_scores)
 
 
-def test_every_table_stands_in_the_report_once(shown_config: EvaluateConfig, shown_scores: pd.DataFrame) -> None:
-    tables = all_tables(shown_config, shown_scores)
+def test_every_table_stands_in_the_report_once(tables: list[Table], written: Path) -> None:
+    assert written.read_text().count("<table>") == len(tables) + 4  # overview, failures, test sets, methods
     of = [t for _, _, group in grouped(tables) for t in group]
     assert sorted(t.key for t in of) == sorted(t.key for t in tables)
 
@@ -146,6 +152,39 @@ def test_curves_tell_their_values(shown_config: EvaluateConfig, shown_scores: pd
     curve = panels[0].curves[0]
     assert f"{curve.label}, 4 px: {curve.y[0]:.4g}</title>" in svg[0]
     assert "stroke=" not in "".join(svg)  # colours are the page's, light or dark
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_bicubic_alone_and_a_method_without_bicubic_have_a_report(
+    place: int, shown_config: EvaluateConfig, shown_scores: pd.DataFrame, tmp_path: Path
+) -> None:
+    config = shown_config.model_copy(update={"out": tmp_path, "models": shown_config.models[place : place + 1]})
+    label = ["bicubic", UFVNET][place]
+    of = shown_scores[shown_scores["model"] == label]
+    galleries = open_galleries(config, of)
+    assert galleries[0].labels == ["bicubic", UFVNET][: place + 1]
+    assert set(galleries[0].worst) == {label}
+    html = write_report(config, [], [], of, galleries).read_text()
+    assert "Gain over bicubic" not in html
+    assert f'<th scope="row">{label}</th>' in html
+
+
+def test_a_method_that_fails_on_everything_is_shown_as_that(
+    shown_config: EvaluateConfig, shown_scores: pd.DataFrame, tmp_path: Path
+) -> None:
+    some = {"out": tmp_path, "models": shown_config.models[:2], "datasets": shown_config.datasets[:1]}
+    config = shown_config.model_copy(update=some)
+    scores = shown_scores[shown_scores["model"].isin(["bicubic", UFVNET]) & (shown_scores["dataset"] == "A")].copy()
+    at = scores["model"] == UFVNET
+    scores.loc[at, [c for c in scores if c.startswith(("psnr_", "ssim_", "w"))]] = np.nan
+    scores.loc[at, ["status", "reason"]] = ["failed", REASON]
+    galleries = open_galleries(config, scores)
+    figures = write_figures(config, scores, galleries)
+    html = write_report(config, [], figures, scores, galleries).read_text()
+    assert "figures/extremes_A_ufvnet-MR8.png" in html
+    row = next(r for r in overview_table(config, scores).rows if r[0] == UFVNET)
+    assert row[1:3] == ("–", "–")
+    assert "48" in row  # 6 faces at 8 sizes
 
 
 # In a browser

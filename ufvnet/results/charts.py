@@ -246,8 +246,10 @@ def extremes_sheet(label: str, where: str, other: str, worst: Sequence[Extreme],
     names = ["LR", *([other] if with_other else []), label, "HR"]
     step, title = side + 24, 40
     block = title + step * len(names) + GAP
-    sheet = Sheet(max(len(worst), len(best), 5), side, 2 * block, left=34)
-    for start, word, faces in ((0, "worst", worst), (block, "best", best)):
+    blocks = [(word, faces) for word, faces in (("worst", worst), ("best", best)) if faces]
+    sheet = Sheet(max(len(worst), len(best), 5), side, len(blocks) * block, left=34)
+    for i, (word, faces) in enumerate(blocks):
+        start = i * block
         sizes = sorted({e.px for e in faces})
         at = ", ".join(f"{px} px" for px in sizes)
         text = f"{label} on {where}: its {len(faces)} {word} faces by PSNR at {at}"

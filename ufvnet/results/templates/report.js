@@ -229,6 +229,7 @@ function startExtremes() {
     for (const name of ["worst", "best"]) {
       get(name).replaceChildren(...of[name].map((e) => card(e, label)));
       const at = [...new Set(of[name].map((e) => `${e.px} px`))].join(", ");
+      get(`${name}-title`).hidden = !of[name].length;
       get(`${name}-title`).textContent = `The ${of[name].length} ${name} of ${label}, at ${at}`;
     }
   };
