@@ -17,7 +17,7 @@ from ufvnet import data
 from ufvnet.config import EvaluateConfig
 from ufvnet.metrics import luma, score
 from ufvnet.results import figures, methods
-from ufvnet.results.charts import GAP, PAGE, Cell, Panel, error_limit, luma_error, weights_panel
+from ufvnet.results.charts import GAP, PAGE, Cell, Panel, error_limit, luma_error, top_of, weights_panel
 from ufvnet.results.figures import (
     Gallery,
     Pick,
@@ -80,7 +80,8 @@ def test_each_face_that_is_shown_has_the_score_of_the_tables(
 
 def test_the_grid_s_pixels_are_the_faces_own(written: list[Path], galleries: list[Gallery]) -> None:
     png = np.asarray(Image.open(next(p for p in written if p.stem == "grid_A")).convert("RGB"))
-    gallery, top, side = galleries[0], 56, 128
+    gallery, side = galleries[0], 128
+    top = top_of(gallery.labels)
     pick = Pick(gallery.faces[0], 1)
     expected = [gallery.lr(pick), *(gallery.cells[m, pick].image for m in gallery.labels), gallery.hr(pick.face_id)]
     for column, image in enumerate(expected):

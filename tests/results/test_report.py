@@ -103,8 +103,11 @@ def test_the_overview_has_the_means_and_counts_what_failed(
     table = overview_table(shown_config, failed_scores.assign(identity=0.25))
     row = dict(zip(table.header, next(r for r in table.rows if r[0] == UFVNET)))
     of = failed_scores.query("dataset == 'A' and model == @UFVNET")
-    assert row["A: PSNR / SSIM"] == f"{of['psnr_y'].mean():.2f} / {of['ssim_y'].mean():.4f}"
-    assert (row["failed"], row["identity"]) == ("1", "0.250")
+    assert row["A: PSNR / SSIM"] == f"{of['psnr_y'].mean():.2f} / {of['ssim_y'].mean():.4f}†"
+    bicubic = failed_scores.query("dataset == 'A' and model == 'bicubic'")
+    both = of["psnr_y"].to_numpy() - bicubic["psnr_y"].to_numpy()
+    assert row["A: gain [dB]"] == f"{np.nanmean(both):+.2f}"
+    assert (row["failed"], row["A: identity"]) == ("1", "0.250")
     assert all(table.rows[i][0] == "bicubic" for i, _ in table.best)  # untrained networks lose
     (failures,) = failure_tables(failed_scores)
     assert failures.rows[0][:5] == (UFVNET, "A", "8 px", "1", f"{REASON} (1×)")
@@ -183,7 +186,7 @@ def test_a_method_that_fails_on_everything_is_shown_as_that(
     html = write_report(config, [], figures, scores, galleries).read_text()
     assert "figures/extremes_A_ufvnet-MR8.png" in html
     row = next(r for r in overview_table(config, scores).rows if r[0] == UFVNET)
-    assert row[1:3] == ("–", "–")
+    assert row[1:3] == ("failed†", "–")
     assert "48" in row  # 6 faces at 8 sizes
 
 

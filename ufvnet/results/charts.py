@@ -167,18 +167,25 @@ def cell_side(hr_size: int) -> int:
     return hr_size * max(1, -(-128 // hr_size))
 
 
-def _heading(label: str, width: int = 14) -> str:
-    return "\n".join(textwrap.wrap(label, width)[:3])
+def heading(label: str) -> str:
+    """A label in at most three short lines."""
+    lines = textwrap.wrap(label, 16, break_on_hyphens=False)
+    return "\n".join(lines if len(lines) < 4 else [*lines[:2], lines[2][:15] + "…"])
+
+
+def top_of(labels: Sequence[str]) -> int:
+    """Pixels above the first row of a sheet: what its headings take."""
+    return 20 + 18 * max(heading(label).count("\n") + 1 for label in labels)
 
 
 def grid_sheet(labels: Sequence[str], lines: Sequence[Line]) -> Figure:
     """Rows: faces at sizes; columns: LR, each method with its PSNR / SSIM (a row's best in bold), HR (Figs. 4-7)."""
     side = cell_side(len(lines[0].hr))
-    top, step = 56, side + 24
+    top, step = top_of(labels), side + 24
     breaks = np.cumsum([0] + [GAP * 2 if line.first else 0 for line in lines[1:]])
     sheet = Sheet(len(labels) + 2, side, top + step * len(lines) + int(breaks[-1]))
     for column, label in enumerate(["LR", *labels, "HR"]):
-        sheet.text(sheet.x(column) + side / 2, top - 6, _heading(label), size=FONT, va="bottom", ha="center")
+        sheet.text(sheet.x(column) + side / 2, top - 6, heading(label), size=FONT, va="bottom", ha="center")
     for i, line in enumerate(lines):
         y = top + step * i + int(breaks[i])
         sheet.face(0, y, line.lr)
@@ -210,11 +217,11 @@ def error_sheet(labels: Sequence[str], lines: Sequence[Line], limit: int) -> Fig
     from matplotlib.colors import Normalize
 
     side = cell_side(len(lines[0].hr))
-    top, step, bar = 56, 2 * side + 44, 104
+    top, step, bar = top_of(labels), 2 * side + 44, 104
     sheet = Sheet(len(labels) + 2, side, top + step * len(lines), right=bar)
     colours = colormaps["inferno"]
     for column, label in enumerate(["LR", *labels, "HR"]):
-        sheet.text(sheet.x(column) + side / 2, top - 6, _heading(label), size=FONT, va="bottom", ha="center")
+        sheet.text(sheet.x(column) + side / 2, top - 6, heading(label), size=FONT, va="bottom", ha="center")
     for i, line in enumerate(lines):
         y = top + step * i
         below = y + side + 22
@@ -253,10 +260,12 @@ def extremes_sheet(label: str, where: str, other: str, worst: Sequence[Extreme],
         sizes = sorted({e.px for e in faces})
         at = ", ".join(f"{px} px" for px in sizes)
         text = f"{label} on {where}: its {len(faces)} {word} faces by PSNR at {at}"
+        if failed := sum(e.cell.image is None for e in faces):
+            text += f", {failed} of them failed"
         sheet.text(sheet.left, start + title - 8, text, size=FONT + 1, va="bottom", ha="left")
         for row, name in enumerate(names):
             middle = start + title + step * row + side / 2
-            sheet.text(sheet.left - 8, middle, _heading(name), size=FONT, va="center", ha="right", rotation=90)
+            sheet.text(sheet.left - 8, middle, heading(name), size=FONT, va="center", ha="right", rotation=90)
         for column, e in enumerate(faces):
             y = start + title
             sheet.face(column, y, e.lr)

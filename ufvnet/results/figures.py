@@ -76,7 +76,7 @@ class Gallery:
     """The faces of one test set that are shown, each read once and restored once by each method.
 
     labels: bicubic, then the evaluated methods. faces: seeded, of the scored ones, shown at every size.
-    worst, best: of a method, at one size; failures at any size come first among the worst.
+    worst, best: of a method, at one size; failures at any size come first among the worst, half of them at most.
     """
 
     test_set: TestSet
@@ -162,8 +162,8 @@ def _choose(config: EvaluateConfig, test_set: TestSet, scores: pd.DataFrame, lab
 
 
 def _ends(of: pd.DataFrame, k: int) -> tuple[list[Pick], list[Pick]]:
-    """The worst and the best of a method's scores; the two share no face."""
-    failed = of[of[PSNR].isna()].drop_duplicates("face_id").head(EXTREMES)
+    """The worst and the best of a method's scores, which share no face; failures are half of the worst at most."""
+    failed = of[of[PSNR].isna()].drop_duplicates("face_id").head(EXTREMES // 2)
     ranked = of[(of["k"] == k) & of[PSNR].notna()].sort_values([PSNR, "face_id"])
     half = min(EXTREMES, max(1, len(ranked) // 2))
     worst = pd.concat([failed, ranked.head(half)]).head(EXTREMES)
@@ -220,8 +220,9 @@ def _restore(config: EvaluateConfig, row: Row, gallery: Gallery, table: dict) ->
         done = restored(config, row, gallery, [p.face_id for p in some], k)
         for pick, image, reason in zip(some, done.sr, done.reasons):
             if reason:
-                log.warning("%s, face %s at %d/16: %s", row.label, pick.face_id, k, reason)
                 known = table.get((row.label, pick), (0, 0, ""))[2]
+                if not known:
+                    log.warning("%s, face %s at %d/16 was scored, but now: %s", row.label, pick.face_id, k, reason)
                 gallery.cells[row.label, pick] = Cell(None, float("nan"), float("nan"), known or reason)
             else:
                 gallery.cells[row.label, pick] = _cell(image, row.label, pick, gallery, table)
@@ -300,14 +301,19 @@ def curve_panels(scores: pd.DataFrame, dataset: str) -> dict[str, Panel]:
         for name, title in CURVES.items() if name in of and of[name].notna().any()
     }  # fmt: skip
     if BICUBIC in models and len(models) > 1:
-        base = of[of["model"] == BICUBIC].set_index(["face_id", "k"])[PSNR].rename("base")
-        gain = of.join(base, on=["face_id", "k"]).assign(gain=lambda frame: frame[PSNR] - frame["base"])
+        gain = of.assign(gain=paired_gains(of))
         panels["gain"] = Panel(
             dataset, "PSNR gain over bicubic [dB]",
             [_mean_curve(gain[gain["model"] == m], m, "gain", i, True) for i, m in enumerate(models) if m != BICUBIC],
             zero=True,
         )  # fmt: skip
     return panels
+
+
+def paired_gains(of: pd.DataFrame) -> pd.Series:
+    """PSNR over bicubic's of the same image, a value a row of one test set's scores."""
+    base = of[of["model"] == BICUBIC].set_index(["face_id", "k"])[PSNR].rename("base")
+    return of[PSNR] - of.join(base, on=["face_id", "k"])["base"]
 
 
 def _mean_curve(of: pd.DataFrame, label: str, column: str, style: int, band: bool = False) -> Curve:
@@ -324,6 +330,8 @@ def weight_panels(config: EvaluateConfig, scores: pd.DataFrame) -> dict[str, lis
     columns = [f"w{i + 1}" for i in range(MOST_ANCHORS)]
     panels: dict[str, list[Panel]] = {}
     for row in rows_of(config):
+        if row.method.self_ensemble:  # the model's own weights, shown with the model
+            continue
         of = scores[(scores["model"] == row.label) & scores["w1"].notna()]
         anchors = anchors_of(row) if len(of) else None
         if anchors and of[columns].notna().any().sum() == len(anchors):

@@ -26,10 +26,10 @@ from ufvnet.metrics import PRIMARY, PROTOCOLS, score
 from ufvnet.models.inference import BICUBIC
 
 from .charts import Cell
-from .figures import PSNR, SSIM, Gallery, Pick, curve_panels, open_galleries, weight_panels
+from .figures import PSNR, SSIM, Gallery, Pick, curve_panels, open_galleries, paired_gains, weight_panels
 from .methods import missing_of, rows_of
 from .svg import legend, panels_svg
-from .tables import NOTHING, Table
+from .tables import FAILED, NOTHING, Table
 
 if TYPE_CHECKING:
     from .charts import Panel
@@ -123,16 +123,17 @@ def overview_table(config: EvaluateConfig, scores: pd.DataFrame) -> Table:
         of = scores[scores["dataset"] == test_set.name]
         groups = of.groupby("model", sort=False)
         means = groups[[PSNR, SSIM]].mean().reindex(models)
+        marks = [FAILED if (of.loc[of["model"] == m, PSNR].isna()).any() else "" for m in models]
         header.append(f"{test_set.name}: PSNR / SSIM")
-        columns.append([_pair(p, s) for p, s in zip(means[PSNR], means[SSIM])])
+        columns.append([_pair(p, s) + mark for p, s, mark in zip(means[PSNR], means[SSIM], marks)])
         if means[PSNR].notna().any():
             best.add((int(np.nanargmax(means[PSNR])), len(header) - 1))
         if BICUBIC in models and len(models) > 1:
-            gains = means[PSNR] - means[PSNR][BICUBIC]
-            header.append("gain [dB]")
+            gains = paired_gains(of).groupby(of["model"]).mean().reindex(models)
+            header.append(f"{test_set.name}: gain [dB]")
             columns.append([NOTHING if m == BICUBIC or math.isnan(g) else f"{g:+.2f}" for m, g in gains.items()])
         if has_identity:
-            header.append("identity")
+            header.append(f"{test_set.name}: identity")
             values = groups["identity"].mean().reindex(models)
             columns.append([NOTHING if math.isnan(v) else f"{v:.3f}" for v in values])
     times = scores.groupby("model", sort=False)["milliseconds"].median().reindex(models)
@@ -141,7 +142,8 @@ def overview_table(config: EvaluateConfig, scores: pd.DataFrame) -> Table:
     columns += [[f"{n:,}" for n in failed], [NOTHING if math.isnan(t) else f"{t:.1f}" for t in times]]
     caption = (
         f"All methods: means over all faces and input sizes, protocol {PRIMARY}; median time as they were "
-        f"scored, on the device {config.device}. Means leave failed images out: compare a method that failed with care."
+        f"scored, on the device {config.device}; gains are paired by image."
+        + (f" {FAILED} Without the images that the method failed on." if failed.any() else "")
     )
     return Table("overview", caption, tuple(header), tuple(zip(models, *columns)), frozenset(best))
 
@@ -152,7 +154,7 @@ def _small_intervals(html: str) -> str:
 
 
 def _pair(psnr: float, ssim: float) -> str:
-    return NOTHING if math.isnan(psnr) else f"{psnr:.2f} / {ssim:.4f}"
+    return "failed" if math.isnan(psnr) else f"{psnr:.2f} / {ssim:.4f}"
 
 
 def failure_tables(scores: pd.DataFrame) -> list[Table]:

@@ -41,6 +41,7 @@ function sortBy(table, column) {
 for (const table of document.querySelectorAll(".wide > table:not(#grid)")) {
   [...table.tHead.rows[0].cells].forEach((cell, column) => {
     const button = make("button", { type: "button" }, cell.textContent);
+    if (!cell.textContent) button.setAttribute("aria-label", "name");
     button.addEventListener("click", () => sortBy(table, column));
     cell.replaceChildren(button);
   });
