@@ -104,7 +104,7 @@ def answer(upload: bytes, mode: Mode, restorer: Restorer) -> dict[str, Any]:
         read = read_image(upload)
     except ImageProblem as problem:
         if problem.status == "too_large":
-            raise ImageProblem("too_large", f"The picture is too large: {problem.reason}.") from problem
+            raise ImageProblem("too_large", f"The picture has over {MAX_PIXELS / 1e6:g} megapixels.") from problem
         if "not an image" in problem.reason:
             raise ImageProblem("not_a_picture", "The file is no picture of a kind that is known here.") from problem
         raise ImageProblem("unreadable", f"The picture is damaged: {problem.reason}.") from problem
