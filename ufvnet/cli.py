@@ -316,8 +316,8 @@ def _pipeline(module: str, name: str, package: str = "flows") -> Any:
         (p for p in (Path(__file__).parents[1], Path.cwd()) if (p / "flows" / "reproduce.py").is_file()), None
     )
     if checkout is None:
-        raise ConfigError("pipeline commands run from a checkout of the repository; only `restore`, `models` and "
-                          "`doctor` work from the wheel alone")  # fmt: skip
+        raise ConfigError("pipeline commands run from a checkout of the repository; only `restore`, `serve`, `models` "
+                          "and `doctor` work from the wheel alone")  # fmt: skip
     # prefect reads [tool.prefect] of pyproject.toml only where it is the working directory
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")

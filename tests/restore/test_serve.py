@@ -122,6 +122,7 @@ def test_a_photo_s_largest_face_is_found_and_restored(client: TestClient, restor
         (png(120, 90), "photo", 422, "No face was found"),
         (png(20, 20), "video", 400, "mode = video: must be one of aligned, photo"),
     ],
+    ids=["empty", "text", "cut off", "110 megapixels", "200 megapixels", "large", "dot", "no face", "mode"],
 )  # fmt: skip
 def test_what_cannot_be_restored_is_a_status_and_a_reason(
     client: TestClient, body: bytes, mode: str, status: int, message: str

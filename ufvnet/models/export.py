@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -93,7 +94,7 @@ def export(model: Path | str, format: str = "onnx", out: Path | None = None) -> 
             with _quiet(), torch.no_grad():
                 write(fold_norms(load(model)[0]), card, file)
                 found = _difference(network, read(file), card)
-        except ConfigError:
+        except (ConfigError, OSError):
             raise
         except Exception as error:  # exporters raise nearly anything
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -103,7 +104,12 @@ def export(model: Path | str, format: str = "onnx", out: Path | None = None) -> 
                 f"model = {model}: its {format} export differs from it by {found:.2g}, over {TOLERANCE:g}; not kept"
             )
 
-    write_atomically(out, write_checked)
+    try:
+        write_atomically(out, write_checked)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ConfigError(f"output = {out}: cannot be written ({error.strerror})") from error
     return out
 
 
@@ -122,11 +128,16 @@ def cached(model: Path | str) -> Path:
     except OSError as error:
         raise ConfigError(f"{weights}: cannot be loaded ({error})") from error
     key = fingerprint(card["fingerprint"], size, changed, VERSION, torch.__version__)[:32]
-    folder = _cache_folder() / "onnx"
-    file = folder / f"{card['model']}-{key}.onnx"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock")):  # parallel processes wait for one export
-        return file if file.is_file() else export(model, "onnx", file)
+    file = _cache_folder() / "onnx" / f"{card['model']}-{key}.onnx"
+    if file.is_file():
+        return file
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_suffix(".lock")):  # parallel processes wait for one export
+            return file if file.is_file() else export(model, "onnx", file)
+    except OSError as error:
+        hint = "export the model with `ufvnet models export` and give that file"
+        raise ConfigError(f"{file.parent}: cannot be written ({error.strerror}); {hint}") from error
 
 
 def _cache_folder() -> Path:
