@@ -113,7 +113,7 @@ def _pictures(folder: Path, file: Path) -> Iterator[Row]:
 
     torch_ = Restorer.load(folder, "cpu")
     ways = {
-        "torch": run(torch_, BATCH), "torch, bfloat16": run(Restorer.load(folder, "cpu", precision="bfloat16"), BATCH),
+        "torch": run(torch_, BATCH), "torch, bfloat16": run(Restorer.load(folder, "cpu", precision="bf16"), BATCH),
         "ONNX Runtime": run(Restorer.load(file, "cpu", "onnx"), BATCH),
     }  # fmt: skip
     rates = _rates({"one": run(torch_, 1)} | ways)

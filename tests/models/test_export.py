@@ -209,8 +209,8 @@ def test_self_ensemble_is_the_mean_with_the_mirrored_face(backend: str, lite: Pa
     assert mean == pytest.approx(np.mean([a, b], axis=0), abs=1e-5)
 
 
-def test_bfloat16_is_within_a_level_or_two(lite: Path) -> None:
-    exact, fast = (Restorer.load(lite, "cpu", precision=p).batch(faces()) for p in ("float32", "bfloat16"))
+def test_bf16_is_within_a_level_or_two(lite: Path) -> None:
+    exact, fast = (Restorer.load(lite, "cpu", precision=p).batch(faces()) for p in ("fp32", "bf16"))
     for ours, theirs in zip(exact, fast):
         assert np.abs(np.asarray(ours.image).astype(int) - np.asarray(theirs.image)).max() <= 2
 
@@ -224,8 +224,8 @@ def test_wrong_requests_are_refused(lite: Path, file: Path, tmp_path: Path, monk
         export(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="backend = tensorrt: must be one of torch, onnx"):
         Restorer.load(lite, backend="tensorrt")
-    with pytest.raises(ConfigError, match="precision = bfloat16"):
-        Restorer.load(file, backend="onnx", precision="bfloat16")
+    with pytest.raises(ConfigError, match="precision = bf16: must be fp32, or with backend = torch bf16 or fp16"):
+        Restorer.load(file, backend="onnx", precision="bf16")
     with pytest.raises(ConfigError, match="which backend = onnx runs, not torch"):
         Restorer.load(file)
     with pytest.raises(ConfigError, match=r"nowhere\.onnx: no such file"):

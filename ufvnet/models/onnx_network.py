@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ufvnet.errors import ConfigError
 
@@ -50,8 +50,8 @@ def provider_of(device: str) -> str:
     return PROVIDERS[device]
 
 
-class OnnxNetwork:
-    """Calls an exported file: I_LS (N, 3, H, H) in [-1, 1] and rate (N,) or (N, 2) -> SROutput on the CPU.
+class OnnxNetwork(nn.Module):
+    """Runs an exported file: I_LS (N, 3, H, H) in [-1, 1] and rate (N,) or (N, 2) -> SROutput on the CPU.
 
     Runs as many threads as torch does when it is made. Calls from several threads at once are fine.
 
@@ -61,6 +61,7 @@ class OnnxNetwork:
     """
 
     def __init__(self, file: Path, device: str = "auto"):
+        super().__init__()
         ort, provider = import_onnxruntime(), provider_of(device)
         options = ort.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
@@ -87,7 +88,7 @@ class OnnxNetwork:
         self.anchors = tuple(self.card["anchor_rates"])
         self.outputs = [output.name for output in self.session.get_outputs()]
 
-    def __call__(self, ls: Tensor, rate: Tensor) -> SROutput:
+    def forward(self, ls: Tensor, rate: Tensor) -> SROutput:
         feed = {"ls": ls.contiguous().cpu().numpy(), "rate": rate.float().cpu().numpy()}
         found = dict(zip(self.outputs, map(torch.from_numpy, self.session.run(self.outputs, feed))))
         return SROutput(found["sr"], found.get("weights"))

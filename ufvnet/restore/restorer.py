@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
+from ufvnet.config import ConfigError
 from ufvnet.data.bicubic import rate_of, resize
-from ufvnet.errors import ConfigError
 from ufvnet.models.inference import best_device, ready
 from ufvnet.models.srg import SROutput, to_network, to_pixels
 from ufvnet.models.store import read_card
 
 BACKENDS = ("torch", "onnx")
-PRECISIONS = ("float32", "bfloat16")
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -34,42 +35,40 @@ class Restored:
 class Restorer:
     """Super-resolves face crops to the model's output size.
 
-    self_ensemble: give the mean of the output and of the mirrored input's output, mirrored back: twice the time.
-    precision: ``bfloat16`` takes products in 8 bits of mantissa: with ufvnet-lite a pixel in 50 is one level off, and
-        processors that have instructions for it are several times faster.
-
     >>> restorer = Restorer.load("models/ufvnet")  # doctest: +SKIP
     >>> restorer(Image.open("small-face.png")).save("face.png")  # doctest: +SKIP
     """
 
-    network: Callable[[Tensor, Tensor], SROutput]
+    network: nn.Module
     hr_size: int
     fingerprint: str
     device: torch.device
     self_ensemble: bool = False
-    precision: str = "float32"
+    """Give the mean of the output and of the mirrored input's output, mirrored back: twice the time."""
+    precision: str = "fp32"
+    """Of products; in ``bf16`` a pixel in 50 of ufvnet-lite's is one level off."""
 
     @classmethod
     def load(
         cls, model: Path | str, device: str = "auto", backend: str = "torch", *, self_ensemble: bool = False,
-        precision: str = "float32",
+        precision: str = "fp32",
     ) -> Restorer:  # fmt: skip
-        """A model, ready on a device.
+        """A model folder, or a model that comes with the package by its name, ready on a device.
 
         Args:
-            model: a model folder, the name of one that ships, or for ``onnx`` a file of ``ufvnet models export``.
+            model: for ``onnx`` also a file that ``ufvnet models export`` wrote.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
             backend: ``torch``, or ``onnx``: ONNX Runtime, with the same results to 1e-4. A folder is exported
                 into the user's cache folder once.
-            precision: ``float32``, or with torch ``bfloat16``.
+            precision: ``fp32``, or with torch ``bf16`` and ``fp16``, for processors that have instructions for them.
 
         Raises:
             ConfigError: no model there, no such device, back end or precision, or the model cannot be exported.
         """
         if backend not in BACKENDS:
             raise ConfigError(f"backend = {backend}: must be one of {', '.join(BACKENDS)}")
-        if precision not in PRECISIONS[: 2 if backend == "torch" else 1]:
-            raise ConfigError(f"precision = {precision}: must be float32, or with backend = torch bfloat16")
+        if precision != "fp32" and (backend == "onnx" or precision not in AUTOCAST):
+            raise ConfigError(f"precision = {precision}: must be fp32, or with backend = torch {' or '.join(AUTOCAST)}")
         exported = Path(model).suffix == ".onnx"
         if backend == "onnx":
             from ufvnet.models.export import cached
@@ -99,17 +98,18 @@ class Restorer:
         if getattr(self.network, "rate_by_axis", False):
             sides = [[image.height / self.hr_size, image.width / self.hr_size] for image in rgb]
             rate = torch.tensor(sides, dtype=torch.float32, device=self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            output = self._forward(ls.contiguous(memory_format=torch.channels_last), rate)
+        output = self._forward(ls.contiguous(memory_format=torch.channels_last), rate)
         pixels = to_pixels(output.sr).permute(0, 2, 3, 1).cpu().numpy()
         weights = [None] * len(rgb) if output.weights is None else [tuple(w) for w in output.weights.tolist()]
         return [Restored(Image.fromarray(p), r, w) for p, r, w in zip(pixels, rates, weights)]
 
     def _forward(self, ls: Tensor, rate: Tensor) -> SROutput:
-        output = self.network(ls, rate)
-        if not self.self_ensemble:
-            return output
-        mirrored = self.network(ls.flip(-1), rate)
+        kind = AUTOCAST.get(self.precision)
+        with torch.autocast(self.device.type, kind) if kind else contextlib.nullcontext():
+            output = self.network(ls, rate)
+            if not self.self_ensemble:
+                return output
+            mirrored = self.network(ls.flip(-1), rate)
         weights = None
         if output.weights is not None and mirrored.weights is not None:
             weights = (output.weights + mirrored.weights) / 2
