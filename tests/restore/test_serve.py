@@ -237,6 +237,12 @@ def test_a_taken_port_and_an_unknown_host_are_refused() -> None:
         serve._listen("no.such.host.invalid", 0)
 
 
+def test_without_the_extra_the_message_names_it(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(ConfigError, match=r'pip install "ufvnet\[serve\]"'):
+        serve.run(restorer, "127.0.0.1", 0)
+
+
 def test_a_face_as_large_as_the_output_is_left_alone(restorer: Restorer) -> None:
     with pytest.raises(ImageProblem) as refused:
         serve.restore_picture(Image.new("RGB", (128, 128)), "aligned", restorer)

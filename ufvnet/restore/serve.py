@@ -52,13 +52,13 @@ _detector = threading.Lock()
 class RestoredPicture:
     """A restored picture.
 
-    before: the face as it came in, RGB. after: restored, RGB. rate: of the face. weights: of the anchors, or None.
-    notes: sentences on what was done on the way.
+    before: what came in, RGB. after: the same restored, RGB, of any size. rate: of the face, where there is one.
+    weights: of the anchors, or None. notes: sentences on what was done on the way.
     """
 
     before: Image.Image
     after: Image.Image
-    rate: float
+    rate: float | None
     weights: tuple[float, ...] | None
     notes: tuple[str, ...] = ()
 
@@ -118,7 +118,7 @@ def answer(upload: bytes, mode: Mode, restorer: Restorer) -> dict[str, Any]:
         "weights": list(picture.weights or ()),
         "anchors": [round(rate * restorer.hr_size) for rate in anchors],
         "input": _png(picture.before),
-        "before": _png(resize(picture.before, restorer.hr_size)),
+        "before": _png(resize(picture.before, *picture.after.size)),
         "after": _png(picture.after),
     }
 
