@@ -30,7 +30,7 @@ def best_device(device: str) -> torch.device:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         return torch.device(next(name for name, found in there.items() if found))
-    if not there[device]:
+    if not there.get(device):
         raise ConfigError(
             f"device = {device}: not found here; there are: {', '.join(n for n, f in there.items() if f)}"
         )
