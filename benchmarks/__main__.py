@@ -1,6 +1,6 @@
 """``make bench``: each speed as a ratio to a reference in the same process; prints a table.
 
-``python -m benchmarks training`` (or kernels, serving, building) prints those rows alone.
+``python -m benchmarks training`` prints those rows alone; PARTS names the others.
 """
 
 from __future__ import annotations

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from ufvnet.config import ConfigError
 from ufvnet.data.bicubic import rate_of, resize
-from ufvnet.models.inference import best_device, ready
-from ufvnet.models.srg import SROutput, to_network, to_pixels
+from ufvnet.models.inference import best_device, forward, ready
+from ufvnet.models.srg import to_network, to_pixels
 from ufvnet.models.store import read_card
 
 BACKENDS = ("torch", "onnx")
@@ -89,28 +89,21 @@ class Restorer:
 
     @torch.inference_mode()
     def batch(self, images: Sequence[Image.Image]) -> list[Restored]:
-        """Face crops of any sizes in one forward pass."""
+        """Face crops of any sizes in one forward pass.
+
+        Raises:
+            FloatingPointError: the network gave NaN or infinity for one of them.
+        """
         rgb = [image.convert("RGB") for image in images]
         rates = [rate_of(image, self.hr_size) for image in rgb]
         stacked = np.stack([np.asarray(resize(image, self.hr_size)) for image in rgb])
         ls = to_network(torch.from_numpy(stacked.transpose(0, 3, 1, 2).copy())).to(self.device)
-        rate = torch.tensor(rates, dtype=torch.float32, device=self.device)
-        if getattr(self.network, "rate_by_axis", False):
-            sides = [[image.height / self.hr_size, image.width / self.hr_size] for image in rgb]
-            rate = torch.tensor(sides, dtype=torch.float32, device=self.device)
-        output = self._forward(ls.contiguous(memory_format=torch.channels_last), rate)
+        by_axis = getattr(self.network, "rate_by_axis", False)
+        sides = [[image.height / self.hr_size, image.width / self.hr_size] for image in rgb]
+        rate = torch.tensor(sides if by_axis else rates, dtype=torch.float32, device=self.device)
+        kind = AUTOCAST.get(self.precision)
+        with torch.autocast(self.device.type, kind) if kind else contextlib.nullcontext():
+            output = forward(self.network, ls, rate, self.self_ensemble)
         pixels = to_pixels(output.sr).permute(0, 2, 3, 1).cpu().numpy()
         weights = [None] * len(rgb) if output.weights is None else [tuple(w) for w in output.weights.tolist()]
         return [Restored(Image.fromarray(p), r, w) for p, r, w in zip(pixels, rates, weights)]
-
-    def _forward(self, ls: Tensor, rate: Tensor) -> SROutput:
-        kind = AUTOCAST.get(self.precision)
-        with torch.autocast(self.device.type, kind) if kind else contextlib.nullcontext():
-            output = self.network(ls, rate)
-            if not self.self_ensemble:
-                return output
-            mirrored = self.network(ls.flip(-1), rate)
-        weights = None
-        if output.weights is not None and mirrored.weights is not None:
-            weights = (output.weights + mirrored.weights) / 2
-        return SROutput((output.sr + mirrored.sr.flip(-1)) / 2, weights)
