@@ -1,10 +1,11 @@
 """``make bench``: each speed as a ratio to a reference in the same process; prints a table.
 
-``python -m benchmarks training`` (or kernels, building) prints those rows alone.
+``python -m benchmarks training`` prints those rows alone; PARTS names the others.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import time
@@ -14,31 +15,26 @@ from typing import Any
 import numpy as np
 
 PAIRS, FACES, REPEATS = 200, 128, 3
+PARTS = {
+    "kernels": "benchmarks.__main__:kernels",
+    "training": "benchmarks.training:networks",
+    "scoring": "benchmarks.scoring:scoring",
+    "serving": "benchmarks.serving:serving",
+    "building": "benchmarks.building:building",
+}
 
 
 def main(*parts: str) -> None:
     """Run the benchmarks, or the named ones, and print the rows of benchmarks/README.md."""
     print("| what | reference | ours / s | reference / s | ratio |\n|---|---|---|---|---|")
-    for part in parts or ("kernels", "training", "scoring", "building"):
+    for part in parts or PARTS:
         for what, reference, ours, theirs, ratio in _rows(part):
             print(f"| {what} | {reference} | {ours:,.3g} | {theirs:,.3g} | {ratio:.2f} |", flush=True)
 
 
 def _rows(part: str) -> Iterator[Row]:
-    if part == "kernels":
-        yield from kernels()
-    elif part == "scoring":
-        from benchmarks.scoring import scoring
-
-        yield from scoring()
-    elif part == "training":
-        from benchmarks.training import networks
-
-        yield from networks()
-    else:
-        from benchmarks.building import building
-
-        yield from building()
+    module, _, function = PARTS[part].partition(":")
+    yield from getattr(importlib.import_module(module), function)()
 
 
 def kernels() -> Iterator[Row]:

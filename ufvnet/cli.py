@@ -255,6 +255,42 @@ def models_show(
         )
 
 
+@models_app.command("export")
+def models_export(
+    name: Annotated[str, typer.Argument(help="The name of a model that ships, or a model folder.")],
+    format: Annotated[str, typer.Option(help="onnx, torchscript or torch-export")] = "onnx",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The file; else NAME with the format's suffix, here.")
+    ] = None,
+) -> None:
+    """A model as one file for other runtimes, checked against the model before it is kept."""
+    from ufvnet.models.export import CHECKED, TOLERANCE, export
+
+    file = export(name, format, output)
+    sizes = ", ".join(map(str, CHECKED))
+    print(f"{file}: {file.stat().st_size / 1e6:.1f} MB, within {TOLERANCE:g} of the model on batches of {sizes}")
+
+
+@app.command()
+def serve(
+    model: Annotated[str, typer.Option(help="A model folder, a name that ships, or an exported FILE.onnx.")] = (
+        "ufvnet-lite"
+    ),
+    host: Annotated[str, typer.Option(help="The address to listen on; others than this machine's are public.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",
+    backend: Annotated[str, typer.Option(help="torch or onnx")] = "torch",
+    self_ensemble: Annotated[bool, typer.Option(help="Mean with the mirrored face's result; twice the time.")] = False,
+) -> None:
+    """A local web page that restores one picture at a time; Ctrl-C ends it."""
+    from ufvnet.restore.restorer import Restorer
+    from ufvnet.restore.serve import run
+
+    run(Restorer.load(model, device, backend, self_ensemble=self_ensemble), host, port)
+
+
 @app.command()
 def doctor() -> None:
     """What is installed, found and usable here."""
@@ -295,8 +331,8 @@ def _pipeline(module: str, name: str, package: str = "flows") -> Any:
         (p for p in (Path(__file__).parents[1], Path.cwd()) if (p / "flows" / "reproduce.py").is_file()), None
     )
     if checkout is None:
-        raise ConfigError("pipeline commands run from a checkout of the repository; only `restore`, `models` and "
-                          "`doctor` work from the wheel alone")  # fmt: skip
+        raise ConfigError("pipeline commands run from a checkout of the repository; only `restore`, `serve`, `models` "
+                          "and `doctor` work from the wheel alone")  # fmt: skip
     # prefect reads [tool.prefect] of pyproject.toml only where it is the working directory
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")

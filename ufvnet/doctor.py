@@ -28,6 +28,7 @@ def report() -> Iterator[tuple[bool, str]]:
     yield True, f"CPU with {os.cpu_count()} cores, {torch.get_num_threads()} torch threads"
     yield True, f"CUDA: {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'}"
     yield True, f"MPS: {'yes' if torch.backends.mps.is_available() else 'none'}"
+    yield True, f"ONNX Runtime: {version('onnxruntime') if find_spec('onnxruntime') else 'none (extra onnx)'}"
     spec = find_spec("face_recognition_models")
     yield (
         spec is not None,

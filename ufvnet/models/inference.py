@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ufvnet.config import ConfigError
 from ufvnet.data.bicubic import upscale
 
 from .conv import fold_norms
 from .registry import create
-from .srg import to_network, to_pixels
+from .srg import SROutput, to_network, to_pixels
 from .store import load
 
 BICUBIC = "bicubic"
@@ -30,7 +30,7 @@ def best_device(device: str) -> torch.device:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         return torch.device(next(name for name, found in there.items() if found))
-    if not there[device]:
+    if not there.get(device):
         raise ConfigError(
             f"device = {device}: not found here; there are: {', '.join(n for n, f in there.items() if f)}"
         )
@@ -54,15 +54,40 @@ def channels_last(network: nn.Module) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+def forward(network: nn.Module, ls: Tensor, rate: Tensor, self_ensemble: bool = False) -> SROutput:
+    """A forward pass that gives images or an error.
+
+    Args:
+        ls: (N, 3, H, H) in [-1, 1]. rate: (N,), or (N, 2) of rows and columns.
+        self_ensemble: the mean of the output and of the mirrored input's output, mirrored back: twice the time.
+
+    Raises:
+        FloatingPointError: the network gave NaN or infinity.
+    """
+    if rate.ndim == 1 and getattr(network, "rate_by_axis", False):
+        rate = rate[:, None].expand(-1, 2)
+    ls = ls.contiguous(memory_format=torch.channels_last)
+    output = network(ls, rate)
+    if self_ensemble:
+        mirrored = network(ls.flip(-1), rate)
+        both = output.weights is not None and mirrored.weights is not None
+        weights = (output.weights + mirrored.weights) / 2 if both else None
+        output = SROutput((output.sr + mirrored.sr.flip(-1)) / 2, weights)
+    if not output.sr.isfinite().all():
+        raise FloatingPointError("the network gave NaN or infinity")
+    return output
+
+
 @torch.inference_mode()
 def super_resolve(
-    network: nn.Module, lr: np.ndarray, hr_size: int, rate: float, batch_size: int
+    network: nn.Module, lr: np.ndarray, hr_size: int, rate: float, batch_size: int, self_ensemble: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Super-resolve LR images of one size.
 
     Args:
         lr: (N, h, w, 3) uint8.
         rate: their down-sampling rate r.
+        self_ensemble: as ``forward``'s.
 
     Returns:
         (N, H, H, 3) uint8, and the (N, anchors) float32 weights or None.
@@ -74,10 +99,8 @@ def super_resolve(
     images, weights = [], []
     for start in range(0, len(lr), batch_size):
         x = torch.from_numpy(np.ascontiguousarray(lr[start : start + batch_size].transpose(0, 3, 1, 2)))
-        ls = to_network(upscale(x, hr_size)).to(device).contiguous(memory_format=torch.channels_last)
-        output = network(ls, torch.full((len(x),), rate, device=device))
-        if not output.sr.isfinite().all():
-            raise FloatingPointError("the network gave NaN or infinity")
+        ls = to_network(upscale(x, hr_size)).to(device)
+        output = forward(network, ls, torch.full((len(x),), rate, device=device), self_ensemble)
         images.append(to_pixels(output.sr).permute(0, 2, 3, 1).cpu().numpy())
         if output.weights is not None:
             weights.append(output.weights.float().cpu().numpy())

@@ -159,7 +159,7 @@ class UFVNetLite(nn.Module):
         """(N, n) weights from the unshuffled image, and with a regressor the logits they came from."""
         if self.regressor is None:
             n = len(self.anchors)
-            return x.new_full((len(x), n), 1 / n), None
+            return x.new_full((x.shape[0], n), 1 / n), None
         logits = self.regressor(x)
         return logits.softmax(1), logits  # Eq. 5
 

@@ -57,7 +57,7 @@ class UFVNet(nn.Module):
             logits = self.regressor.logits(ls)
             return logits.softmax(1), logits  # Eq. 5
         if self.weighting == "ones":
-            return ls.new_ones(len(ls), len(self.anchors)), None
+            return ls.new_ones(ls.shape[0], len(self.anchors)), None
         if rate is None:
             raise ValueError("ufvnet-fm weighs its anchors by the true down-sampling rate: give rate")
         return anchor_weights(rate.to(ls.dtype), self.anchors), None

@@ -20,6 +20,7 @@ from ufvnet.config import ConfigError, EvaluateConfig, Method, fingerprint
 from ufvnet.data.bicubic import resize, upscale
 from ufvnet.data.plan import sha256
 from ufvnet.models.inference import BICUBIC, ready, super_resolve
+from ufvnet.models.onnx_network import CARD, OnnxNetwork
 from ufvnet.models.store import read_card
 
 TORCHSCRIPT = (".pt", ".ts", ".torchscript")
@@ -232,17 +233,15 @@ def _opened(row: Row, hr_size: int, device: str) -> Call:
     if method.python:
         function = _loaded(method.python, row.fingerprint)
         return lambda faces: (function(faces.lr, faces.hr_size), None)
-    return functools.partial(_file, method, _session(str(method.onnx or method.torchscript), row.fingerprint))
+    found = _session(str(method.onnx or method.torchscript), row.fingerprint)
+    if isinstance(found, torch.nn.Module):  # our own export, which has a rate and weights
+        return lambda faces: super_resolve(found, faces.lr, hr_size, faces.rate, len(faces.lr))
+    return functools.partial(_file, method, found)
 
 
 def _network(row: Row, hr_size: int, device: str, faces: Faces) -> Found:
     network = ready(row.ref, row.fingerprint, hr_size, device)
-    sr, weights = super_resolve(network, faces.lr, hr_size, faces.rate, len(faces.lr))
-    if not row.method.self_ensemble:
-        return sr, weights
-    flipped, _ = super_resolve(network, faces.lr[:, :, ::-1], hr_size, faces.rate, len(faces.lr))
-    mean = (sr.astype(np.uint16) + flipped[:, :, ::-1] + 1) // 2
-    return mean.astype(np.uint8), weights
+    return super_resolve(network, faces.lr, hr_size, faces.rate, len(faces.lr), row.method.self_ensemble)
 
 
 def _image_files(folder: Path, faces: Faces) -> Found:
@@ -302,8 +301,8 @@ def _file(method: Method, session: Callable[[torch.Tensor], np.ndarray], faces: 
 
 
 @functools.lru_cache(maxsize=2)
-def _session(file: str, _fingerprint: str) -> Callable[[torch.Tensor], np.ndarray]:
-    """An ONNX or TorchScript file as a function, on the CPU.
+def _session(file: str, _fingerprint: str) -> Callable[[torch.Tensor], np.ndarray] | OnnxNetwork:
+    """An ONNX or TorchScript file as a function, on the CPU; of ``ufvnet models export`` as the network it was.
 
     Raises:
         ConfigError: it cannot be loaded.
@@ -313,6 +312,8 @@ def _session(file: str, _fingerprint: str) -> Callable[[torch.Tensor], np.ndarra
             import onnxruntime
 
             session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+            if CARD in session.get_modelmeta().custom_metadata_map:
+                return OnnxNetwork(Path(file), "cpu")
             name = session.get_inputs()[0].name
             return lambda x: session.run(None, {name: x.numpy()})[0]
         script = torch.jit.load(file, map_location="cpu").eval()

@@ -1,0 +1,255 @@
+"""Exported models and the back ends that run them: the same outputs, files that explain themselves, clear refusals."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_model
+from torch import Tensor, nn
+
+from ufvnet import Restorer, cli
+from ufvnet.data.schema import write_json
+from ufvnet.errors import ConfigError
+from ufvnet.models import SROutput, create, load, registry
+from ufvnet.models import export as exporting
+from ufvnet.models.export import TOLERANCE, export
+from ufvnet.models.onnx_network import OnnxNetwork
+from ufvnet.models.store import CARD, WEIGHTS
+
+pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+
+
+def put_model(folder: Path, name: str) -> Path:
+    """A model folder of random weights, norms with statistics of their own."""
+    torch.manual_seed(0)
+    network = create(name, "tiny", 64)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    for parameter in network.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.02)
+    folder.mkdir()
+    save_model(network, str(folder / WEIGHTS))
+    write_json(folder / CARD, {"model": name, "preset": "tiny", "hr_size": 64, "fingerprint": f"of {name}"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return put_model(tmp_path_factory.mktemp("lite") / "small-lite", "ufvnet-lite")
+
+
+@pytest.fixture(scope="module")
+def file(lite: Path) -> Iterator[Path]:
+    """The lite model's ONNX file as a Restorer makes it, in a cache folder of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(lite.parent / "cache"))
+        Restorer.load(lite, "cpu", "onnx")
+        (found,) = (lite.parent / "cache" / "ufvnet" / "onnx").glob("*.onnx")
+        yield found
+
+
+def example(count: int, side: int = 64) -> tuple[Tensor, Tensor]:
+    random = torch.Generator().manual_seed(7)
+    return torch.rand(count, 3, side, side, generator=random) * 2 - 1, torch.linspace(0.07, 0.49, count)
+
+
+def faces() -> list[Image.Image]:
+    """Noise of medium levels: no output is clipped."""
+    random = np.random.default_rng(0)
+    return [
+        Image.fromarray(random.integers(90, 160, (h, w, 3), dtype=np.uint8)) for h, w in ((8, 8), (20, 28), (33, 32))
+    ]
+
+
+def test_an_onnx_file_gives_what_the_network_gives_for_any_batch_and_rates_by_axis(lite: Path, file: Path) -> None:
+    network, exported = load(lite)[0], OnnxNetwork(file, "cpu")
+    for count in (1, 4, 7):
+        ls, rate = example(count)
+        both = torch.stack([rate, rate.flip(0)], 1)
+        with torch.inference_mode():
+            ours, theirs = network(ls, both), exported(ls, both)
+        assert (ours.sr - theirs.sr).abs().max() < TOLERANCE
+        assert (ours.weights - theirs.weights).abs().max() < TOLERANCE
+        assert (ours.sr - ls).abs().max() > 0.01  # it does something
+
+
+def test_a_network_with_norms_and_without_weights_exports_too(tmp_path: Path) -> None:
+    folder = put_model(tmp_path / "one", "onesrg")
+    file = export(folder, "onnx", tmp_path / "one.onnx")
+    exported = OnnxNetwork(file, "cpu")
+    ls, rate = example(3)
+    with torch.inference_mode():
+        assert (load(folder)[0](ls, rate).sr - exported(ls, rate).sr).abs().max() < TOLERANCE
+    assert exported.outputs == ["sr"]
+    assert not exported.rate_by_axis
+
+
+def test_an_onnx_file_explains_itself(file: Path) -> None:
+    import onnx
+
+    model = onnx.load(file)
+    told = {p.key: p.value for p in model.metadata_props}
+    assert told["model"] == "ufvnet-lite"
+    assert told["hr_size"] == "64"
+    assert told["fingerprint"] == "of ufvnet-lite"
+    assert json.loads(told["anchor_rates"]) == [1 / 8, 1 / 4, 1 / 2]
+    assert "never identify a person" in told["terms"]
+    assert json.loads(told["ufvnet.card"])["preset"] == "tiny"
+    assert [i.name for i in model.graph.input] == ["ls", "rate"]
+    assert [o.name for o in model.graph.output] == ["sr", "weights"]
+    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated")
+@pytest.mark.parametrize("format", ["torchscript", "torch-export"])
+def test_torch_s_own_formats_carry_the_card(format: str, lite: Path, tmp_path: Path) -> None:
+    file = export(lite, format, tmp_path / f"model{exporting.SUFFIXES[format]}")
+    card = {"ufvnet.card": ""}
+    if format == "torchscript":
+        torch.jit.load(str(file), _extra_files=card)
+    else:
+        torch.export.load(file, extra_files=card)
+    assert json.loads(card["ufvnet.card"])["fingerprint"] == "of ufvnet-lite"
+
+
+def test_the_file_s_name_is_the_model_s_unless_given(
+    lite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ufvnet", "models", "export", str(lite), "--format", "torchscript"])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    assert done.value.code == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["small-lite.pt"]
+    assert "small-lite.pt: " in capsys.readouterr().out
+
+
+def test_an_export_that_differs_is_refused_and_nothing_is_left(
+    lite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(network: nn.Module) -> nn.Module:
+        with torch.no_grad():
+            network.get_submodule("head").get_parameter("bias").add_(0.001)
+        return network
+
+    monkeypatch.setattr(exporting, "fold_norms", spoil)
+    with pytest.raises(ConfigError, match=r"torchscript export differs from it by 0\.001, over 0\.0001; not kept"):
+        export(lite, "torchscript", tmp_path / "model.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_cannot_be_exported_is_a_clear_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain = nn.Parameter(torch.ones(1))
+
+        def forward(self, ls: Tensor, rate: Tensor) -> SROutput:
+            return SROutput(ls * self.gain if ls.mean().item() > 0 else ls)
+
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    registry.register("branching", lambda *_: Branching())
+    folder = put_model(tmp_path / "branching", "branching")
+    with pytest.raises(ConfigError, match="cannot be exported as torch-export"):
+        export(folder, "torch-export", tmp_path / "model.pt2")
+    assert not list(tmp_path.glob("*.pt2*"))
+
+
+def test_a_restorer_gives_the_same_by_either_back_end(lite: Path, file: Path) -> None:
+    by_torch, by_onnx = Restorer.load(lite, "cpu"), Restorer.load(file, "cpu", "onnx")
+    assert (by_onnx.hr_size, by_onnx.fingerprint) == (by_torch.hr_size, by_torch.fingerprint)
+    for ours, theirs in zip(by_torch.batch(faces()), by_onnx.batch(faces())):
+        assert np.abs(np.asarray(ours.image).astype(int) - np.asarray(theirs.image)).max() <= 1
+        assert ours.weights == pytest.approx(theirs.weights, abs=TOLERANCE)
+        assert ours.rate == theirs.rate
+
+
+def test_a_folder_is_exported_once(lite: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> Path:
+        raise AssertionError("exported again")
+
+    monkeypatch.setattr(exporting, "export", fail)
+    assert exporting.cached(lite) == file
+    (lite / WEIGHTS).touch()
+    with pytest.raises(AssertionError, match="exported again"):
+        exporting.cached(lite)
+
+
+def test_onnx_runtime_takes_as_many_threads_as_torch(file: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert OnnxNetwork(file, "cpu").session.get_session_options().intra_op_num_threads == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_self_ensemble_is_the_mean_with_the_mirrored_face(backend: str, lite: Path, file: Path) -> None:
+    model = file if backend == "onnx" else lite
+    plain = Restorer.load(model, "cpu", backend)
+    both = Restorer.load(model, "cpu", backend, self_ensemble=True)
+    face = faces()[1]
+    mirror = face.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    one, other = (np.asarray(plain(image)).astype(float) for image in (face, mirror))
+    got = np.asarray(both(face)).astype(float)
+    assert np.abs(got - (one + other[:, ::-1]) / 2).max() <= 1.5  # each is rounded
+    assert np.array_equal(np.asarray(both(mirror)), got.astype(np.uint8)[:, ::-1])
+    a, b, mean = (r.batch([image])[0].weights for r, image in ((plain, face), (plain, mirror), (both, face)))
+    assert mean == pytest.approx(np.mean([a, b], axis=0), abs=1e-5)
+
+
+def test_bf16_is_within_a_level_or_two(lite: Path) -> None:
+    exact, fast = (Restorer.load(lite, "cpu", precision=p).batch(faces()) for p in ("fp32", "bf16"))
+    for ours, theirs in zip(exact, fast):
+        assert np.abs(np.asarray(ours.image).astype(int) - np.asarray(theirs.image)).max() <= 2
+
+
+def test_wrong_requests_are_refused(lite: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="format = tflite: must be one of onnx, torchscript, torch-export"):
+        export(lite, "tflite")
+    with pytest.raises(ConfigError, match=r"must be a file that ends in \.onnx"):
+        export(lite, "onnx", tmp_path / "model.bin")
+    with pytest.raises(ConfigError, match="no model folder there"):
+        export(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="backend = tensorrt: must be one of torch, onnx"):
+        Restorer.load(lite, backend="tensorrt")
+    with pytest.raises(ConfigError, match="precision = bf16: must be fp32, or with backend = torch bf16 or fp16"):
+        Restorer.load(file, backend="onnx", precision="bf16")
+    with pytest.raises(ConfigError, match="which backend = onnx runs, not torch"):
+        Restorer.load(file)
+    with pytest.raises(ConfigError, match=r"nowhere\.onnx: no such file"):
+        Restorer.load(tmp_path / "nowhere.onnx", backend="onnx")
+    with pytest.raises(ConfigError, match="device = mars: the installed ONNX Runtime has no provider for it; it has: "):
+        Restorer.load(file, "mars", "onnx")
+    with pytest.raises(ConfigError, match="device = mars: not found here"):
+        Restorer.load(lite, "mars")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for request in (lambda: export(lite), lambda: Restorer.load(file, backend="onnx")):
+        with pytest.raises(ConfigError, match=r'pip install "ufvnet\[onnx\]"'):
+            request()
+
+
+def test_other_onnx_files_are_refused(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    shape = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("ls", "sr")]
+    graph = helper.make_graph([helper.make_node("Identity", ["ls"], ["sr"])], "other", shape[:1], shape[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(ConfigError, match="that `ufvnet models export` did not write"):
+        Restorer.load(tmp_path / "other.onnx", "cpu", "onnx")
+    (tmp_path / "broken.onnx").write_bytes(b"no protobuf at all")
+    with pytest.raises(ConfigError, match="ONNX Runtime cannot load it"):
+        Restorer.load(tmp_path / "broken.onnx", "cpu", "onnx")

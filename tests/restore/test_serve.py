@@ -1,0 +1,358 @@
+"""The web page: statuses, refusals, and the page itself in a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_model
+from starlette.testclient import TestClient
+
+from ufvnet.data.images import ImageProblem
+from ufvnet.data.schema import write_json
+from ufvnet.errors import ConfigError
+from ufvnet.faces.crop import crop_box
+from ufvnet.faces.detect import find_faces
+from ufvnet.models import create
+from ufvnet.models.store import CARD, WEIGHTS
+from ufvnet.restore import Restorer, serve
+
+pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+
+CHROMIUM = Path("/usr/bin/chromium")
+BASE = "http://127.0.0.1:8000"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    network = create("ufvnet-lite", "tiny")
+    torch.nn.init.normal_(network.get_submodule("head").get_parameter("weight"), std=0.02)
+    save_model(network, str(folder / WEIGHTS))
+    write_json(folder / CARD, {"model": "ufvnet-lite", "preset": "tiny", "hr_size": 128, "fingerprint": "f"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def restorer(model: Path) -> Restorer:
+    return Restorer.load(model, "cpu")
+
+
+@pytest.fixture
+def client(restorer: Restorer) -> TestClient:
+    return TestClient(serve.make_app(restorer), base_url=BASE)
+
+
+def png(width: int, height: int) -> bytes:
+    noise = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def declared(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header declares a size."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def decoded(text: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(text)))
+
+
+def test_a_face_crop_comes_back_restored_with_what_was_found(client: TestClient) -> None:
+    for _ in range(2):  # the same picture twice
+        reply = client.post("/restore?mode=aligned", content=png(24, 20))
+        assert reply.status_code == 200
+        found = reply.json()
+        assert (found["width"], found["height"]) == (24, 20)
+        assert decoded(found["after"]).size == decoded(found["before"]).size == (128, 128)
+        assert decoded(found["input"]).size == (24, 20)
+        assert found["rate"] == pytest.approx(22 / 128)
+        assert sum(found["weights"]) == pytest.approx(1, abs=1e-5)
+        assert found["anchors"] == [16, 32, 64]
+        assert "stretched" in found["notes"][0]
+
+
+def test_a_photo_s_largest_face_is_found_and_restored(client: TestClient, restorer: Restorer, photos: Path) -> None:
+    photo = Image.open(sorted(photos.iterdir())[0]).convert("RGB")
+    left, _, right, _ = crop_box(find_faces(photo)[0].landmarks, *photo.size)
+    photo = photo.resize([round(side * 90 / (right - left)) for side in photo.size], Image.Resampling.BOX)
+    buffer = io.BytesIO()
+    photo.save(buffer, "PNG")
+    found = client.post("/restore?mode=photo", content=buffer.getvalue()).json()
+    face = decoded(found["input"])
+    assert 70 < face.width < 110
+    assert found["notes"] == [f"The face is {face.width}×{face.height} pixels of the photo."]
+    assert np.array_equal(np.asarray(decoded(found["after"])), np.asarray(restorer(face)))
+
+
+@pytest.mark.parametrize(
+    ("body", "mode", "status", "message"),
+    [
+        (b"", "aligned", 400, "The file is empty."),
+        (b"This is no picture.\n" * 99, "aligned", 415, "no picture of a kind that is known"),
+        (png(60, 60)[:5000], "aligned", 422, "The picture is damaged"),
+        (declared(11_000, 10_000), "aligned", 413, "The picture has over 100 megapixels."),
+        (declared(20_000, 10_000), "aligned", 413, "The picture has over 100 megapixels."),
+        (png(200, 200), "aligned", 422, "nothing to restore. To search it for a small face, choose “photo”"),
+        (png(1, 1), "aligned", 422, "no face shows in fewer than 4"),
+        (png(120, 90), "photo", 422, "No face was found"),
+        (png(20, 20), "video", 400, "mode = video: must be one of aligned, photo"),
+    ],
+    ids=["empty", "text", "cut off", "110 megapixels", "200 megapixels", "large", "dot", "no face", "mode"],
+)  # fmt: skip
+def test_what_cannot_be_restored_is_a_status_and_a_reason(
+    client: TestClient, body: bytes, mode: str, status: int, message: str
+) -> None:
+    started = time.perf_counter()
+    reply = client.post(f"/restore?mode={mode}", content=body)
+    assert reply.status_code == status
+    assert message in reply.json()["error"]
+    if status == 413:
+        assert time.perf_counter() - started < 5  # from the header: decoding would need gigabytes
+
+
+def test_reading_stops_at_the_limit(restorer: Restorer) -> None:
+    parts, sent = 0, []
+
+    async def receive() -> dict[str, Any]:
+        nonlocal parts
+        parts += 1
+        assert parts < 50, "it goes on reading"
+        return {"type": "http.request", "body": b"x" * 10_000, "more_body": True}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/restore", "query_string": b"", "http_version": "1.1",
+        "headers": [(b"host", b"127.0.0.1")], "scheme": "http", "server": ("127.0.0.1", 8000),
+    }  # fmt: skip
+    asyncio.run(serve.make_app(restorer, max_bytes=100_000)(scope, receive, send))
+    assert sent[0]["status"] == 413
+    assert parts <= 12
+    declared_longer = TestClient(serve.make_app(restorer, max_bytes=10), base_url=BASE).post(
+        "/restore", content=b"x" * 11
+    )
+    assert declared_longer.status_code == 413
+
+
+def test_a_failing_model_is_a_message_not_a_silence(restorer: Restorer) -> None:
+    def fail(*_: object) -> Any:
+        raise RuntimeError("out of memory")
+
+    broken = Restorer(fail, restorer.hr_size, "f", restorer.device)
+    reply = TestClient(serve.make_app(broken), base_url=BASE).post("/restore", content=png(20, 20))
+    assert (reply.status_code, reply.json()) == (500, {"error": "The model failed: out of memory"})
+
+
+@pytest.mark.parametrize(
+    ("bound", "header", "status"),
+    [
+        ("127.0.0.1", "127.0.0.1:8000", 200), ("127.0.0.1", "localhost:1", 200), ("127.0.0.1", "[::1]:8000", 200),
+        ("127.0.0.1", "evil.example", 421), ("127.0.0.1", "localhost.evil.example", 421), ("127.0.0.1", "", 421),
+        ("127.0.0.1", "192.168.1.5", 421), ("0.0.0.0", "192.168.1.5:8000", 200), ("0.0.0.0", "evil.example", 421),
+        ("my-host", "My-Host:8000", 200), ("127.0.0.1", "[::1", 421),
+    ],
+)  # fmt: skip
+def test_only_this_host_s_names_are_served(restorer: Restorer, bound: str, header: str, status: int) -> None:
+    client = TestClient(serve.make_app(restorer, bound), base_url=BASE)
+    assert client.get("/", headers={"host": header}).status_code == status
+
+
+def test_other_pages_may_not_post_nor_read(client: TestClient) -> None:
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:9999"):
+        assert client.post("/restore", content=png(20, 20), headers={"origin": origin}).status_code == 403
+    reply = client.post("/restore", content=png(20, 20), headers={"origin": BASE})
+    assert reply.status_code == 200
+    assert "access-control-allow-origin" not in reply.headers
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/..%2f..%2fpyproject.toml", "/page.html", "/docs", "/openapi.json"])
+def test_no_other_address_exists(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+def test_the_page_is_one_file_that_loads_nothing(client: TestClient) -> None:
+    reply = client.get("/")
+    assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(|//\w", re.sub(r"(?m)^\s*//.*$", "", reply.text))
+    policy = reply.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "__" not in reply.text  # every blank is filled in
+    assert reply.headers["cache-control"] == "no-store"
+
+
+def test_other_requests_are_answered_while_a_picture_is_in_work(restorer: Restorer) -> None:
+    import httpx
+
+    started, go_on = threading.Event(), threading.Event()
+
+    def slow(*inputs: Any) -> Any:
+        started.set()
+        assert go_on.wait(20)
+        return restorer.network(*inputs)
+
+    app = serve.make_app(Restorer(slow, restorer.hr_size, "f", restorer.device))
+
+    async def both() -> tuple[int, int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as client:
+            work = asyncio.create_task(client.post("/restore", content=png(20, 20)))
+            while not started.is_set():
+                await asyncio.sleep(0.01)
+            page = await client.get("/")
+            go_on.set()
+            return page.status_code, (await work).status_code
+
+    assert asyncio.run(both()) == (200, 200)
+
+
+def test_a_taken_port_and_an_unknown_host_are_refused() -> None:
+    with serve._listen("127.0.0.1", 0) as taken, pytest.raises(ConfigError, match="--port 0 picks a free one"):
+        serve._listen("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(ConfigError, match=r"host = no\.such\.host\.invalid"):
+        serve._listen("no.such.host.invalid", 0)
+
+
+def test_without_the_extra_the_message_names_it(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(ConfigError, match=r'pip install "ufvnet\[serve\]"'):
+        serve.run(restorer, "127.0.0.1", 0)
+
+
+def test_a_face_as_large_as_the_output_is_left_alone(restorer: Restorer) -> None:
+    with pytest.raises(ImageProblem) as refused:
+        serve.restore_picture(Image.new("RGB", (128, 128)), "aligned", restorer)
+    assert refused.value.status == "not_smaller"
+
+
+@pytest.fixture
+def url(model: Path) -> Iterator[str]:
+    """A page served by the command itself, which Ctrl-C then ends at once."""
+    command = [sys.executable, "-m", "ufvnet.cli", "serve", "--model", str(model), "--port", "0", "--device", "cpu"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().split()[0]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no /usr/bin/chromium")
+def test_the_page_restores_compares_downloads_and_tells_errors(url: str, tmp_path: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    files = {
+        "face.png": png(24, 24),
+        "other.png": png(32, 32),
+        "text.txt": b"no picture",
+        "huge.png": declared(20_000, 10_000),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    errors: list[str] = []
+    asked: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(url)
+        slider, download, alert = page.get_by_label("Slide"), page.get_by_role("link"), page.get_by_role("alert")
+
+        def choose(name: str, done: Callable[[], None]) -> None:
+            page.set_input_files("#file", tmp_path / name)
+            done()
+
+        def restored(name: str) -> None:
+            page.get_by_text(f"Restored {name}.").wait_for()
+            assert slider.input_value() == "50"
+            assert not alert.is_visible()
+
+        choose("face.png", lambda: restored("face.png"))
+        assert page.evaluate("document.documentElement.scrollWidth") == 390  # nothing sticks out of a phone
+        assert page.get_by_text("24×24 pixels").is_visible()
+        assert page.get_by_role("progressbar").count() == 3
+        _slide_by_keyboard_and_mouse(page, slider)
+        with page.expect_download() as started:
+            download.click()
+        assert started.value.suggested_filename == "face-restored.png"
+        assert Image.open(started.value.path()).size == (128, 128)
+        choose("face.png", lambda: restored("face.png"))
+        slider.press("Home")
+        choose("other.png", lambda: restored("other.png"))
+        for kind, name in (("drop", "dropped.png"), ("paste", "pasted.png")):
+            page.evaluate(_HAND_OVER, [kind, name, base64.b64encode(files["face.png"]).decode()])
+            restored(name)
+        assert errors == []
+
+        for name, message in (("text.txt", "no picture of a kind"), ("huge.png", "over 100 megapixels")):
+            choose(name, lambda message=message: alert.get_by_text(message).wait_for())
+            assert not download.is_visible()
+        choose("face.png", lambda: restored("face.png"))
+        browser.close()
+    assert len(errors) == 2
+    assert all("Failed to load resource" in e for e in errors)  # Chromium's own line on any 4xx
+    assert all(a.startswith((url, "data:", "blob:")) for a in asked)
+
+
+def _slide_by_keyboard_and_mouse(page: Any, slider: Any) -> None:
+    def shown() -> str:
+        return page.evaluate("getComputedStyle(document.getElementById('before')).clipPath")
+
+    slider.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert slider.input_value() == "53"
+    assert shown() == "inset(0px 47% 0px 0px)"
+    page.keyboard.press("Home")
+    assert shown() == "inset(0px 100% 0px 0px)"
+    box = slider.bounding_box()
+    page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + box["height"] / 2)
+    assert 70 <= int(slider.input_value()) <= 80
+    box = page.locator("#pair").bounding_box()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 20)
+    page.mouse.up()
+    assert slider.input_value() == "25"
+
+
+_HAND_OVER = """([kind, name, text]) => {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], name, {type: "image/png"}));
+  const event = kind === "drop" ? new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true})
+                                : new ClipboardEvent("paste", {clipboardData: data, bubbles: true});
+  document.body.dispatchEvent(event);
+}"""
+"""Drops or pastes a file as a person would."""

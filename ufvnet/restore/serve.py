@@ -1,0 +1,287 @@
+"""``ufvnet serve``: a local web page that restores one picture at a time and keeps none."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import html
+import io
+import ipaddress
+import os
+import re
+import socket
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+from urllib.parse import urlsplit
+
+from PIL import Image
+
+from ufvnet.data.bicubic import resize
+from ufvnet.data.images import MAX_PIXELS, ImageProblem, read_image
+from ufvnet.errors import ConfigError
+from ufvnet.faces.crop import crop_box
+from ufvnet.faces.detect import find_faces
+
+from .restorer import Restorer
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+Mode = Literal["aligned", "photo"]
+MODES = ("aligned", "photo")
+MAX_BYTES = 50_000_000
+LEAST_SIDE = 4
+WORKERS = 2
+"""Pictures in work at once; the network itself uses every core."""
+
+PAGE = Path(__file__).with_name("page.html")
+STATUSES = {"not_a_picture": 415, "too_large": 413}
+"""HTTP status by a picture's; all others are 422."""
+
+_detector = threading.Lock()
+"""dlib's detector keeps state between calls: one thread at a time."""
+
+
+@dataclass(frozen=True)
+class RestoredPicture:
+    """A restored picture.
+
+    before: what came in, RGB. after: the same restored, RGB, of any size. rate: of the face, where there is one.
+    weights: of the anchors, or None. notes: sentences on what was done on the way.
+    """
+
+    before: Image.Image
+    after: Image.Image
+    rate: float | None
+    weights: tuple[float, ...] | None
+    notes: tuple[str, ...] = ()
+
+
+def restore_picture(image: Image.Image, mode: Mode, restorer: Restorer) -> RestoredPicture:
+    """Restore an upright RGB picture.
+
+    Args:
+        mode: ``aligned``: the picture is a face crop; ``photo``: its largest face is found and cut out.
+
+    Raises:
+        ImageProblem: no face (``no_face``), or one that is ``too_small`` or ``not_smaller`` than the output.
+    """
+    notes: list[str] = []
+    if mode == "photo":
+        with _detector:
+            faces = find_faces(image)
+        if not faces:
+            raise ImageProblem("no_face", "No face was found. If the picture is a face crop, choose “face crop”.")
+        image = image.crop(crop_box(faces[0].landmarks, *image.size))
+        more = "" if len(faces) == 1 else f"{len(faces)} faces were found; this is the largest. "
+        notes.append(f"{more}The face is {image.width}×{image.height} pixels of the photo.")
+    size = f"{image.width}×{image.height} pixels"
+    if min(image.size) < LEAST_SIDE:
+        raise ImageProblem("too_small", f"The picture is {size}: no face shows in fewer than {LEAST_SIDE}.")
+    if min(image.size) >= restorer.hr_size:
+        hint = " To search it for a small face, choose “photo”." if mode == "aligned" else ""
+        output = f"{restorer.hr_size}×{restorer.hr_size}"
+        raise ImageProblem("not_smaller", f"The face is {size}, the model's output {output}: nothing to restore.{hint}")
+    if image.width != image.height:
+        notes.append(f"The face is not square ({size}): it was stretched.")
+    restored = restorer.batch([image])[0]
+    return RestoredPicture(image, restored.image, restored.rate, restored.weights, tuple(notes))
+
+
+def answer(upload: bytes, mode: Mode, restorer: Restorer) -> dict[str, Any]:
+    """What the page shows of an upload.
+
+    Raises:
+        ImageProblem: the upload is no picture that can be used.
+    """
+    try:
+        read = read_image(upload)
+    except ImageProblem as problem:
+        if problem.status == "too_large":
+            raise ImageProblem("too_large", f"The picture has over {MAX_PIXELS / 1e6:g} megapixels.") from problem
+        if "not an image" in problem.reason:
+            raise ImageProblem("not_a_picture", "The file is no picture of a kind that is known here.") from problem
+        raise ImageProblem("unreadable", f"The picture is damaged: {problem.reason}.") from problem
+    picture = restore_picture(read.rgb, mode, restorer)
+    anchors = getattr(restorer.network, "anchors", ())
+    return {
+        "width": read.rgb.width,
+        "height": read.rgb.height,
+        "notes": [*picture.notes, *(f"{note[0].upper()}{note[1:]}." for note in read.notes)],
+        "rate": picture.rate,
+        "weights": list(picture.weights or ()),
+        "anchors": [round(rate * restorer.hr_size) for rate in anchors],
+        "input": _png(picture.before),
+        "before": _png(resize(picture.before, *picture.after.size)),
+        "after": _png(picture.after),
+    }
+
+
+def _png(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def make_app(restorer: Restorer, host: str = "127.0.0.1", max_bytes: int = MAX_BYTES) -> Starlette:
+    """The page and the one address that it posts pictures to: ``/restore?mode=aligned``, the file as the body.
+
+    Args:
+        host: the address that the server listens on; requests to other names are refused (DNS rebinding).
+        max_bytes: of an upload; reading a longer one stops there.
+    """
+    import anyio
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.base import BaseHTTPMiddleware
+    from starlette.responses import HTMLResponse, JSONResponse
+    from starlette.routing import Route
+
+    page = _page(restorer, max_bytes)
+    headers = _headers(page)
+    limiter = anyio.CapacityLimiter(WORKERS)
+
+    def refused(status: int, message: str) -> Response:
+        return JSONResponse({"error": message}, status)
+
+    async def guard(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
+        if not _is_ours(request.headers.get("host", ""), host):
+            found = refused(421, "The request was meant for another host.")
+        elif not _same_origin(request):
+            found = refused(403, "The request comes from another page.")
+        else:
+            found = await proceed(request)
+        found.headers.update(headers)
+        return found
+
+    async def index(request: Request) -> Response:
+        return HTMLResponse(page)
+
+    async def restore(request: Request) -> Response:
+        mode = request.query_params.get("mode", "aligned")
+        if mode not in MODES:
+            return refused(400, f"mode = {mode}: must be one of {', '.join(MODES)}.")
+        upload = await _read(request, max_bytes)
+        if upload is None:
+            return refused(413, f"The file is over {max_bytes / 1e6:g} MB.")
+        if not upload:
+            return refused(400, "The file is empty.")
+        try:
+            work = functools.partial(answer, upload, cast(Mode, mode), restorer)
+            return JSONResponse(await anyio.to_thread.run_sync(work, limiter=limiter))
+        except ImageProblem as problem:
+            return refused(STATUSES.get(problem.status, 422), problem.reason)
+        except (RuntimeError, MemoryError) as error:  # out of memory and the like
+            return refused(500, f"The model failed: {error}")
+
+    routes = [Route("/", index), Route("/restore", restore, methods=["POST"])]
+    return Starlette(routes=routes, middleware=[Middleware(BaseHTTPMiddleware, dispatch=guard)])
+
+
+async def _read(request: Request, max_bytes: int) -> bytes | None:
+    """The body, or None as soon as it is longer than allowed."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > max_bytes:
+        return None
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > max_bytes:
+            return None
+    return bytes(body)
+
+
+def _is_ours(header: str, host: str) -> bool:
+    """Whether a Host header names this server: as it was started, as this machine, or, on all addresses, by number."""
+    try:
+        name = (urlsplit(f"//{header}").hostname or "").lower()
+    except ValueError:
+        return False
+    if name in {host.lower(), "localhost", "127.0.0.1", "::1"}:
+        return True
+    if host not in ("0.0.0.0", "::"):
+        return False
+    if name == socket.gethostname().lower():
+        return True
+    try:
+        return bool(ipaddress.ip_address(name))  # no name to rebind
+    except ValueError:
+        return False
+
+
+def _same_origin(request: Request) -> bool:
+    """Browsers name the page that a request comes from; programs need not."""
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+
+
+def _page(restorer: Restorer, max_bytes: int) -> str:
+    values = {"HR_SIZE": restorer.hr_size, "MAX_BYTES": max_bytes, "MEGABYTES": f"{max_bytes / 1e6:g}",
+              "MEGAPIXELS": f"{MAX_PIXELS / 1e6:g}", "FINGERPRINT": restorer.fingerprint[:12]}  # fmt: skip
+    page = PAGE.read_text(encoding="utf-8")
+    for key, value in values.items():
+        page = page.replace(f"__{key}__", html.escape(str(value)))
+    return page
+
+
+def _headers(page: str) -> dict[str, str]:
+    """Only the page's own script and style run, and nothing is loaded, framed or kept."""
+    hashes = {}
+    for tag in ("script", "style"):
+        text = re.search(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        assert text is not None
+        hashes[tag] = base64.b64encode(hashlib.sha256(text[1].encode()).digest()).decode()
+    return {
+        "Content-Security-Policy": (
+            f"default-src 'none'; script-src 'sha256-{hashes['script']}'; style-src 'sha256-{hashes['style']}'; "
+            "img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        ),
+        "Cache-Control": "no-store",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def run(restorer: Restorer, host: str, port: int) -> None:
+    """Serve until Ctrl-C; prints the page's URL when it is there.
+
+    Raises:
+        ConfigError: uvicorn is not installed, or the address cannot be listened on.
+    """
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise ConfigError('serve: uvicorn is not installed; pip install "ufvnet[serve]" brings it') from error
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, *_: Any) -> None:
+            os._exit(0)  # at once: nothing is stored, and a picture in work would be waited for
+
+    listening = _listen(host, port)
+    found = listening.getsockname()[1]
+    print(f"http://{f'[{host}]' if ':' in host else host}:{found}/  (Ctrl-C ends it)", flush=True)
+    config = uvicorn.Config(
+        make_app(restorer, host), log_level="warning", access_log=False, server_header=False, limit_concurrency=64,
+        timeout_keep_alive=5,
+    )  # fmt: skip
+    Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family, kind, protocol)
+        if os.name != "nt":
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+        found.listen(128)
+    except OSError as error:
+        hint = "; --port 0 picks a free one" if port else ""
+        raise ConfigError(f"host = {host}, port = {port}: cannot be listened on ({error.strerror}){hint}") from error
+    return found
