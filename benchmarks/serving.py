@@ -17,6 +17,7 @@ from torch import nn
 from ufvnet.data.schema import write_json
 from ufvnet.models import create
 from ufvnet.models.complexity import complexity
+from ufvnet.models.conv import fold_norms
 from ufvnet.models.export import export
 from ufvnet.models.inference import channels_last
 from ufvnet.models.onnx_network import OnnxNetwork
@@ -36,6 +37,7 @@ def serving() -> Iterator[Row]:
         folder = _model(Path(name) / "model")
         file = export(folder, "onnx", Path(name) / "model.onnx")
         yield from _networks(folder, file)
+        yield _against_the_paper(folder)
         yield from _pictures(folder, file)
     torch.set_num_threads(os.cpu_count() or 1)
 
@@ -103,6 +105,24 @@ def _networks(folder: Path, file: Path) -> Iterator[Row]:
         )
 
 
+def _against_the_paper(folder: Path) -> Row:
+    """One batch through ufvnet-lite and through the paper's SRG, each as Restorer runs it: norms folded."""
+    from ufvnet.models import load
+
+    torch.manual_seed(0)
+    networks = {
+        name: channels_last(fold_norms(network.eval()))
+        for name, network in (("lite", load(folder)[0]), ("paper", create("onesrg", "paper")))
+    }
+    ls = (torch.rand(BATCH, 3, 128, 128) * 2 - 1).contiguous(memory_format=torch.channels_last)
+    rate = torch.full((BATCH,), SIDE / 128)
+    rates = _rates({name: lambda network=network: network(ls, rate) for name, network in networks.items()}, BATCH)
+    return (
+        f"ufvnet-lite, batches of {BATCH}, faces", "onesrg paper, likewise", rates["lite"], rates["paper"],
+        rates["lite"] / rates["paper"],
+    )  # fmt: skip
+
+
 def _pictures(folder: Path, file: Path) -> Iterator[Row]:
     """The whole way: 32x32 PIL images to 128x128 PIL images."""
     noise = np.random.default_rng(0).integers(0, 256, (FACES, SIDE, SIDE, 3), dtype=np.uint8)
@@ -122,7 +142,7 @@ def _pictures(folder: Path, file: Path) -> Iterator[Row]:
         yield what, "Restorer, torch, one at a time", rates[way], rates["one"], rates[way] / rates["one"]
 
 
-def _rates(works: dict[str, Work]) -> dict[str, float]:
+def _rates(works: dict[str, Work], faces: int = FACES) -> dict[str, float]:
     """Faces a second of each, the best of some turns that all take one after the other."""
     best = dict.fromkeys(works, float("inf"))
     for work in works.values():
@@ -132,4 +152,4 @@ def _rates(works: dict[str, Work]) -> dict[str, float]:
             started = time.process_time()
             work()
             best[name] = min(best[name], time.process_time() - started)
-    return {name: FACES / seconds for name, seconds in best.items()}
+    return {name: faces / seconds for name, seconds in best.items()}
