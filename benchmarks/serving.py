@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,7 @@ def _against_the_paper(folder: Path) -> Row:
     }
     ls = (torch.rand(BATCH, 3, 128, 128) * 2 - 1).contiguous(memory_format=torch.channels_last)
     rate = torch.full((BATCH,), SIDE / 128)
-    rates = _rates({name: lambda network=network: network(ls, rate) for name, network in networks.items()}, BATCH)
+    rates = _rates({name: partial(network, ls, rate) for name, network in networks.items()}, BATCH)
     return (
         f"ufvnet-lite, batches of {BATCH}, faces", "onesrg paper, likewise", rates["lite"], rates["paper"],
         rates["lite"] / rates["paper"],
