@@ -248,6 +248,9 @@ class Recipe(Schema):
     """Random horizontal flip."""
     colour: float = Field(default=0.0, ge=0, lt=1)
     """Random gain of each channel, between 1 - colour and 1 + colour, alike on both images of a pair."""
+    between: float = Field(default=0.0, ge=0, le=1)
+    """Share of the faces that the whole model sees at a size of their own, 6 ... 112 of 128 pixels and not always
+    square, instead of at a scale of the view: for models that are to serve every size (by PIL bicubic)."""
     scale_shares: dict[int, int] = {}
     """How often a scale (sixteenths) comes in each round of all scales; 1 where none is given."""
     keep: Literal["last", "best"] = "last"

@@ -171,3 +171,23 @@ def test_joined_datasets_are_one_set_of_faces(faces: FaceArrays) -> None:
 def test_no_faces_are_refused() -> None:
     with pytest.raises(ValueError, match="no faces to train on"):
         TrainingLoader(_nobody(0), MR8, batch_size=4, seed=0)
+
+
+def test_a_share_of_faces_is_made_anew_at_sizes_between_the_scales(faces: FaceArrays) -> None:
+    loader = TrainingLoader(faces, MR8, batch_size=12, seed=0, flip=False, between=0.5)
+    sizes = np.concatenate([loader.sizes(step, 128) for step in range(200)])
+    made = sizes[sizes[:, 0] > 0]
+    assert 0.45 < len(made) / len(sizes) < 0.55
+    assert 5 <= made.min() <= 7
+    assert 105 < made.max() < 128
+    assert 0.4 < (made[:, 0] == made[:, 1]).mean() < 0.7
+    batch, at = loader[0], loader.sizes(0, faces.hr[0].shape[0])
+    assert (at > 0).any()
+    for i, (h, w) in enumerate(at.tolist()):
+        if h:
+            hr = Image.fromarray(faces.hr[int(batch.rows[i])])
+            up = hr.resize((w, h), Image.Resampling.BICUBIC).resize(hr.size, Image.Resampling.BICUBIC)
+            assert np.array_equal(batch.ls[i].permute(1, 2, 0).numpy(), np.asarray(up))
+            assert batch.by_axis[i].tolist() == pytest.approx([h / hr.height, w / hr.width])
+            assert batch.rate[i] == pytest.approx((h + w) / (2 * hr.height))
+    assert _same(loader[3], TrainingLoader(faces, MR8, batch_size=12, seed=0, flip=False, between=0.5)[3])

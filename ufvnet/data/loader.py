@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .bicubic import upscale_mixed
+from .bicubic import resize, upscale_mixed
 from .reader import FaceArrays
 
 
@@ -20,7 +21,8 @@ class Batch(NamedTuple):
 
     ls: I_LS, (B, 3, H, H) uint8.
     hr: I_HR, (B, 3, H, H) uint8.
-    rate: (B,) float32, r = k / 16.
+    rate: (B,) float32, r = k / 16, or the mean of by_axis.
+    by_axis: (B, 2) float32, the rates of rows and columns, which differ where an LR image is not square.
     gain: (B, 3, 1, 1) float32, the colour augmentation: a factor on the channels of both images.
     rows: (B,) int64 row numbers in the view.
     """
@@ -28,8 +30,15 @@ class Batch(NamedTuple):
     ls: Tensor
     hr: Tensor
     rate: Tensor
+    by_axis: Tensor
     gain: Tensor
     rows: Tensor
+
+
+BETWEEN = (6 / 128, 112 / 128)
+"""Rates of the smallest and largest LR images made for sizes between the scales; they are drawn log-uniformly."""
+STRETCH = 0.35
+"""Half of those are not square: the log of height over width is drawn from -0.35 ... 0.35."""
 
 
 class TrainingLoader(Dataset):
@@ -43,6 +52,8 @@ class TrainingLoader(Dataset):
         flip: mirror each pair with probability 1/2.
         colour: each channel's gain is drawn from 1 - colour ... 1 + colour.
         shares: how often a scale comes in each round of all scales, where not once.
+        between: share of faces whose LR image is made from HR by PIL bicubic at a size of its own, which need not be
+            one of the scales nor square.
         rank, world: this process takes every ``world``-th face of a batch, from the ``rank``-th.
 
     Raises:
@@ -58,6 +69,7 @@ class TrainingLoader(Dataset):
         flip: bool = True,
         colour: float = 0.0,
         shares: Mapping[int, int] | None = None,
+        between: float = 0.0,
         rank: int = 0,
         world: int = 1,
     ):
@@ -67,7 +79,7 @@ class TrainingLoader(Dataset):
             raise ValueError(f"batches of {batch_size} cannot be shared out evenly among {world} processes")
         self.faces, self.batch_size, self.seed, self.flip, self.colour = faces, batch_size, seed, flip, colour
         self.cycle = np.array([k for k in ks for _ in range((shares or {}).get(k, 1))])
-        self.rank, self.world = rank, world
+        self.between, self.rank, self.world = between, rank, world
 
     def plan(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Rows, scales k, flips and (B, 3) colour gains of batch ``step``; batches run on over the ends of epochs."""
@@ -85,16 +97,32 @@ class TrainingLoader(Dataset):
         gains = np.random.default_rng((self.seed, step, 1)).uniform(-self.colour, self.colour, (len(positions), 3)) + 1
         return rows, ks, flips, gains.astype(np.float32)
 
+    def sizes(self, step: int, hr_size: int) -> np.ndarray:
+        """(B, 2) height and width of the LR images of batch ``step`` that are made anew; 0 where they are not."""
+        rng = np.random.default_rng((self.seed, step, 2))
+        chosen, square = rng.random(self.batch_size) < self.between, rng.random(self.batch_size) < 0.5
+        sides = hr_size * np.exp(rng.uniform(*np.log(BETWEEN), self.batch_size))
+        stretch = np.exp(np.where(square, 0, rng.uniform(-STRETCH, STRETCH, self.batch_size)) / 2)
+        sizes = np.stack([sides * stretch, sides / stretch], 1).round().astype(int).clip(2, hr_size - 1)
+        return np.where(chosen[:, None], sizes, 0)
+
     def __getitem__(self, step: int) -> Batch:
         """This process's share of batch ``step``."""
         rows, ks, flips, gains = (a[self.rank :: self.world] for a in self.plan(step))
-        lrs = [torch.from_numpy(self.faces.lr[int(k)][int(i)].transpose(2, 0, 1).copy()) for i, k in zip(rows, ks)]
-        hr = torch.from_numpy(np.stack([self.faces.hr[int(i)].transpose(2, 0, 1) for i in rows]))
+        faces = [self.faces.hr[int(i)] for i in rows]
+        sizes = self.sizes(step, faces[0].shape[0])[self.rank :: self.world]
+        small = [
+            np.asarray(resize(Image.fromarray(face), w, h)) if h else self.faces.lr[int(k)][int(i)]
+            for face, i, k, (h, w) in zip(faces, rows, ks, sizes.tolist())
+        ]
+        lrs = [torch.from_numpy(lr.transpose(2, 0, 1).copy()) for lr in small]
+        hr = torch.from_numpy(np.stack([face.transpose(2, 0, 1) for face in faces]))
         ls = upscale_mixed(lrs, hr.shape[-1])
         mirror = torch.from_numpy(flips.astype(bool))
         ls[mirror], hr[mirror] = ls[mirror].flip(-1), hr[mirror].flip(-1)
-        rate, gain = torch.from_numpy(ks.astype(np.float32) / 16), torch.from_numpy(gains)[:, :, None, None]
-        return Batch(ls, hr, rate, gain, torch.from_numpy(rows))
+        by_axis = np.where(sizes > 0, sizes / hr.shape[-1], ks[:, None] / 16).astype(np.float32)
+        rate, gain = torch.from_numpy(by_axis.mean(1)), torch.from_numpy(gains)[:, :, None, None]
+        return Batch(ls, hr, rate, torch.from_numpy(by_axis), gain, torch.from_numpy(rows))
 
     def batches(self, start: int, end: int, workers: int = 0, pin: bool = False) -> Iterable[Batch]:
         """Batches ``start`` to ``end`` - 1, prepared by processes of their own where there are workers."""

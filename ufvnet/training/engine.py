@@ -120,7 +120,7 @@ class _Run:
         try:
             self.loader = TrainingLoader(
                 faces, part.ks, recipe.batch_size, recipe.seed, recipe.flip, recipe.colour, recipe.scale_shares,
-                rank, world,
+                recipe.between if part.role == "whole" else 0.0, rank, world,
             )  # fmt: skip
         except ValueError as error:
             raise ConfigError(f"recipe.batch_size = {recipe.batch_size}: {error}") from error
@@ -213,7 +213,8 @@ class _Run:
         if part.role == "regressor":
             w = self.network(ls, logits=True)
             return weight_loss(w, anchor_weights(rate, [k / 16 for k in part.anchors]))
-        output = self.network(ls, rate)
+        by_axis = getattr(self.module, "rate_by_axis", False)
+        output = self.network(ls, batch.by_axis.to(device) if by_axis else rate)
         loss = sr_loss(output.sr, hr, self.recipe.loss, self.recipe.frequency, self.recipe.balance, ls)
         if output.logits is None:
             return loss

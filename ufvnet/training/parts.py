@@ -246,6 +246,9 @@ def parts_of(config: TrainConfig) -> tuple[list[Part], Part]:
         raise ConfigError(
             f"regressor_scales = {config.regressor_scales}: {config.model} trains no regressor in stage 1"
         )
+    made = {d.card["degradation"]["name"] for d in whole.datasets}
+    if config.recipe.between and made != {"pil-bicubic"}:
+        raise ConfigError(f"recipe.between = {config.recipe.between}: only with pil-bicubic datasets, not {made}")
     if not {*config.recipe.scale_shares} <= {*whole.ks}:
         ks = ", ".join(map(str, whole.ks))
         raise ConfigError(f"recipe.scale_shares = {config.recipe.scale_shares}: {config.view} has the scales {ks}")
