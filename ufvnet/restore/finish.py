@@ -81,7 +81,7 @@ class Finisher:
         return data, ending
 
     def _unrestored(self, job: Job) -> tuple[bytes | None, str]:
-        """A picture without a restored face: its own bytes, or scaled and written anew where the settings ask for it."""
+        """A picture without a restored face: its own bytes, or scaled or in another format as asked."""
         if self.config.unrestored == "leave":
             if job.row["status"] == "copied":
                 job.row["status"] = "skipped"

@@ -19,7 +19,7 @@ from ufvnet.config import ConfigError, RestoreConfig, fingerprint
 from ufvnet.data.images import ImageProblem
 from ufvnet.data.landmarks import read_landmarks
 from ufvnet.faces.crop import Box, crop_box
-from ufvnet.faces.detect import LAST_SIDE, find_small_faces
+from ufvnet.faces.detect import LAST_SIDE, landmarks_of
 
 SURELY_A_CROP = 80
 """In ``auto``, square pictures up to this side are crops without being searched."""
@@ -73,7 +73,7 @@ class Looker:
         scale = max(1.0, max(rgb.size) / LAST_SIDE)
         copy = rgb
         if scale > 1:
-            copy = rgb.resize([max(1, round(v / scale)) for v in rgb.size], Image.Resampling.BOX)  # type: ignore[arg-type]
+            copy = rgb.resize([max(1, round(v / scale)) for v in rgb.size], Image.Resampling.BOX)
         found = self._find(np.asarray(copy))
         boxes = []
         for landmarks in found:
@@ -108,11 +108,6 @@ class Looker:
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def landmarks_of(pixels: np.ndarray, smallest: int | None) -> list[np.ndarray]:
-    """What a process of the pool does: 68 landmarks of each face, largest first."""
-    return [face.landmarks for face in find_small_faces(Image.fromarray(pixels), smallest)]
 
 
 class Given:

@@ -191,9 +191,9 @@ def encoded(picture: Picture, kind: str, quality: int) -> tuple[bytes, str]:
     The bytes depend on the picture, the format and the quality alone.
     """
     extras, lost = dict(picture.extras), ""
-    if kind == "PNG" and picture.alpha is None and not extras and picture.colour.mode == "RGB":
-        if max(picture.size) <= PLAIN_SIDE:
-            return encode(picture.colour), lost
+    plain = picture.alpha is None and not extras and picture.colour.mode == "RGB" and max(picture.size) <= PLAIN_SIDE
+    if kind == "PNG" and plain:
+        return encode(picture.colour), lost
     image = picture.whole()
     if kind == "JPEG" and picture.alpha is not None:
         lost = "alpha flattened on white, as JPEG has none"
