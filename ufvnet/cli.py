@@ -200,9 +200,6 @@ def restore(
     precision: Annotated[str | None, typer.Option(help="fp32 (default), bf16 or fp16.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Faces a batch, across files (16; on a GPU 64).")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads that compute; else one a core.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that search photos for faces; else one a core.")
-    ] = None,
     cluster: Annotated[
         int | None, typer.Option(help="Share the pictures out among so many processes (the super-resolve flow).")
     ] = None,

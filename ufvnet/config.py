@@ -429,9 +429,7 @@ class RestoreConfig(Schema):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the model's arithmetic; the lower ones are for GPUs."""
     threads: int | None = Field(default=None, ge=1)
-    """Threads that compute, and as many that read and write; null takes one a core."""
-    workers: int | None = Field(default=None, ge=1)
-    """Processes that search photos for faces; null takes one a core, 1 searches in the main process."""
+    """Threads that compute, as many that read and search for faces, and as many that write; null takes one a core."""
     cluster: Cluster | None = None
     """Share the pictures out among the processes of a Dask cluster (the super-resolve flow)."""
 

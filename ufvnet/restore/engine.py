@@ -49,7 +49,7 @@ class Engine:
     """
 
     def __init__(self, config: RestoreConfig, restorer: Restorer, looker: Looker):
-        self.config, self.restorer, self.looker = config, restorer, looker
+        self.config, self.restorer = config, restorer
         self.device = restorer.device.type
         self.size = config.batch_size or BATCH_SIZES.get(self.device, 16)
         self.threads = config.threads or torch.get_num_threads()
@@ -72,7 +72,7 @@ class Engine:
         lanes = self.threads if self.device == "cpu" else 1
         before = torch.get_num_threads()
         pools = _Pools(
-            ThreadPoolExecutor(max(2, self.threads, self.looker.workers), "read"),
+            ThreadPoolExecutor(max(2, self.threads), "read"),
             ThreadPoolExecutor(lanes, "compute", initializer=torch.set_num_threads, initargs=(1,)),
             ThreadPoolExecutor(max(2, self.threads), "write"),
         )

@@ -179,10 +179,13 @@ def _table(path: Path, column: str) -> TableSource:
     return TableSource(kind="table", root=path.parent, files={"all": glob.escape(path.name)}, image=column)
 
 
-def _rows(path: Path, config: RestoreConfig) -> int:
+def _rows(path: Path, config: RestoreConfig) -> int | None:
+    """Pictures of a table; None for one that a folder happens to hold and that has none."""
     try:
         return sum(1 for _ in list_cells(_table(path, config.image_column)))
     except ConfigError as error:
+        if all(os.path.abspath(given) != str(path) for given in config.inputs):
+            return None
         text = str(error).replace("source.image = ", "image_column = ")
         raise ConfigError(f"input = {path}: {text}") from error
 

@@ -1,15 +1,11 @@
-"""Where the faces of a picture are: given, or found by dlib in processes of its own."""
+"""Where the faces of a picture are: given, or found by dlib."""
 
 from __future__ import annotations
 
 import csv
 import math
-import multiprocessing
 import os
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +15,7 @@ from ufvnet.config import ConfigError, RestoreConfig, fingerprint
 from ufvnet.data.images import ImageProblem
 from ufvnet.data.landmarks import read_landmarks
 from ufvnet.faces.crop import Box, crop_box
-from ufvnet.faces.detect import LAST_SIDE, landmarks_of
+from ufvnet.faces.detect import LAST_SIDE, find_small_faces
 
 SURELY_A_CROP = 80
 """In ``auto``, square pictures up to this side are crops without being searched."""
@@ -30,10 +26,10 @@ MOSTLY_FACE = 0.8
 
 
 class Looker:
-    """Finds the crop boxes of faces, in the processes of a pool where there are several.
+    """Finds the crop boxes of faces; several threads may ask at once.
 
     Args:
-        config: mode, landmarks, boxes, least face, workers.
+        config: mode, landmarks, boxes, least face.
         small: pictures whose longer side is below this may be crops (the model's output size).
 
     Raises:
@@ -43,15 +39,12 @@ class Looker:
     def __init__(self, config: RestoreConfig, small: int):
         self.config, self.small = config, small
         self.given = _given(config)
-        self.workers = config.workers or os.cpu_count() or 1
-        self._pool: ProcessPoolExecutor | None = None
-        self._lock, self._alone = threading.Lock(), threading.Lock()
 
     def look(self, rgb: Image.Image, name: str) -> list[Box] | None:
         """Crop boxes of all faces of an upright L or RGB picture, clipped to it; None if it is a crop itself.
 
         Raises:
-            ImageProblem: given boxes or landmarks lie outside the picture, or the detector died of it.
+            ImageProblem: given boxes or landmarks lie outside the picture.
         """
         if self.config.mode == "aligned":
             return None
@@ -74,40 +67,13 @@ class Looker:
         copy = rgb
         if scale > 1:
             copy = rgb.resize([max(1, round(v / scale)) for v in rgb.size], Image.Resampling.BOX)
-        found = self._find(np.asarray(copy))
         boxes = []
-        for landmarks in found:
+        for face in find_small_faces(copy, self.config.min_face):
             try:
-                boxes.append(crop_box(landmarks * scale, *rgb.size))
+                boxes.append(crop_box(face.landmarks * scale, *rgb.size))
             except ValueError:
                 continue  # landmarks guessed outside the picture
         return list(dict.fromkeys(boxes))
-
-    def _find(self, pixels: np.ndarray) -> list[np.ndarray]:
-        """68 landmarks a face; a picture that kills the process that searches it is tried once more, alone."""
-        smallest = self.config.min_face
-        if self.workers == 1:
-            return landmarks_of(pixels, smallest)
-        try:
-            return self._started().submit(landmarks_of, pixels, smallest).result()
-        except BrokenProcessPool:
-            pass  # it, or another picture
-        with self._alone:
-            try:
-                with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                    return pool.submit(landmarks_of, pixels, smallest).result()
-            except BrokenProcessPool:
-                raise ImageProblem("crashed", "the face detector died of this picture") from None
-
-    def _started(self) -> ProcessPoolExecutor:
-        with self._lock:
-            if self._pool is None or getattr(self._pool, "_broken", False):
-                self._pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"))
-            return self._pool
-
-    def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class Given:

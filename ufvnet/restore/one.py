@@ -50,7 +50,7 @@ def restore_one(config: RestoreConfig) -> dict[str, Any]:
         raise ConfigError("input: a pipe takes one picture: a file, or - for standard input")
     config, target = _with_format(config), _Memory()
     (given,) = config.inputs
-    config = config.model_copy(update={"batch_size": 1, "threads": 1, "workers": 1, "resume": False})
+    config = config.model_copy(update={"batch_size": 1, "threads": 1, "resume": False})
     restorer = load(config)
     looker = Looker(config, restorer.hr_size)
     content = sys.stdin.buffer.read() if given == PIPE else given.absolute()

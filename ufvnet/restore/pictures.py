@@ -207,8 +207,11 @@ def encoded(picture: Picture, kind: str, quality: int) -> tuple[bytes, str]:
         image = image.convert("RGB" if image.mode == "L" else "RGBA")
     if kind in ("TIFF", "PNG"):
         extras.pop("xmp", None)
+    options = _options(kind, quality)
+    if kind == "TIFF" and "exif" in extras:
+        del options["compression"]  # Pillow's compressing writer cannot write the Exif and GPS tags
     file = io.BytesIO()
-    image.save(file, kind, **_options(kind, quality), **extras)
+    image.save(file, kind, **options, **extras)
     return file.getvalue(), lost
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from ufvnet.config import RestoreConfig
 from ufvnet.data.images import ImageProblem
 from ufvnet.faces.crop import Box
 
+from .inputs import TABLES
 from .jobs import Job, side
 from .looking import Looker
 from .pictures import Picture, heif_is_known, read_picture, sha256
@@ -103,11 +106,21 @@ def _status(job: Job, problem: ImageProblem) -> dict[str, str]:
     ending = job.ending.lower()
     if problem.status != "unreadable" or "UnidentifiedImageError" not in problem.reason:
         return {"status": "failed", "reason": problem.reason}
+    if ending in TABLES:
+        return _status_of_table(job)
     if ending in (".heic", ".heif") and not heif_is_known():
         return {"status": "failed", "reason": "HEIC needs pillow-heif: pip install ufvnet[heic]"}
     if ending and ending not in Image.registered_extensions():
         return {"status": "skipped", "reason": "not a picture, by its name and by its content"}
     return {"status": "failed", "reason": problem.reason}
+
+
+def _status_of_table(job: Job) -> dict[str, str]:
+    try:
+        pq.read_schema(job.content)
+    except (OSError, pa.ArrowInvalid) as error:
+        return {"status": "failed", "reason": f"a table that cannot be read ({error})"}
+    return {"status": "skipped", "reason": "a table without a column of pictures of the name that is asked for"}
 
 
 def _faces(count: int) -> str:

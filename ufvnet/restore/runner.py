@@ -151,18 +151,15 @@ def restore_shard(shard: Shard, progress: Progress | None = None) -> dict[str, i
     """
     config = shard.config
     if shard.journal != JOURNAL:  # one of several: what its own journal has is from this run
-        config = config.model_copy(update={"resume": True, "workers": 1})
+        config = config.model_copy(update={"resume": True})
     restorer = load(config)
     looker = Looker(config, restorer.hr_size)
-    total, counter = shard.rows, _Counter(progress)
-    try:
-        with Account(config.output, shard.journal) as account:
-            counter.account, counter.total = account, total
-            jobs = _Jobs(config, shard, account, key_of(config, restorer, looker), counter)
-            Engine(config, restorer, looker).run(jobs, lambda job: counter.add(1))
-            return dict(account.counts)
-    finally:
-        looker.close()
+    counter = _Counter(progress)
+    with Account(config.output, shard.journal) as account:
+        counter.account, counter.total = account, shard.rows
+        jobs = _Jobs(config, shard, account, key_of(config, restorer, looker), counter)
+        Engine(config, restorer, looker).run(jobs, lambda job: counter.add(1))
+        return dict(account.counts)
 
 
 class _Counter:
