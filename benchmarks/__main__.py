@@ -1,6 +1,6 @@
 """``make bench``: each speed as a ratio to a reference in the same process; prints a table.
 
-``python -m benchmarks training`` (or kernels, building) prints those rows alone.
+``python -m benchmarks training`` (or kernels, building, restoring) prints those rows alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PAIRS, FACES, REPEATS = 200, 128, 3
 def main(*parts: str) -> None:
     """Run the benchmarks, or the named ones, and print the rows of benchmarks/README.md."""
     print("| what | reference | ours / s | reference / s | ratio |\n|---|---|---|---|---|")
-    for part in parts or ("kernels", "training", "building"):
+    for part in parts or ("kernels", "training", "building", "restoring"):
         for what, reference, ours, theirs, ratio in _rows(part):
             print(f"| {what} | {reference} | {ours:,.3g} | {theirs:,.3g} | {ratio:.2f} |", flush=True)
 
@@ -31,6 +31,10 @@ def _rows(part: str) -> Iterator[Row]:
         from benchmarks.training import networks
 
         yield from networks()
+    elif part == "restoring":
+        from benchmarks.restoring import restoring
+
+        yield from restoring()
     else:
         from benchmarks.building import building
 
