@@ -21,6 +21,7 @@ PARTS = {
     "scoring": "benchmarks.scoring:scoring",
     "serving": "benchmarks.serving:serving",
     "building": "benchmarks.building:building",
+    "restoring": "benchmarks.restoring:restoring",
 }
 
 

@@ -1,4 +1,4 @@
-"""super-resolve: a folder of face crops -> restored images and their manifest."""
+"""super-resolve: pictures -> restored pictures and their manifest."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ from ufvnet.config import RestoreConfig, load
 
 @flow(name="super-resolve")
 def super_resolve(config: RestoreConfig | Path, overrides: list[str] | None = None) -> dict[str, Any]:
-    """Restore a folder from a configuration or its file; returns the summary."""
+    """Restore from a configuration or its file; returns the summary."""
     return restore(load(RestoreConfig, config, overrides or ()))

@@ -1,24 +1,52 @@
-"""Restoring a folder as a Prefect task."""
+"""Restoring as a Prefect task: in this process, or shared out on Dask."""
 
 from __future__ import annotations
 
+import os
+import time
 from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from tasks.cluster import dask_client, map_on_client
 from tasks.progress import progress_bar
-from ufvnet.config import RestoreConfig
-from ufvnet.restore.runner import restore_folder
+from ufvnet.config import Cluster, RestoreConfig
+from ufvnet.restore.runner import begun, conclude, restore_folder, restore_shard
 
 
-@task(name="restore")
+@task(name="restore", cache_policy=NO_CACHE)
 def restore(config: RestoreConfig) -> dict[str, Any]:
-    """Restore the folder; publish the counts as an artifact. Returns the summary."""
-    with progress_bar(f"restore {config.input}", 1) as update:
-        summary = restore_folder(config, lambda done, total: update(done / total))
+    """Restore what the inputs name; publish the counts as an artifact. Returns the summary.
+
+    The pictures are shared out on Dask where the configuration has a cluster block or DASK_SCHEDULER_ADDRESS is set.
+    """
+    shared = config.cluster is not None or bool(os.environ.get("DASK_SCHEDULER_ADDRESS"))
+    with progress_bar(f"restore {config.output}", 1) as update:
+        if shared:
+            summary = _on_cluster(config, config.cluster or Cluster(), update)
+        else:
+            summary = restore_folder(config, lambda done, total, _: update(done / total))
     rows = [{"status": status, "files": n} for status, n in summary["counts"].items()]
     create_table_artifact(key="restored", table=rows, description=f"{config.input} → {config.output}")
     get_run_logger().info("%s: %s", config.output, summary["counts"])
     return summary
+
+
+def _on_cluster(config: RestoreConfig, cluster: Cluster, update: Any) -> dict[str, Any]:
+    """A Dask task a shard; each process has a model of its own, and threads as its worker allows."""
+    started = time.perf_counter()
+    done = 0
+
+    def report(counts: dict[str, int]) -> None:
+        nonlocal done
+        done += sum(counts.values())
+        update(done / total)
+
+    with begun(config, cluster.workers or os.cpu_count() or 1) as shards:
+        total = sum(shard.rows for shard in shards)
+        with dask_client(cluster, len(shards)) as client:
+            map_on_client(client, restore_shard, shards, report)
+        return conclude(config, shards, time.perf_counter() - started)

@@ -159,31 +159,62 @@ def reproduce(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
 
 @app.command()
 def restore(
-    input: Annotated[Path, typer.Argument(help="A folder of face crops of any size.")],
-    output: Annotated[Path, typer.Argument(help="Where restored images and the manifest go.")],
-    model: Annotated[Path, typer.Option(help="A model folder.")],
-    recursive: Annotated[bool, typer.Option(help="Folders below too; their structure is kept.")] = False,
+    inputs: Annotated[
+        list[Path], typer.Argument(help="Files, folders, globs, Parquet or Arrow tables; - for standard input.")
+    ],
+    output: Annotated[
+        Path, typer.Argument(help="A folder; for one picture also a file, by its ending, or - for standard output.")
+    ],
+    model: Annotated[Path | None, typer.Option(help="A shipped model's name (ufvnet-lite) or a model folder.")] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="aligned: face crops. photo: find faces and paste them back. auto (default): by the picture."
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="native (crops 128x128, photos until faces have 128), input, a number of pixels, or auto."),
+    ] = None,
+    scale: Annotated[float | None, typer.Option(help="Output size as a multiple of the input's, e.g. 4.")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="png, jpeg, webp, tiff, bmp, avif, parquet, same as the input, or auto (png).")
+    ] = None,
+    quality: Annotated[int | None, typer.Option(help="Of JPEG, WebP and AVIF outputs, 1 to 100 (95).")] = None,
+    suffix: Annotated[str | None, typer.Option(help="Before the ending of outputs, e.g. _restored.")] = None,
+    landmarks: Annotated[
+        list[Path] | None, typer.Option(help="68 landmarks a picture: CSV, pickle, folder of .pts; may be repeated.")
+    ] = None,
+    boxes: Annotated[Path | None, typer.Option(help="CSV of face crops: file, left, top, right, bottom.")] = None,
+    min_face: Annotated[int | None, typer.Option(help="Least face to search for, in pixels; else by the size.")] = None,
+    max_face: Annotated[int | None, typer.Option(help="Faces of this side and larger are left as they are.")] = None,
+    unrestored: Annotated[
+        str | None, typer.Option(help="Pictures without a face to restore: copy them (default) or leave them out.")
+    ] = None,
+    into_input: Annotated[bool, typer.Option(help="Let the output lie in the input folder.")] = False,
+    recursive: Annotated[bool, typer.Option(help="Folders below too; their structure is kept.")] = True,
     resume: Annotated[bool, typer.Option(help="Keep finished, verified outputs of an earlier run.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    image_column: Annotated[str | None, typer.Option(help="Column of tables with the pictures (image).")] = None,
+    backend: Annotated[str | None, typer.Option(help="torch (default) or onnx.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 (default), bf16 or fp16.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Faces a batch, across files (16; on a GPU 64).")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads that compute; else one a core.")] = None,
+    cluster: Annotated[
+        int | None, typer.Option(help="Share the pictures out among so many processes (the super-resolve flow).")
+    ] = None,
 ) -> None:
-    """Restore a folder of face crops; exit code 1 if any failed."""
-    from rich.console import Console
-    from rich.progress import Progress
-
+    """Restore small faces in bulk; every picture gets a row of the manifest. Exit code 1 if any failed."""
     from ufvnet.config import RestoreConfig, load
-    from ufvnet.restore.runner import restore_folder
 
-    settings = load(RestoreConfig, dict(input=input, output=output, model=model, recursive=recursive, resume=resume,
-                                        device=device, batch_size=batch_size))  # fmt: skip
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        line = bar.add_task("restore", total=None)
-        summary = restore_folder(settings, lambda done, total: bar.update(line, completed=done, total=total))
-    print(", ".join(f"{n} {status}" for status, n in summary["counts"].items()) + f": {output}")
-    for reason in summary["failures"][:5]:
-        print(f"  {reason}", file=sys.stderr)
-    if summary["counts"]["failed"]:
-        raise typer.Exit(SOME_FAILED)
+    given: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}
+    given["input"] = given.pop("inputs")
+    given["cluster"] = None if cluster is None else {"workers": cluster}
+    settings = load(RestoreConfig, {key: value for key, value in given.items() if key in RestoreConfig.model_fields})
+    from ufvnet.restore.terminal import restore_here
+
+    flow = _pipeline("super_resolve", "super_resolve") if cluster is not None else None
+    raise typer.Exit(SOME_FAILED if restore_here(settings, flow) else 0)
 
 
 @data_app.command("show")

@@ -424,17 +424,90 @@ class EvaluateConfig(Schema):
 
 
 class RestoreConfig(Schema):
-    """A folder of face crops to restored images (``ufvnet restore``)."""
+    """Pictures to restored pictures and their account (``ufvnet restore``)."""
 
-    input: Path
+    input: Path | tuple[Path, ...]
+    """Files, folders, globs, Parquet or Arrow tables with an image column; several of them as a list. ``-`` reads one
+    picture from standard input."""
     output: Path
-    model: Path
-    """A model folder."""
-    recursive: bool = False
+    """A folder. Where the input is one picture, also a file, by its ending, or ``-``, standard output."""
+    model: Path = Path("ufvnet-lite")
+    """A model folder, or the name of a model that comes with the package."""
+    backend: Literal["torch", "onnx"] = "torch"
+    """What runs the model: torch, or ONNX Runtime."""
+    mode: Literal["auto", "aligned", "photo"] = "auto"
+    """``aligned``: each picture is a face crop. ``photo``: faces are searched in each picture, restored and pasted
+    back. ``auto``: a small picture that shows no face, or hardly more than one, is a crop, another one a photo."""
+    landmarks: tuple[Path, ...] = ()
+    """Files of 68 landmarks as ``ufvnet build`` takes them, one face a picture; it is then not searched for faces."""
+    boxes: Path | None = None
+    """A CSV (file, left, top, right, bottom) of face crops in pixels, any number of them a picture."""
+    min_face: int | None = Field(default=None, ge=8, le=80)
+    """Least side of a face to search for, in pixels. Null searches for faces down to 10 in pictures up to 96 pixels,
+    20 in those up to 480, 40 in those up to 1280 and 80 in larger ones; a smaller number takes longer."""
+    max_face: int | None = Field(default=None, ge=8, le=128)
+    """Faces of a photo whose crop has at least this side are left as they are; null takes the model's output size."""
+    size: int | str = "auto"
+    """Output size. ``native``: faces have the model's output size, so a crop becomes 128x128 and a photo is enlarged
+    until its smallest restored face has 128 pixels, at most eightfold. ``input``: as the picture was. A number: crops
+    of that side, photos of that longer side. ``auto``: ``native`` for crops, ``input`` for photos."""
+    scale: float | None = Field(default=None, ge=0.125, le=16)
+    """Output size as a multiple of the picture's, instead of ``size``."""
+    format: Literal["auto", "same", "png", "jpeg", "webp", "tiff", "bmp", "avif", "parquet"] = "auto"
+    """Output format. ``same``: as the picture came. ``parquet``: a table with an image column instead of files.
+    ``auto``: png, which loses nothing, and parquet for rows of tables."""
+    quality: int = Field(default=95, ge=1, le=100)
+    """Of JPEG, WebP and AVIF outputs; a WebP of 100 is lossless."""
+    suffix: str = Field(default="", pattern=r"^[^/\\\x00]*$")
+    """Put between the name of an output and its ending, e.g. _restored."""
+    image_column: str = "image"
+    """Column of tables that holds the pictures."""
+    unrestored: Literal["copy", "leave"] = "copy"
+    """Pictures without a face to restore are copied to the output, or left out of it."""
+    into_input: bool = False
+    """Let the output lie in an input folder or be one; the latter needs a suffix."""
+    recursive: bool = True
+    """Folders below too; their structure is kept."""
     resume: bool = False
-    """Keep finished, verified outputs of an earlier run."""
-    batch_size: int = Field(default=32, ge=1)
+    """Keep finished, verified outputs of an earlier run with the same settings."""
+    max_pixels: int = Field(default=100_000_000, ge=1)
+    """Larger pictures, or outputs, fail with that reason."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Faces that go through the model together, whichever pictures they are from; null takes 16, on a GPU 64."""
     device: Device = "auto"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the model's arithmetic; the lower ones are for GPUs."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads that compute, as many that read and search for faces, and as many that write; null takes one a core."""
+    cluster: Cluster | None = None
+    """Share the pictures out among the processes of a Dask cluster (the super-resolve flow)."""
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _some(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            if not value:
+                raise ValueError("must name at least one input")
+            return value[0] if len(value) == 1 else tuple(value)
+        return value
+
+    @field_validator("size")
+    @classmethod
+    def _known_size(cls, size: int | str) -> int | str:
+        number = int(size) if isinstance(size, str) and size.isdecimal() else size
+        if number not in ("auto", "native", "input") and not (isinstance(number, int) and 8 <= number <= 16384):
+            raise ValueError("must be auto, native, input or a number of pixels between 8 and 16384")
+        return number
+
+    @model_validator(mode="after")
+    def _one_size(self) -> RestoreConfig:
+        if self.scale is not None and self.size != "auto":
+            raise ValueError("give either size or scale, not both")
+        return self
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        return self.input if isinstance(self.input, tuple) else (self.input,)
 
 
 def _config_file(value: Any) -> Any:

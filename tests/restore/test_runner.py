@@ -2,92 +2,68 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-import os
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from restore_settings import config_of
 
 from ufvnet import data
-from ufvnet.config import ConfigError, RestoreConfig, load
+from ufvnet.config import ConfigError
 from ufvnet.data.bicubic import resize
-from ufvnet.data.schema import write_json
-from ufvnet.models import create, to_network, to_pixels
+from ufvnet.models import to_network, to_pixels
 from ufvnet.restore import Restorer
 from ufvnet.restore.runner import restore_folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from safetensors.torch import save_model
-
-    folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(0)
-    save_model(create("ufvnet", "tiny", 64), str(folder / "model.safetensors"))
-    write_json(folder / "model.json", {"model": "ufvnet", "preset": "tiny", "hr_size": 64, "fingerprint": "f"})
-    return folder
-
-
-@pytest.fixture
-def crops(built: Path, tmp_path: Path) -> Path:
-    """Small faces of many kinds, and files that are none."""
-    folder = tmp_path / "in"
-    (folder / "below").mkdir(parents=True)
-    lr = data.open(built).view("MR8", "train").arrays().lr
-    faces = [Image.fromarray(lr[k][i % len(lr[k])]) for i, k in enumerate((1, 2, 5, 8))]
-    faces[0].save(folder / "a.png")
-    faces[1].save(folder / "a.jpg", quality=95)
-    faces[1].save(folder / "A.webp", lossless=True)
-    faces[2].convert("L").save(folder / "grey.png")
-    faces[3].resize((20, 28)).save(folder / "oblong.webp", lossless=True)
-    faces[3].convert("CMYK").save(folder / "cmyk.tif")
-    faces[3].save(folder / "below" / "a.png")
-    faces[3].resize((100, 90)).save(folder / "large.jpg")
-    Image.new("RGB", (1, 1)).save(folder / "dot.png")
-    (folder / "text.jpg").write_text("this is no picture")
-    (folder / "empty.png").touch()
-    (folder / "nowhere.png").symlink_to("gone.png")
-    (folder / "below" / "loop").symlink_to(folder)
-    os.mkfifo(folder / "pipe.png")
-    (folder / "cut.jpg").write_bytes((folder / "large.jpg").read_bytes()[:300])
-    return folder
-
-
-def config_of(crops: Path, folder: Path, /, **changes: object) -> RestoreConfig:
-    base = {"input": crops, "output": crops.parent / "out", "model": folder, "device": "cpu", "batch_size": 2}
-    return load(RestoreConfig, base | changes)
 
 
 def hashes(folder: Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.glob("**/*.png"))}
 
 
-def test_every_file_is_restored_copied_or_failed_with_a_reason(crops: Path, model: Path) -> None:
-    summary = restore_folder(config_of(crops, model, recursive=True))
-    rows = pd.read_parquet(crops.parent / "out" / "manifest.parquet").set_index("path")
+def test_every_file_is_restored_copied_skipped_or_failed_with_a_reason(crops: Path, model: Path) -> None:
+    summary = restore_folder(config_of(crops, model))
+    out = crops.parent / "out"
+    rows = pd.read_parquet(out / "manifest.parquet").set_index("path")
     assert dict(rows["status"]) == {
         "A.webp": "restored",
         "a.png": "restored", "a.jpg": "restored", "grey.png": "restored", "oblong.webp": "restored",
         "cmyk.tif": "restored", "below/a.png": "restored", "large.jpg": "copied", "dot.png": "failed",
-        "text.jpg": "failed", "empty.png": "failed", "cut.jpg": "failed",
+        "text.jpg": "failed", "empty.png": "failed", "cut.jpg": "failed", "notes.txt": "skipped",
         "nowhere.png": "failed", "pipe.png": "failed", "below/loop": "failed",
     }  # fmt: skip
-    assert (rows.loc[rows["status"] == "failed", "reason"].str.len() > 10).all()
-    assert summary["counts"] == {"restored": 7, "copied": 1, "failed": 7}
-    assert json.loads((crops.parent / "out" / "summary.json").read_text())["files"] == 15
+    assert (rows.loc[rows["status"].isin(["failed", "skipped", "copied"]), "reason"].str.len() > 10).all()
+    assert summary["counts"] == {"restored": 7, "copied": 1, "no_face": 0, "failed": 7, "skipped": 1}
+    assert json.loads((out / "summary.json").read_text())["files"] == 16
     for path, row in rows[rows["status"] == "restored"].iterrows():
-        assert Image.open(row["output"]).size == (64, 64), path
+        assert Image.open(out / row["output"]).size == (64, 64), path
         assert row[["w1", "w2", "w3"]].sum() == pytest.approx(1, abs=1e-5)
-    assert rows.loc["oblong.webp", "rate"] == pytest.approx((20 + 28) / 2 / 64)
+        assert row["output_sha256"] == hashlib.sha256((out / row["output"]).read_bytes()).hexdigest()
+        assert row["sha256"] == hashlib.sha256((crops / path).read_bytes()).hexdigest()
+        assert row["seconds"] > 0
+    assert rows.loc["oblong.webp", "face_size"] == pytest.approx((20 + 28) / 2)
+    assert sorted(p.name for p in out.rglob("*") if p.is_file()) == sorted(
+        [*(Path(o).name for o in rows["output"] if o), "manifest.parquet", "summary.json"]
+    )
+
+
+def test_no_output_is_written_for_a_failed_file(crops: Path, model: Path) -> None:
+    restore_folder(config_of(crops, model))
+    rows = pd.read_parquet(crops.parent / "out" / "manifest.parquet")
+    assert set(rows.loc[rows["status"].isin(["failed", "skipped"]), "output"]) == {""}
 
 
 def test_names_that_differ_only_in_their_suffix_do_not_collide(crops: Path, model: Path) -> None:
-    restore_folder(config_of(crops, model))
+    restore_folder(config_of(crops, model, recursive=False))
     out = crops.parent / "out"
     assert {"a.png.png", "a.jpg.png", "A.webp.png", "grey.png", "large.jpg"} <= {p.name for p in out.iterdir()}
     assert not (out / "below").exists()
@@ -99,7 +75,7 @@ def test_a_copied_file_keeps_its_bytes(crops: Path, model: Path) -> None:
 
 
 def test_a_batch_gives_what_the_network_gives_one_at_a_time(crops: Path, model: Path) -> None:
-    restore_folder(config_of(crops, model, batch_size=5))
+    restore_folder(config_of(crops, model, batch_size=16))
     restorer = Restorer.load(model, "cpu")
     face = Image.open(crops / "a.png").convert("RGB")
     got = np.asarray(Image.open(crops.parent / "out" / "a.png.png")).astype(int)
@@ -124,33 +100,160 @@ def test_resuming_redoes_only_what_is_missing_or_damaged(crops: Path, model: Pat
     assert changed == {"grey.png", "cmyk.png"}
 
 
-def test_a_run_that_was_cut_off_goes_on_from_its_journal(crops: Path, model: Path) -> None:
+def test_resuming_a_finished_run_writes_nothing_and_keeps_its_account(crops: Path, model: Path) -> None:
+    restore_folder(config_of(crops, model))
     out = crops.parent / "out"
+    before, times = pd.read_parquet(out / "manifest.parquet"), {p: p.stat().st_mtime_ns for p in out.rglob("*.png")}
+    restore_folder(config_of(crops, model, resume=True))
+    after = pd.read_parquet(out / "manifest.parquet")
+    undone = ["failed"]  # tried again, in another time
+    for frame in (before, after):
+        frame.loc[frame["status"].isin(undone), "seconds"] = 0
+    pd.testing.assert_frame_equal(before, after)
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*.png")} == times
 
-    class Killed(BaseException):
-        pass
 
-    def kill(done: int, total: int) -> None:
-        if done >= 4:
-            raise Killed
-
-    with pytest.raises(Killed):
-        restore_folder(config_of(crops, model), kill)
-    assert not (out / "manifest.parquet").exists()
-    with (out / "manifest.jsonl").open("a") as journal:
-        journal.write('{"path": "cut off')
+def test_resuming_with_another_model_or_other_settings_does_the_files_again(
+    crops: Path, model: Path, tmp_path: Path
+) -> None:
+    restore_folder(config_of(crops, model))
+    out = crops.parent / "out"
     times = {p.name: p.stat().st_mtime_ns for p in out.glob("*.png")}
-    summary = restore_folder(config_of(crops, model, resume=True))
-    assert summary["files"] == 13
-    assert times
-    assert all((out / name).stat().st_mtime_ns == time for name, time in times.items())
-    assert not (out / "manifest.jsonl").exists()
+    restore_folder(config_of(crops, model, resume=True, size=80))
+    assert Image.open(out / "grey.png").size == (80, 80)
+    assert all((out / name).stat().st_mtime_ns > before for name, before in times.items())
+
+
+def test_a_file_that_changed_is_restored_again(crops: Path, model: Path) -> None:
+    restore_folder(config_of(crops, model))
+    Image.open(crops / "grey.png").transpose(Image.Transpose.ROTATE_90).save(crops / "grey.png")
+    before = hashes(crops.parent / "out")
+    restore_folder(config_of(crops, model, resume=True))
+    after = hashes(crops.parent / "out")
+    assert {name for name in before if before[name] != after[name]} == {"grey.png"}
+
+
+SCRIPT = """
+import sys
+from ufvnet.config import RestoreConfig, load
+from ufvnet.restore.runner import restore_folder
+restore_folder(load(RestoreConfig, sys.argv[1]))
+"""
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_bytes(built: Path, model: Path, tmp_path: Path) -> None:
+    faces = tmp_path / "in"
+    faces.mkdir()
+    lr = data.open(built).view("MR8", "train").arrays().lr
+    for i in range(96):
+        k = 1 + i % 7
+        Image.fromarray(lr[k][i % len(lr[k])]).rotate(i).save(faces / f"{i:02d}.png")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    restore_folder(config_of(faces, model, output=whole, batch_size=16))
+    settings = config_of(faces, model, output=cut, batch_size=16).model_dump(mode="json", exclude_none=True)
+    (tmp_path / "config.yaml").write_text(json.dumps(settings))
+    child = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / "config.yaml")])
+    deadline = time.monotonic() + 120
+    while len(list(cut.glob("*.png"))) < 20 and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    child.kill()
+    child.wait()
+    journal = cut / "manifest.jsonl"
+    assert not (cut / "manifest.parquet").exists()
+    finished = {
+        json.loads(line)["output"] for line in journal.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")
+    }
+    assert 0 < len(finished) < 96
+    with journal.open("a") as file:
+        file.write('{"path": "cut off')
+    (cut / ".ufvnet-0123456789ab.tmp").write_bytes(b"half a picture")
+    times = {name: (cut / name).stat().st_mtime_ns for name in finished}
+    summary = restore_folder(config_of(faces, model, output=cut, batch_size=16, resume=True))
+    assert summary["counts"]["restored"] == 96
+    assert hashes(cut) == hashes(whole)
+    assert {name: (cut / name).stat().st_mtime_ns for name in finished} == times
+    assert sorted(p.name for p in cut.iterdir() if p.suffix != ".png") == ["manifest.parquet", "summary.json"]
+
+
+def test_a_second_run_into_the_same_folder_is_refused(crops: Path, model: Path) -> None:
+    from ufvnet.restore.runner import begun
+
+    config = config_of(crops, model)
+    with begun(config), pytest.raises(ConfigError, match="another run is writing there"):
+        restore_folder(config)
+
+
+def test_shards_done_by_several_processes_make_one_account(crops: Path, model: Path, monkeypatch: Any) -> None:
+    from ufvnet.restore import runner
+
+    monkeypatch.setattr(runner, "PART", 4)
+    config = config_of(crops, model)
+    with runner.begun(config, shares=2) as shards:
+        assert len(shards) == 4
+        runner.restore_shard(shards[2])
+        again = runner.restore_shard(shards[2])  # as after its worker died
+        for shard in (shards[0], shards[3], shards[1]):
+            runner.restore_shard(shard)
+        summary = runner.conclude(config, shards, 1.0)
+    assert sum(again.values()) == 4
+    assert summary["counts"] == {"restored": 7, "copied": 1, "no_face": 0, "failed": 7, "skipped": 1}
+    assert not list((crops.parent / "out").glob("*.jsonl"))
+    alone = restore_folder(config_of(crops, model, output=crops.parent / "alone"))
+    assert alone["counts"] == summary["counts"]
+    assert hashes(crops.parent / "alone") == hashes(crops.parent / "out")
+
+
+def test_faces_that_the_model_cannot_do_fail_and_the_others_are_restored(
+    crops: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Restorer.batch
+
+    def unlucky(self: Restorer, images: list[Image.Image]) -> list[Any]:
+        if any(image.size == (20, 28) for image in images):
+            raise RuntimeError("out of memory" if len(images) > 1 else "out of memory for ever")
+        return real(self, images)
+
+    monkeypatch.setattr(Restorer, "batch", unlucky)
+    summary = restore_folder(config_of(crops, model))
+    rows = pd.read_parquet(crops.parent / "out" / "manifest.parquet").set_index("path")
+    assert summary["counts"]["restored"] == 6
+    assert rows.loc["oblong.webp", "status"] == "failed"
+    assert "out of memory" in rows.loc["oblong.webp", "reason"]
+    assert not (crops.parent / "out" / "oblong.png").exists()
+
+
+def test_a_full_disk_ends_the_run_and_a_resumed_one_goes_on(
+    crops: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ufvnet.restore import targets
+
+    real, written = targets.write_bytes, []
+
+    def full(path: Path, content: bytes) -> None:
+        written.append(path)
+        if len(written) > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, content)
+
+    monkeypatch.setattr(targets, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        restore_folder(config_of(crops, model))
+    monkeypatch.setattr(targets, "write_bytes", real)
+    assert restore_folder(config_of(crops, model, resume=True))["counts"]["restored"] == 7
+
+
+def test_progress_ends_at_the_number_of_files(crops: Path, model: Path) -> None:
+    seen: list[tuple[int, int, dict[str, int]]] = []
+    restore_folder(config_of(crops, model), lambda done, total, counts: seen.append((done, total, dict(counts))))
+    assert [done for done, _, _ in seen] == list(range(1, 17))
+    assert seen[-1][1] == 16
+    assert sum(seen[-1][2].values()) == 16
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"input": "nowhere"}, "input = nowhere: no such folder"),
+        ({"input": "nowhere"}, "input = nowhere: no such file or folder"),
         ({"model": "nowhere"}, "no model folder there"),
     ],
 )
@@ -164,9 +267,26 @@ def test_an_output_that_is_a_file_is_refused(crops: Path, model: Path) -> None:
         restore_folder(config_of(crops, model, output=crops / "a.png"))
 
 
-def test_the_input_folder_is_never_written_into(crops: Path, model: Path) -> None:
-    with pytest.raises(ConfigError, match="is the input folder"):
-        restore_folder(config_of(crops, model, output=crops))
+def test_the_input_folder_is_never_written_into_unless_told(crops: Path, model: Path) -> None:
+    for inside in (crops, crops / "out"):
+        with pytest.raises(ConfigError, match="lies in the input"):
+            restore_folder(config_of(crops, model, output=inside))
+    with pytest.raises(ConfigError, match="give a suffix"):
+        restore_folder(config_of(crops, model, output=crops, into_input=True))
     before = sorted(crops.glob("**/*"))
-    restore_folder(config_of(crops, model, recursive=True))
+    restore_folder(config_of(crops, model))
     assert sorted(crops.glob("**/*")) == before
+
+
+def test_told_to_write_into_the_input_originals_stay_and_outputs_are_no_inputs(crops: Path, model: Path) -> None:
+    before = {p: p.read_bytes() for p in crops.rglob("*") if p.is_file() and not p.is_symlink()}
+    changes = {"output": crops, "into_input": True, "suffix": "_restored"}
+    for _ in range(2):
+        summary = restore_folder(config_of(crops, model, **changes, resume=True))
+        assert summary["files"] == 16
+        assert summary["counts"]["restored"] == 7
+    assert {p: p.read_bytes() for p in before} == before
+    assert Image.open(crops / "grey_restored.png").size == (64, 64)
+    assert Image.open(crops / "below" / "a_restored.png").size == (64, 64)
+    inside = config_of(crops, model, output=crops / "done", into_input=True)
+    assert restore_folder(inside)["files"] == restore_folder(inside)["files"] == 16 + 10  # 8 outputs and their account

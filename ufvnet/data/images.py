@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +46,17 @@ def read_image(path: Path | bytes, max_pixels: int = MAX_PIXELS) -> ReadImage:
     Raises:
         ImageProblem: it cannot be read or declares more than max_pixels.
     """
+    with open_image(path, max_pixels) as image:
+        return _convert(image)
+
+
+@contextlib.contextmanager
+def open_image(path: Path | bytes, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """One image file, or the bytes of one, opened but not decoded.
+
+    Raises:
+        ImageProblem: it cannot be read, or declares more than max_pixels, or whatever the body of ``with`` raises.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of what is checked here
@@ -51,7 +64,7 @@ def read_image(path: Path | bytes, max_pixels: int = MAX_PIXELS) -> ReadImage:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise ImageProblem("too_large", f"{width}x{height} is over {max_pixels:,} pixels")
-                return _convert(image)
+                yield image
     except ImageProblem:
         raise
     except Image.DecompressionBombError as error:
@@ -64,19 +77,8 @@ def read_image(path: Path | bytes, max_pixels: int = MAX_PIXELS) -> ReadImage:
 def _convert(image: Image.Image) -> ReadImage:
     notes: list[str] = []
     kind = image.format or "?"
-    if getattr(image, "n_frames", 1) > 1:
-        notes.append("first frame of an animation")
-    image.load()
-    upright: Image.Image = image
-    if image.getexif().get(0x0112, 1) != 1:
-        notes.append("EXIF orientation applied")
-        upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
-        notes.append(f"{upright.mode} reduced to 8 bits")
-        values = np.asarray(upright, dtype=np.float64)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
-        upright = Image.fromarray(np.clip(np.rint(values * (255 / top)), 0, 255).astype(np.uint8))
-    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+    upright = eight_bits(turned(first_frame(image, notes), notes), notes)
+    if has_alpha(upright):
         notes.append("alpha flattened on white")
         rgba = upright.convert("RGBA")
         upright = Image.new("RGB", rgba.size, "white")
@@ -85,3 +87,34 @@ def _convert(image: Image.Image) -> ReadImage:
         notes.append(f"{upright.mode} converted to RGB")
         upright = upright.convert("RGB")
     return ReadImage(upright, kind, tuple(notes))
+
+
+def first_frame(image: Image.Image, notes: list[str]) -> Image.Image:
+    """The image decoded; of an animation its first frame, noted."""
+    if getattr(image, "n_frames", 1) > 1:
+        notes.append("first frame of an animation")
+    image.load()
+    return image
+
+
+def turned(image: Image.Image, notes: list[str]) -> Image.Image:
+    """The image as its EXIF orientation says it stands, noted."""
+    if image.getexif().get(0x0112, 1) == 1:
+        return image
+    notes.append("EXIF orientation applied")
+    return ImageOps.exif_transpose(image)
+
+
+def eight_bits(image: Image.Image, notes: list[str]) -> Image.Image:
+    """Grey of 16 bits and more as 8 bits, noted; anything else as it is."""
+    if not (image.mode.startswith("I;16") or image.mode in ("I", "F")):
+        return image
+    notes.append(f"{image.mode} reduced to 8 bits")
+    values = np.asarray(image, dtype=np.float64)
+    top = 65535.0 if values.max(initial=0) > 255 else 255.0
+    return Image.fromarray(np.clip(np.rint(values * (255 / top)), 0, 255).astype(np.uint8))
+
+
+def has_alpha(image: Image.Image) -> bool:
+    """Whether any of its pixels may be transparent."""
+    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info

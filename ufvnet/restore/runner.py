@@ -1,224 +1,264 @@
-"""A folder of face crops to restored images, batched, with a row for every file."""
+"""A run over folders, files, globs and tables: every picture restored or accounted for."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+import contextlib
+import functools
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from PIL import Image
+import filelock
 
-from ufvnet.config import ConfigError, RestoreConfig
-from ufvnet.data.images import ImageProblem, read_image
-from ufvnet.data.schema import write_atomically, write_json
-from ufvnet.data.sources import files_below
+from ufvnet.config import ConfigError, RestoreConfig, fingerprint
 
+from .engine import Engine
+from .inputs import PIPE, Source, list_sources, other_columns, printable, table_cells
+from .jobs import Job
+from .looking import Looker
+from .manifest import JOURNAL, Account, finish, prepare
 from .restorer import Restorer
+from .targets import PART, FileTarget, PartTarget, empty_row, remove_temporaries
 
-LEAST_SIDE = 4
-JOURNAL, MANIFEST, SUMMARY = "manifest.jsonl", "manifest.parquet", "summary.json"
-FINISHED = ("restored", "copied")
-STATUSES = ("restored", "copied", "failed")
-"""``copied``: both sides are at least the model's output size already, so the file is kept as it is."""
+ALGORITHM = 1
+"""Part of every fingerprint; another number makes earlier outputs stale."""
 
-Progress = Callable[[int, int], None]
+LOCK = ".ufvnet.lock"
+
+Progress = Callable[[int, int, Mapping[str, int]], None]
+"""Called with pictures done, pictures in all, and counts by status."""
 
 
-@dataclass
-class _Job:
-    """A file to restore: its manifest row in the making, and its picture once read."""
+@dataclass(frozen=True)
+class Shard:
+    """Consecutive sources of a run, for one process.
 
-    source: Path
-    target: Path
-    row: dict[str, Any]
-    image: Image.Image | None = None
+    first: number of the first row among all.
+    journal: file name of the process's journal.
+    """
+
+    config: RestoreConfig
+    sources: tuple[Source, ...]
+    first: int
+    journal: str
+
+    @property
+    def rows(self) -> int:
+        return sum(source.count() for source in self.sources)
 
 
 def restore_folder(config: RestoreConfig, progress: Progress | None = None) -> dict[str, Any]:
-    """Restore every file of a folder; nothing stops the run and every file gets a row.
+    """Restore everything that the inputs name; nothing stops the run and every picture gets a row.
 
-    Outputs, manifest.parquet and summary.json are written under temporary names and renamed; with
-    ``resume``, files whose output is there with the recorded sha256 are not done again.
+    Outputs, manifest.parquet and summary.json are written under temporary names and renamed; with ``resume``,
+    pictures whose output is there with the recorded sha256, of the same settings, are not done again.
 
     Args:
-        progress: called with files done and files in all.
+        config: what and how.
+        progress: called as pictures are finished, from several threads, one at a time.
 
     Returns:
-        The summary: counts by status, and the first reasons of failures.
+        The summary: ``files``, ``counts`` by status, ``faces`` restored, the first ``failures``, ``seconds``.
 
     Raises:
-        ConfigError: the input is no folder or holds no file, the output is the input, or no model.
+        ConfigError: an input names nothing, the output is not usable, no such model or device.
+        OSError: the disk is full; a resumed run goes on.
     """
-    restorer = Restorer.load(config.model, config.device)
-    jobs = _plan(config, restorer.fingerprint)
-    config.output.mkdir(parents=True, exist_ok=True)
-    earlier = _earlier(config) if config.resume else {}
-    rows = [row for job in jobs if (row := _kept(job, earlier.get(job.row["path"]))) is not None]
-    kept = {row["path"] for row in rows}
-    journal = config.output / JOURNAL
-    journal.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    done = len(rows)
-    with journal.open("a") as file:
-        for chunk in _chunks((j for j in jobs if j.row["path"] not in kept), config.batch_size):
-            _restore(chunk, restorer)
-            rows += [job.row for job in chunk]
-            file.writelines(json.dumps(job.row) + "\n" for job in chunk)
-            file.flush()
-            done += len(chunk)
-            if progress:
-                progress(done, len(jobs))
-    return _finish(config, rows, journal)
+    started = time.perf_counter()
+    with begun(config) as shards:
+        for shard in shards:
+            restore_shard(shard, progress)
+        return conclude(config, shards, time.perf_counter() - started)
 
 
-def _plan(config: RestoreConfig, fingerprint: str) -> list[_Job]:
-    source, output = config.input.resolve(), config.output.resolve()
-    if not source.is_dir():
-        raise ConfigError(f"input = {config.input}: no such folder")
-    if source == output:
-        raise ConfigError(f"output = {config.output}: is the input folder; results must not mix with the originals")
-    if output.exists() and not output.is_dir():
-        raise ConfigError(f"output = {config.output}: is a file; it must be a folder")
-    files = [p for p in files_below(source, config.recursive) if not p.is_relative_to(output)]
-    if not files:
-        raise ConfigError(f"input = {config.input}: no files in it")
-    stems = Counter(_folded(p.with_suffix("")) for p in files)
-    jobs, taken = [], set[str]()
-    for file in files:
-        # a.jpg and a.png become a.jpg.png and a.png.png, so that neither overwrites the other
-        relative = file.relative_to(source)
-        name = f"{relative.stem}.png" if stems[_folded(file.with_suffix(""))] == 1 else f"{relative.name}.png"
-        while _folded(relative.with_name(name)) in taken:
-            name = f"{name[:-4]}-2.png"
-        taken.add(_folded(relative.with_name(name)))
-        row = {"path": _text(relative), "status": "", "reason": "", "model": fingerprint, "sha256": ""}
-        jobs.append(_Job(file, output / relative.with_name(name), row))
-    return jobs
+@contextlib.contextmanager
+def begun(config: RestoreConfig, shares: int = 1) -> Iterator[list[Shard]]:
+    """Hold the output folder, ready for a run, and give the run's shards.
+
+    Args:
+        config: what and how.
+        shares: number of processes that share the work.
+
+    Raises:
+        ConfigError: as ``restore_folder``.
+    """
+    sources = plan(config)
+    with _alone(config.output):
+        remove_temporaries(config.output)
+        prepare(config.output, config.resume)
+        yield share_out(config, sources, shares)
 
 
-def _folded(path: Path) -> str:
-    """As file systems that ignore case compare names."""
-    return str(path).casefold()
+def conclude(config: RestoreConfig, shards: Sequence[Shard], seconds: float) -> dict[str, Any]:
+    """Write the manifest and the summary of a run whose shards are done; gives the summary."""
+    names = (name for shard in shards for source in shard.sources for name in source.names())
+    return finish(config, names, {"seconds": round(seconds, 1)})
 
 
-def _earlier(config: RestoreConfig) -> dict[str, dict[str, Any]]:
-    """Rows of the run before: its manifest, or the journal of a run that was cut off."""
-    rows: list[dict[str, Any]] = []
-    manifest, journal = config.output / MANIFEST, config.output / JOURNAL
-    if manifest.is_file():
-        rows += json.loads(pd.read_parquet(manifest).to_json(orient="records"))
-    if journal.is_file():
-        for line in journal.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue  # the line that the kill cut off
-    return {row["path"]: row for row in rows}
+def plan(config: RestoreConfig) -> list[Source]:
+    """The sources of a run, with everything checked that can be without restoring.
+
+    Raises:
+        ConfigError: as ``restore_folder``.
+    """
+    if PIPE in (*config.inputs, config.output):
+        raise ConfigError("input = -: standard input and output take one picture; see restore_one")
+    load(config)
+    Looker(config, 0)
+    return list_sources(config)
 
 
-def _kept(job: _Job, row: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The earlier row, if it is finished, of this model, of this input, and its output is intact."""
-    if row is None or row["status"] not in FINISHED or row["model"] != job.row["model"]:
-        return None
-    intact = (
-        _sha256(job.source) == row["sha256"]
-        and _sha256(job.target.parent / Path(row["output"]).name) == row["output_sha256"]
-    )
-    return row if intact else None
+def load(config: RestoreConfig) -> Restorer:
+    """The model of a configuration.
+
+    Raises:
+        ConfigError: no such model, device or back end.
+    """
+    return Restorer.load(config.model, config.device, config.backend, precision=config.precision)
 
 
-def _restore(jobs: list[_Job], restorer: Restorer) -> None:
-    for job in jobs:
-        _read(job, restorer.hr_size)
-    ready = [job for job in jobs if job.image is not None]
+def key_of(config: RestoreConfig, restorer: Restorer, looker: Looker) -> str:
+    """Fingerprint of all that decides an output besides its input."""
+    decisive = ("backend", "mode", "min_face", "max_face", "size", "scale", "format", "quality", "suffix",
+                "image_column", "unrestored", "precision", "max_pixels")  # fmt: skip
+    settings = {name: getattr(config, name) for name in decisive}
+    return fingerprint(ALGORITHM, restorer.fingerprint, restorer.hr_size, settings, looker.given.fingerprint)[:32]
+
+
+def share_out(config: RestoreConfig, sources: Sequence[Source], shares: int) -> list[Shard]:
+    """Shards of whole sources: one, or several a process so that all end at about one time."""
+    if shares == 1:
+        return [Shard(config, tuple(sources), 0, JOURNAL)]
+    size = max(PART, math.ceil(len(sources) / (4 * shares) / PART) * PART)
+    shards, first = [], 0
+    for number, start in enumerate(range(0, len(sources), size)):
+        shard = Shard(config, tuple(sources[start : start + size]), first, f"manifest-{number:06d}.jsonl")
+        first += shard.rows
+        shards.append(shard)
+    return shards
+
+
+def restore_shard(shard: Shard, progress: Progress | None = None) -> dict[str, int]:
+    """Restore a shard's pictures into the output folder and its journal; gives the counts by status.
+
+    A shard that is done again, because its process died, goes on from its journal.
+    """
+    config = shard.config
+    if shard.journal != JOURNAL:  # one of several: what its own journal has is from this run
+        config = config.model_copy(update={"resume": True})
+    restorer = load(config)
+    looker = Looker(config, restorer.hr_size)
+    counter = _Counter(progress)
+    with Account(config.output, shard.journal) as account:
+        counter.account, counter.total = account, shard.rows
+        jobs = _Jobs(config, shard, account, key_of(config, restorer, looker), counter)
+        Engine(config, restorer, looker).run(jobs, lambda job: counter.add(1))
+        return dict(account.counts)
+
+
+class _Counter:
+    """Rows done, told to the caller one at a time."""
+
+    def __init__(self, progress: Progress | None):
+        self.progress, self.lock = progress, threading.Lock()
+        self.done, self.total = 0, 0
+        self.account: Account | None = None
+
+    def add(self, rows: int) -> None:
+        with self.lock:
+            self.done += rows
+            if self.progress is not None and self.account is not None:
+                self.progress(self.done, self.total, dict(self.account.counts))
+
+
+class _Jobs:
+    """The jobs of a shard, made as they are asked for."""
+
+    def __init__(self, config: RestoreConfig, shard: Shard, account: Account, key: str, counter: _Counter):
+        self.config, self.shard, self.account, self.key, self.counter = config, shard, account, key, counter
+        self.tables = config.format == "parquet"
+
+    def __iter__(self) -> Iterator[Job]:
+        row, pending = self.shard.first, list[Source]()
+        for source in self.shard.sources:
+            if source.rows is not None:
+                yield from self._table(source)
+            elif self.tables:
+                pending.append(source)
+                if len(pending) == PART:
+                    yield from self._files_part(pending, row)
+                    row, pending = row + PART, []
+            else:
+                (name,) = source.names()
+                yield self._job(name, source.path, source.ending, FileTarget(self.account, source.base))
+        if pending:
+            yield from self._files_part(pending, row)
+
+    def _job(self, name: str, content: Path | bytes | None, ending: str, target: FileTarget | PartTarget) -> Job:
+        return Job(name, content, ending, target, empty_row(name, self.key))
+
+    def _files_part(self, sources: Sequence[Source], first: int) -> Iterator[Job]:
+        cells = [(name, source.path) for source in sources for name in source.names()]
+        target = PartTarget(self.account, f"part-{first // PART:05d}.parquet", [name for name, _ in cells])
+        endings = [source.ending for source in sources]
+        yield from self._part(target, cells, endings)
+
+    def _table(self, source: Source) -> Iterator[Job]:
+        """Rows of a table to rows of parts, or to files below a folder of its name where a format is asked for."""
+        cells: list[tuple[str, bytes | Path | None]] = []
+        first = 0
+        for number, (name, content) in enumerate(table_cells(source, self.config)):
+            if self.config.format not in ("auto", "parquet"):
+                yield self._job(
+                    name, content, _ending(content), FileTarget(self.account, f"{source.base}/{number:06d}")
+                )
+                continue
+            cells.append((name, content))
+            if len(cells) == PART or number + 1 == source.rows:
+                others = functools.partial(other_columns, source, self.config, first, len(cells))
+                part = f"{source.base}/part-{first // PART:05d}.parquet"
+                target = PartTarget(self.account, part, [name for name, _ in cells], others)
+                yield from self._part(target, cells, [_ending(content) for _, content in cells])
+                first, cells = number + 1, []
+
+    def _part(
+        self, target: PartTarget, cells: Sequence[tuple[str, bytes | Path | None]], endings: Sequence[str]
+    ) -> Iterator[Job]:
+        jobs = [self._job(name, content, e, target) for (name, content), e in zip(cells, endings)]
+        if self.config.resume:
+            earlier = [self.account.earlier(job.name) for job in jobs]
+            if all(row is not None for row in earlier) and target.kept(
+                earlier, self.key, [j.read_or_none() for j in jobs]
+            ):
+                for row in earlier:
+                    assert row is not None
+                    self.account.tell(row)
+                self.counter.add(len(jobs))
+                return
+        yield from jobs
+
+
+def _ending(content: bytes | Path | None) -> str:
+    return content.suffix if isinstance(content, Path) else ""
+
+
+@contextlib.contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Hold the output folder's lock.
+
+    Raises:
+        ConfigError: another run holds it, or the folder cannot be made.
+    """
     try:
-        results = restorer.batch([job.image for job in ready if job.image is not None]) if ready else []
-    except RuntimeError as error:  # out of memory and the like: these files failed, the run goes on
-        for job in ready:
-            job.row |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
-        return
-    for job, result in zip(ready, results):
-        weights = {f"w{i + 1}": w for i, w in enumerate(result.weights or ())}
-        _write(job, partial(result.image.save, format="PNG"))
-        if not job.row["status"]:
-            job.row |= {"status": "restored", "rate": result.rate, **weights}
-        job.image = None
-
-
-def _read(job: _Job, hr_size: int) -> None:
-    if not job.source.is_file():
-        job.row |= {"status": "failed", "reason": "not a regular file, or a link to nowhere"}
-        return
-    try:
-        job.row["sha256"] = _sha256(job.source)
-        read = read_image(job.source)
-    except ImageProblem as problem:
-        job.row |= {"status": "failed", "reason": problem.reason}
-        return
-    width, height = read.rgb.size
-    job.row |= {"width": width, "height": height, "reason": "; ".join(read.notes)}
-    if min(width, height) < LEAST_SIDE:
-        job.row |= {"status": "failed", "reason": f"{width}x{height}: no face in fewer than {LEAST_SIDE} pixels"}
-    elif min(width, height) >= hr_size:
-        job.target = job.target.with_name(job.source.name)
-        _write(job, partial(shutil.copyfile, job.source))
-        if not job.row["status"]:
-            job.row |= {"status": "copied", "reason": f"{width}x{height} is not smaller than {hr_size}x{hr_size}"}
-    else:
-        job.image = read.rgb
-
-
-def _write(job: _Job, write: Callable[[Path], object]) -> None:
-    """Write the output and note its sha256; a full disk or a bad name fails this file only."""
-    try:
-        write_atomically(job.target, write)
-        job.row |= {"output": _text(job.target), "output_sha256": _sha256(job.target)}
-    except OSError as error:
-        job.row |= {"status": "failed", "reason": f"cannot be written: {error}"}
-
-
-def _finish(config: RestoreConfig, rows: list[dict[str, Any]], journal: Path) -> dict[str, Any]:
-    rows.sort(key=lambda row: row["path"])
-    frame = pd.DataFrame(rows)
-    write_atomically(config.output / MANIFEST, lambda p: frame.to_parquet(p, index=False))
-    failures = [f"{row['path']}: {row['reason']}" for row in rows if row["status"] == "failed"]
-    counts = Counter(row["status"] for row in rows)
-    summary = {
-        "files": len(rows),
-        "counts": {status: counts.get(status, 0) for status in STATUSES},
-        "failures": failures[:20],
-        "config": config.model_dump(mode="json"),
-    }
-    write_json(config.output / SUMMARY, summary)
-    journal.unlink()
-    return summary
-
-
-def _chunks(jobs: Iterable[_Job], size: int) -> Iterator[list[_Job]]:
-    chunk: list[_Job] = []
-    for job in jobs:
-        chunk.append(job)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
-def _text(path: Path) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
+        output.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(output / LOCK, timeout=0):
+            yield
+            (output / LOCK).unlink(missing_ok=True)
+    except filelock.Timeout:
+        raise ConfigError(f"output = {printable(str(output))}: another run is writing there") from None
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise ConfigError(f"output = {printable(str(output))}: {error.strerror}") from error

@@ -23,8 +23,6 @@ from PIL import Image
 from ufvnet.data.bicubic import resize
 from ufvnet.data.images import MAX_PIXELS, ImageProblem, read_image
 from ufvnet.errors import ConfigError
-from ufvnet.faces.crop import crop_box
-from ufvnet.faces.detect import find_faces
 
 from .restorer import Restorer
 
@@ -37,6 +35,9 @@ Mode = Literal["aligned", "photo"]
 MODES = ("aligned", "photo")
 MAX_BYTES = 50_000_000
 LEAST_SIDE = 4
+LARGEST_SIDE = 2048
+"""A photo is enlarged up to this, and at most four times."""
+
 WORKERS = 2
 """Pictures in work at once; the network itself uses every core."""
 
@@ -67,31 +68,39 @@ def restore_picture(image: Image.Image, mode: Mode, restorer: Restorer) -> Resto
     """Restore an upright RGB picture.
 
     Args:
-        mode: ``aligned``: the picture is a face crop; ``photo``: its largest face is found and cut out.
+        mode: ``aligned``: the picture is a face crop; ``photo``: its small faces are found, restored and pasted back.
 
     Raises:
         ImageProblem: no face (``no_face``), or one that is ``too_small`` or ``not_smaller`` than the output.
     """
-    notes: list[str] = []
     if mode == "photo":
-        with _detector:
-            faces = find_faces(image)
-        if not faces:
-            raise ImageProblem("no_face", "No face was found. If the picture is a face crop, choose “face crop”.")
-        image = image.crop(crop_box(faces[0].landmarks, *image.size))
-        more = "" if len(faces) == 1 else f"{len(faces)} faces were found; this is the largest. "
-        notes.append(f"{more}The face is {image.width}×{image.height} pixels of the photo.")
-    size = f"{image.width}×{image.height} pixels"
+        return _restore_photo(image, restorer)
+    size, output = f"{image.width}×{image.height} pixels", f"{restorer.hr_size}×{restorer.hr_size}"
     if min(image.size) < LEAST_SIDE:
         raise ImageProblem("too_small", f"The picture is {size}: no face shows in fewer than {LEAST_SIDE}.")
     if min(image.size) >= restorer.hr_size:
-        hint = " To search it for a small face, choose “photo”." if mode == "aligned" else ""
-        output = f"{restorer.hr_size}×{restorer.hr_size}"
-        raise ImageProblem("not_smaller", f"The face is {size}, the model's output {output}: nothing to restore.{hint}")
-    if image.width != image.height:
-        notes.append(f"The face is not square ({size}): it was stretched.")
+        reason = f"The face is {size}, the model's output {output}: nothing to restore."
+        raise ImageProblem("not_smaller", f"{reason} To search it for a small face, choose “photo”.")
+    notes = () if image.width == image.height else (f"The face is not square ({size}): it was stretched.",)
     restored = restorer.batch([image])[0]
-    return RestoredPicture(image, restored.image, restored.rate, restored.weights, tuple(notes))
+    return RestoredPicture(image, restored.image, restored.rate, restored.weights, notes)
+
+
+def _restore_photo(image: Image.Image, restorer: Restorer) -> RestoredPicture:
+    """The photo enlarged, so that restored detail shows, with its small faces restored in it."""
+    scale = max(1.0, min(4.0, LARGEST_SIDE / max(image.size)))
+    with _detector:
+        found = restorer.photo(image, scale=scale)
+    count = f"{len(found.boxes)} face{'s' * (len(found.boxes) != 1)} found"
+    if not found.boxes:
+        raise ImageProblem("no_face", "No face was found. If the picture is a face crop, choose “face crop”.")
+    restored = [(box, face) for box, face in zip(found.boxes, found.faces) if face is not None]
+    if not restored:
+        raise ImageProblem("not_smaller", f"{count}, none smaller than {restorer.hr_size} pixels: nothing to restore.")
+    box, largest = max(restored, key=lambda pair: pair[0][2] - pair[0][0])
+    which = "It" if len(restored) == 1 else "The largest of them, whose rate and weights stand here,"
+    notes = (f"{count}, {len(restored)} restored. {which} is {box[2] - box[0]}×{box[3] - box[1]} pixels of the photo.",)
+    return RestoredPicture(image, found.image.convert("RGB"), largest.rate, largest.weights, notes)
 
 
 def answer(upload: bytes, mode: Mode, restorer: Restorer) -> dict[str, Any]:

@@ -1,0 +1,118 @@
+"""Restoring a folder: against the bare model's batched rate; start to first result; memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+MODEL = os.environ.get("MODEL", "ufvnet-lite")
+FACES = int(os.environ.get("FACES", "2000"))
+MANY = int(os.environ.get("MANY", "20000"))
+FEW = 500
+BATCH, BARE = 16, 40
+CHILD = """
+import sys
+from ufvnet.config import RestoreConfig, load
+from ufvnet.restore.runner import restore_folder
+restore_folder(load(RestoreConfig, dict(input=sys.argv[1], output=sys.argv[2], model=sys.argv[3], mode="aligned",
+                                        device="cpu")))
+print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+"""
+
+Row = tuple[str, str, float, float, float]
+
+
+def restoring() -> Iterator[Row]:
+    """Rows (what, reference, ours / s, reference / s, ratio)."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        faces = _faces(folder / "faces", FACES)
+        before = _bare()
+        started = time.perf_counter()
+        _restore(faces, folder / "out")
+        ours = FACES / (time.perf_counter() - started)
+        bare = (before + _bare()) / 2
+        yield f"folder of {FACES:,} crops, faces", "the bare model, same threads", ours, bare, ours / bare
+        first = _first(faces, folder / "first")
+        yield "start to first result", "3 s", 1 / first, 1 / 3, 3 / first
+        small, large = (_peak(_faces(folder / f"in-{n}", n), folder / f"out-{n}") for n in (FEW, MANY))
+        yield f"peak GiB, {MANY:,} files", f"{FEW:,} files", large, small, large / small
+
+
+def _faces(folder: Path, count: int) -> Path:
+    """Crops of 8 to 64 pixels, half PNG and half JPEG."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        side = int(rng.integers(8, 65))
+        image = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((side, side))
+        image.save(folder / f"{i:06d}.{('png', 'jpg')[i % 2]}", quality=95)
+    return folder
+
+
+def _restore(faces: Path, out: Path) -> None:
+    from ufvnet.config import RestoreConfig, load
+    from ufvnet.restore.runner import restore_folder
+
+    settings = {"input": faces, "output": out, "model": MODEL, "mode": "aligned", "device": "cpu", "batch_size": BATCH}
+    restore_folder(load(RestoreConfig, settings))
+
+
+def _bare() -> float:
+    """Faces a second of forward passes alone, a batch a thread at once."""
+    import torch
+
+    from ufvnet.restore import Restorer
+
+    network, lanes = Restorer.load(MODEL, "cpu").network, torch.get_num_threads()
+    ls = torch.rand(BATCH, 3, 128, 128).contiguous(memory_format=torch.channels_last)
+    rate = torch.full((BATCH, 2) if getattr(network, "rate_by_axis", False) else (BATCH,), 0.25)
+
+    def forward(_: int) -> None:
+        with torch.inference_mode():
+            network(ls, rate)
+
+    with ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        list(pool.map(forward, range(lanes)))
+        started = time.perf_counter()
+        list(pool.map(forward, range(BARE)))
+    return BARE * BATCH / (time.perf_counter() - started)
+
+
+def _first(faces: Path, out: Path) -> float:
+    """Seconds from starting the command to its first output."""
+    command = [
+        sys.executable,
+        "-m",
+        "ufvnet.cli",
+        "restore",
+        str(faces),
+        str(out),
+        "--model",
+        MODEL,
+        "--mode",
+        "aligned",
+    ]
+    started = time.perf_counter()
+    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while child.poll() is None and not any(out.glob("0*.png")):
+        time.sleep(0.02)
+    seconds = time.perf_counter() - started
+    child.kill()
+    child.wait()
+    return seconds
+
+
+def _peak(faces: Path, out: Path) -> float:
+    """GiB of a process of its own."""
+    command = [sys.executable, "-c", CHILD, str(faces), str(out), MODEL]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]) / 2**20

@@ -1,0 +1,73 @@
+"""What the inputs name, and what their outputs are called."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from restore_settings import config_of
+
+from ufvnet.config import ConfigError
+from ufvnet.restore.inputs import list_sources
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.jpg", "a.png", "A.webp", "b.png", "a.jpg.png", "sub/a.png", "sub/deep/c.tif", ".hidden.png"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return tmp_path / "in"
+
+
+def bases(given: Any, **changes: Any) -> dict[str, str]:
+    return {s.label or s.name: s.base for s in list_sources(config_of(given, Path("none"), **changes))}
+
+
+def test_no_two_inputs_share_an_output_not_even_without_case(folder: Path) -> None:
+    found = bases(folder)
+    assert set(found) == {"a.jpg", "a.png", "A.webp", "b.png", "a.jpg.png", "sub/a.png", "sub/deep/c.tif"}
+    assert len({base.casefold() for base in found.values()}) == len(found)
+    assert found["b.png"] == "b"
+    assert found["sub/deep/c.tif"] == "sub/deep/c"
+    assert (found["a.png"], found["A.webp"]) == ("a.png", "A.webp")
+
+
+def test_folders_below_are_left_out_where_told(folder: Path) -> None:
+    assert "sub/a.png" not in bases(folder, recursive=False)
+
+
+def test_a_glob_keeps_the_structure_below_its_plain_part(folder: Path) -> None:
+    assert set(bases(folder / "**" / "*.png")) == {"a.png", "b.png", "a.jpg.png", "sub/a.png"}
+    assert set(bases(folder / "*.jpg")) == {"a.jpg"}
+
+
+def test_several_inputs_may_have_files_of_one_name_and_none_comes_twice(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "b.png").touch()
+    found = bases([folder, folder / "b.png", other])
+    assert len(found) == 8
+    assert {"in/b.png", "other/b.png"} < set(found)
+    assert len(set(found.values())) == 8
+
+
+def test_file_names_that_are_no_utf_8_are_told_printably(folder: Path) -> None:
+    try:
+        (folder / os.fsdecode(b"caf\xe9.jpg")).touch()
+    except OSError:
+        pytest.skip("this file system takes only UTF-8 names")
+    names = [name for s in list_sources(config_of(folder, Path("none"))) for name in s.names()]
+    assert "caf\\xe9.jpg" in names
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("nowhere", "no such file or folder"), ("no*.png", "fits no file"), ("empty", "no files in it")],
+)
+def test_an_input_that_names_nothing_is_refused(tmp_path: Path, given: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match=message):
+        list_sources(config_of(tmp_path / given, Path("none")))

@@ -1,0 +1,179 @@
+"""What survives a restoration: orientation, EXIF, ICC profile, alpha, grey; and what is said of the rest."""
+
+from __future__ import annotations
+
+import functools
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageCms
+from restore_settings import config_of
+
+from ufvnet.restore import Restorer
+from ufvnet.restore.pictures import encoded, heif_is_known, read_picture
+from ufvnet.restore.runner import restore_folder
+
+ORIENTATION, MAKE, EXPOSURE = 0x0112, 271, 33434
+
+
+@pytest.fixture
+def face(built: Path) -> Image.Image:
+    """A face of 40x40 pixels."""
+    from ufvnet import data
+
+    return Image.fromarray(data.open(built).view("MR8", "train").arrays().lr[8][0]).resize((40, 40))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in"
+
+
+def exif_of(**tags: Any) -> Image.Exif:
+    exif = Image.Exif()
+    exif[MAKE] = "A camera"
+    exif[ORIENTATION] = tags.get("orientation", 1)
+    exif.get_ifd(0x8769)[EXPOSURE] = 0.125
+    return exif
+
+
+@functools.cache
+def profile() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def restored(folder: Path, model: Path, **changes: Any) -> tuple[Image.Image, pd.Series]:
+    """The output of the one picture in a folder, and its row."""
+    restore_folder(config_of(folder, model, **changes))
+    row = pd.read_parquet(folder.parent / "out" / "manifest.parquet").iloc[0]
+    assert row["status"] == "restored", row["reason"]
+    return Image.open(folder.parent / "out" / row["output"]), row
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp", "tiff", "avif"])
+def test_exif_and_icc_profile_are_kept_and_orientation_is_applied(
+    folder: Path, face: Image.Image, lite: Path, format: str
+) -> None:
+    tall = face.resize((30, 44))
+    turned = tall.transpose(Image.Transpose.ROTATE_90)
+    turned.save(folder / "a.jpg", quality=97, exif=exif_of(orientation=6), icc_profile=profile())
+    image, row = restored(folder, lite, scale=2, format=format)
+    assert image.size == (60, 88)
+    assert "EXIF orientation applied" in row["reason"]
+    assert image.getexif().get(ORIENTATION, 1) == 1
+    assert image.getexif()[MAKE] == "A camera"
+    assert float(image.getexif().get_ifd(0x8769)[EXPOSURE]) == 0.125
+    assert image.info["icc_profile"] == profile()
+    upright = np.asarray(tall.resize((60, 88), Image.Resampling.BICUBIC)).astype(float)
+    as_stored = np.asarray(turned.resize((60, 88), Image.Resampling.BICUBIC)).astype(float)
+    result = np.asarray(image.convert("RGB")).astype(float)
+    assert np.corrcoef(result.ravel(), upright.ravel())[0, 1] > np.corrcoef(result.ravel(), as_stored.ravel())[0, 1]
+
+
+@pytest.mark.parametrize("format", ["png", "webp", "tiff", "avif"])
+def test_alpha_is_scaled_and_kept(folder: Path, face: Image.Image, model: Path, format: str) -> None:
+    alpha = Image.linear_gradient("L").resize(face.size)
+    both = face.copy()
+    both.putalpha(alpha)
+    both.save(folder / "a.png")
+    image, _ = restored(folder, model, format=format, quality=100)
+    assert image.mode == "RGBA"
+    expected = np.asarray(alpha.resize((64, 64), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(np.asarray(image.getchannel("A")).astype(int) - expected).max() <= 2
+
+
+def test_alpha_that_jpeg_has_none_of_is_said(folder: Path, face: Image.Image, model: Path) -> None:
+    both = face.copy()
+    both.putalpha(0)
+    both.save(folder / "a.png")
+    image, row = restored(folder, model, format="jpeg")
+    assert image.mode == "RGB"
+    assert np.asarray(image).min() > 250
+    assert "alpha flattened on white" in row["reason"]
+
+
+@pytest.mark.parametrize(("format", "mode"), [("png", "L"), ("jpeg", "L"), ("tiff", "L"), ("webp", "RGB")])
+def test_grey_stays_grey(folder: Path, face: Image.Image, model: Path, format: str, mode: str) -> None:
+    face.convert("L").save(folder / "a.png")
+    image, _ = restored(folder, model, format=format)
+    assert image.mode == mode
+    pixels = np.asarray(image.convert("RGB")).astype(int)
+    assert np.abs(pixels - pixels[..., :1]).max() <= 3
+
+
+def test_grey_with_alpha_stays_both(folder: Path, face: Image.Image, model: Path) -> None:
+    face.convert("LA").save(folder / "a.png")
+    assert restored(folder, model)[0].mode == "LA"
+
+
+def test_sixteen_bits_are_restored_at_eight_and_said(folder: Path, face: Image.Image, model: Path) -> None:
+    Image.fromarray(np.asarray(face.convert("L")).astype(np.uint16) * 257).save(folder / "a.png")
+    image, row = restored(folder, model)
+    assert image.mode == "L"
+    assert "reduced to 8 bits" in row["reason"]
+    as_eight = Restorer.load(model, "cpu")(face.convert("L"))
+    assert np.abs(np.asarray(image).astype(int) - np.asarray(as_eight.convert("L"))).max() <= 1
+
+
+def test_sixteen_bit_colour_is_said_though_pillow_reduces_it_silently() -> None:
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    rows = b"".join(b"\0" + bytes(6 * 8) for _ in range(8))
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0))
+    png += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    assert "16 bits a channel reduced to 8" in read_picture(png, 10**6).notes
+
+
+def test_palettes_cmyk_and_animations_are_converted_and_said(folder: Path, face: Image.Image, model: Path) -> None:
+    face.quantize(64).save(folder / "palette.png")
+    face.convert("CMYK").save(folder / "cmyk.jpg", quality=97)
+    face.save(folder / "moving.webp", save_all=True, append_images=[face.rotate(90)], lossless=True)
+    restore_folder(config_of(folder, model))
+    rows = pd.read_parquet(folder.parent / "out" / "manifest.parquet").set_index("path")
+    assert set(rows["status"]) == {"restored"}
+    for name, said in (("palette.png", "P converted"), ("cmyk.jpg", "CMYK converted"), ("moving.webp", "first frame")):
+        assert said in rows.loc[name, "reason"]
+
+
+def test_a_format_that_cannot_be_written_becomes_png_and_is_said(folder: Path, face: Image.Image, model: Path) -> None:
+    face.quantize(64).save(folder / "a.gif")
+    image, row = restored(folder, model, format="same")
+    assert image.format == "PNG"
+    assert "written as PNG, not as GIF" in row["reason"]
+
+
+@pytest.mark.parametrize("name", ["a.jpeg", "b.PNG", "c.webp", "d.tiff", "e.bmp", "f.avif"])
+def test_the_same_format_keeps_the_name(folder: Path, face: Image.Image, model: Path, name: str) -> None:
+    face.save(folder / name)
+    image, row = restored(folder, model, format="same")
+    assert row["output"] == name
+    assert image.format == Image.open(folder / name).format
+
+
+@pytest.mark.skipif(not heif_is_known(), reason="pillow-heif is not installed")
+def test_heic_is_read_and_written(folder: Path, face: Image.Image, model: Path) -> None:
+    face.save(folder / "a.heic", quality=95)
+    image, row = restored(folder, model, format="same")
+    assert (image.format, image.size, row["output"]) == ("HEIF", (64, 64), "a.heic")
+
+
+def test_a_picture_named_as_something_else_is_still_restored(folder: Path, face: Image.Image, model: Path) -> None:
+    face.save(folder / "a.dat", format="PNG")
+    assert restored(folder, model)[1]["output"] == "a.png"
+
+
+def test_the_same_picture_gives_the_same_bytes(face: Image.Image) -> None:
+    file = io.BytesIO()
+    face.save(file, "PNG", exif=exif_of(), icc_profile=profile())
+    picture = read_picture(file.getvalue(), 10**6)
+    for kind in ("PNG", "JPEG", "WEBP", "TIFF", "BMP"):
+        assert encoded(picture, kind, 90) == encoded(picture, kind, 90)

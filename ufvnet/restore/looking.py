@@ -1,0 +1,145 @@
+"""Where the faces of a picture are: given, or found by dlib."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ufvnet.config import ConfigError, RestoreConfig, fingerprint
+from ufvnet.data.images import ImageProblem
+from ufvnet.data.landmarks import read_landmarks
+from ufvnet.faces.crop import Box, crop_box
+from ufvnet.faces.detect import LAST_SIDE, find_small_faces
+
+SURELY_A_CROP = 80
+"""In ``auto``, square pictures up to this side are crops without being searched."""
+SQUARE = 1.1
+"""Longer side to shorter side of what counts as square."""
+MOSTLY_FACE = 0.8
+"""In ``auto``, a small picture is a crop where a face's crop covers this much of its shorter side."""
+
+
+class Looker:
+    """Finds the crop boxes of faces; several threads may ask at once.
+
+    Args:
+        config: mode, landmarks, boxes, least face.
+        small: pictures whose longer side is below this may be crops (the model's output size).
+
+    Raises:
+        ConfigError: a file of landmarks or boxes is missing or malformed.
+    """
+
+    def __init__(self, config: RestoreConfig, small: int):
+        self.config, self.small = config, small
+        self.given = _given(config)
+
+    def look(self, rgb: Image.Image, name: str) -> list[Box] | None:
+        """Crop boxes of all faces of an upright L or RGB picture, clipped to it; None if it is a crop itself.
+
+        Raises:
+            ImageProblem: given boxes or landmarks lie outside the picture.
+        """
+        if self.config.mode == "aligned":
+            return None
+        width, height = rgb.size
+        given = self.given.find(name)
+        if given is not None:
+            return [_clipped(box, rgb.size, name) for box in given]
+        may_be_crop = self.config.mode == "auto" and max(rgb.size) < self.small
+        if may_be_crop and max(rgb.size) <= SURELY_A_CROP and max(rgb.size) <= SQUARE * min(rgb.size):
+            return None
+        boxes = self._boxes(rgb)
+        if may_be_crop:
+            sides = [max(right - left, bottom - top) for left, top, right, bottom in boxes]
+            if not boxes or max(sides) >= MOSTLY_FACE * min(width, height):
+                return None
+        return boxes
+
+    def _boxes(self, rgb: Image.Image) -> list[Box]:
+        scale = max(1.0, max(rgb.size) / LAST_SIDE)
+        copy = rgb
+        if scale > 1:
+            copy = rgb.resize([max(1, round(v / scale)) for v in rgb.size], Image.Resampling.BOX)
+        boxes = []
+        for face in find_small_faces(copy, self.config.min_face):
+            try:
+                boxes.append(crop_box(face.landmarks * scale, *rgb.size))
+            except ValueError:
+                continue  # landmarks guessed outside the picture
+        return list(dict.fromkeys(boxes))
+
+
+class Given:
+    """Boxes by the name of their picture, as files of landmarks or boxes have them: with or without its ending."""
+
+    def __init__(self) -> None:
+        self.boxes: dict[str, list[tuple[float, float, float, float]]] = {}
+        self.landmarks: dict[str, np.ndarray] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the boxes and landmarks themselves, wherever they were read from."""
+        points = {name: value.tolist() for name, value in self.landmarks.items()}
+        return fingerprint(self.boxes, points) if points or self.boxes else ""
+
+    def find(self, name: str) -> list[tuple[float, float, float, float] | np.ndarray] | None:
+        """What is given for a picture, by its path, its path without ending, its file name or its stem."""
+        stem = os.path.splitext(name)[0]
+        for key in (name, stem, os.path.basename(name), os.path.basename(stem)):
+            if key in self.boxes:
+                return list(self.boxes[key])
+            if key in self.landmarks:
+                return [self.landmarks[key]]
+        return None
+
+
+def _given(config: RestoreConfig) -> Given:
+    given = Given()
+    if config.boxes is not None:
+        given.boxes = _read_boxes(config.boxes)
+    if config.landmarks:
+        try:
+            found = read_landmarks(config.landmarks)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("source.landmarks", "landmarks")) from error
+        given.landmarks = {n: p for n, p in zip(found.names, found.points) if np.isfinite(p).all()}
+    return given
+
+
+def _read_boxes(path: Path) -> dict[str, list[tuple[float, float, float, float]]]:
+    boxes: dict[str, list[tuple[float, float, float, float]]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file)
+            if [name.strip().lower() for name in next(rows, [])] != ["file", "left", "top", "right", "bottom"]:
+                raise ValueError("the header must be file, left, top, right, bottom")
+            for row in filter(None, rows):
+                left, top, right, bottom = map(float, row[1:])
+                if not (math.isfinite(left + top + right + bottom) and left < right and top < bottom):
+                    raise ValueError(f"line {rows.line_num}: left must be below right and top below bottom")
+                boxes.setdefault(row[0], []).append((left, top, right, bottom))
+    except (OSError, ValueError, csv.Error) as error:
+        raise ConfigError(f"boxes = {path}: {error}") from error
+    return boxes
+
+
+def _clipped(given: Sequence[float] | np.ndarray, size: tuple[int, int], name: str) -> Box:
+    """A given box, or the crop box of given landmarks, in whole pixels within the picture."""
+    width, height = size
+    try:
+        if isinstance(given, np.ndarray):
+            return crop_box(given, width, height)
+        left, top, right, bottom = (round(v) for v in given)
+        box = (max(0, left), max(0, top), min(width, right), min(height, bottom))
+        if box[2] <= box[0] or box[3] <= box[1]:
+            raise ValueError(f"the given box lies outside the {width}x{height} image")
+        return box
+    except ValueError as error:
+        raise ImageProblem("failed", f"{name}: {error}") from error

@@ -1,0 +1,225 @@
+"""The account of a run: a journal while it lasts, then manifest.parquet and summary.json."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ufvnet.config import RestoreConfig
+from ufvnet.data.schema import write_atomically, write_json
+
+MANIFEST, SUMMARY = "manifest.parquet", "summary.json"
+JOURNAL, JOURNALS = "manifest.jsonl", "manifest*.jsonl"
+STATUSES = ("restored", "copied", "no_face", "failed", "skipped")
+"""``restored``: at least one face. ``copied``: nothing in it is smaller than the model's output. ``no_face``: none was
+found. ``skipped``: not a picture, by its name and by its content, or left out as told. ``failed``: anything else."""
+FINISHED = ("restored", "copied", "no_face", "skipped")
+"""Statuses that a resumed run does not try again."""
+REASONS = 20
+"""Failures that the summary tells."""
+GROUP = 1000
+
+FACE = pa.struct(
+    [
+        ("left", pa.float32()), ("top", pa.float32()), ("right", pa.float32()), ("bottom", pa.float32()),
+        ("restored", pa.bool_()), ("w1", pa.float32()), ("w2", pa.float32()), ("w3", pa.float32()),
+    ]
+)  # fmt: skip
+
+ROWS = pa.schema(
+    [
+        ("path", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("mode", pa.string()),
+        ("format", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("faces_found", pa.int32()),
+        ("faces_restored", pa.int32()),
+        ("face_size", pa.float32()),
+        ("w1", pa.float32()),
+        ("w2", pa.float32()),
+        ("w3", pa.float32()),
+        ("faces", pa.list_(FACE)),
+        ("seconds", pa.float32()),
+        ("output", pa.string()),
+        ("output_width", pa.int32()),
+        ("output_height", pa.int32()),
+        ("sha256", pa.string()),
+        ("output_sha256", pa.string()),
+        ("key", pa.string()),
+    ]
+)
+"""One row an input. ``mode``: ``aligned`` or ``photo``, as it was treated. ``face_size``: mean side in pixels of the
+restored faces' crops, ``w1`` ... ``w3``: mean weights of the anchors; ``faces`` has each face. ``output``: path below
+the output folder (of a table ``part#row``). ``sha256``: of the input. ``key``: fingerprint of model and settings."""
+
+Row = dict[str, Any]
+
+
+class Account:
+    """Rows of a run, appended to a journal as pictures are finished; of rows it holds only where they stand.
+
+    Args:
+        output: the output folder.
+        journal: file name of the journal; processes that share a run have one each.
+    """
+
+    def __init__(self, output: Path, journal: str = JOURNAL):
+        self.output, self.path = output, output / journal
+        self.lock = threading.Lock()
+        self.counts: Counter[str] = Counter()
+        self.failures: list[str] = []
+        self._places: dict[str, tuple[int, int]] = {}
+        self._files = [output / JOURNAL, *([self.path] if journal != JOURNAL else [])]
+        for number, file in enumerate(self._files):
+            self._places |= {name: (number, place) for name, place in _index(file)}
+        self._readers = [file.open("rb") if file.is_file() else None for file in self._files]
+        self._writer = self.path.open("ab")
+        if self._writer.tell() and not self.path.read_bytes().endswith(b"\n"):
+            self._writer.write(b"\n")  # the line that a kill cut off
+
+    def __enter__(self) -> Account:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in (*self._readers, self._writer):
+            if file is not None:
+                file.close()
+
+    def earlier(self, path: str) -> Row | None:
+        """The row of an earlier run, or None."""
+        place = self._places.get(path)
+        if place is None:
+            return None
+        reader = self._readers[place[0]]
+        if reader is None:
+            return None
+        with self.lock:
+            reader.seek(place[1])
+            return json.loads(reader.readline())
+
+    def add(self, *rows: Row) -> None:
+        """Append finished rows to the journal, all or none of them as far as a reader is concerned."""
+        text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        with self.lock:
+            self._writer.write(text)
+            self._writer.flush()
+        for row in rows:
+            self.tell(row)
+
+    def tell(self, row: Row) -> None:
+        """Count a row that is in the journal already."""
+        with self.lock:
+            self.counts[row["status"]] += 1
+            if row["status"] == "failed" and len(self.failures) < REASONS:
+                self.failures.append(f"{row['path']}: {row['reason']}")
+
+
+def prepare(output: Path, resume: bool) -> None:
+    """Make the output folder ready, and remove the earlier account.
+
+    With ``resume`` the earlier account becomes the journal that the run goes on with.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    manifest, journal = output / MANIFEST, output / JOURNAL
+    others = [path for path in _journals(output) if path != journal]
+    if resume and (manifest.is_file() or others):
+        write_atomically(journal, lambda temporary: _merge(output, temporary))
+    elif not resume:
+        journal.unlink(missing_ok=True)
+    for old in (*others, manifest, output / SUMMARY):
+        old.unlink(missing_ok=True)
+
+
+def _journals(output: Path) -> list[Path]:
+    """That of the run itself before those of its processes, whose rows are later."""
+    return sorted(output.glob(JOURNALS), key=lambda path: (path.name != JOURNAL, path.name))
+
+
+def _merge(output: Path, temporary: Path) -> None:
+    """The rows of the manifest, and after them those of journals, which are later."""
+    with temporary.open("wb") as file:
+        if (output / MANIFEST).is_file():
+            with pq.ParquetFile(output / MANIFEST) as table:
+                for batch in table.iter_batches(GROUP):
+                    file.writelines(json.dumps(row).encode() + b"\n" for row in batch.to_pylist())
+        for journal in _journals(output):
+            with journal.open("rb") as lines:
+                file.writelines(line for line in lines if line.endswith(b"\n"))
+
+
+def finish(config: RestoreConfig, names: Iterable[str], extra: dict[str, Any]) -> dict[str, Any]:
+    """Write manifest.parquet, a row for each name in their order, and summary.json; remove the journals.
+
+    Returns:
+        The summary: ``files``, ``counts`` by status, ``faces``, the first ``failures``, ``config``, and ``extra``.
+    """
+    journals = _journals(config.output)
+    places = {name: (i, place) for i, journal in enumerate(journals) for name, place in _index(journal)}
+    counts: Counter[str] = Counter()
+    failures: list[str] = []
+
+    def rows() -> Iterator[Row]:
+        files = [journal.open("rb") for journal in journals]
+        try:
+            for name in names:
+                row = {"path": name, "status": "failed", "reason": "no process finished it"}
+                if name in places:
+                    number, place = places[name]
+                    files[number].seek(place)
+                    row = json.loads(files[number].readline())
+                counts.update({row["status"]: 1, "faces": row.get("faces_restored") or 0})
+                if row["status"] == "failed" and len(failures) < REASONS:
+                    failures.append(f"{row['path']}: {row['reason']}")
+                yield row
+        finally:
+            for file in files:
+                file.close()
+
+    def write(temporary: Path) -> None:
+        with pq.ParquetWriter(temporary, ROWS, compression="zstd") as writer:
+            group: list[Row] = []
+            for row in rows():
+                group.append(row)
+                if len(group) == GROUP:
+                    writer.write_table(pa.Table.from_pylist(group, ROWS))
+                    group = []
+            writer.write_table(pa.Table.from_pylist(group, ROWS))
+
+    write_atomically(config.output / MANIFEST, write)
+    summary = {
+        "files": sum(counts[status] for status in STATUSES),
+        "counts": {status: counts[status] for status in STATUSES},
+        "faces": counts["faces"],
+        "failures": failures,
+        **extra,
+        "config": config.model_dump(mode="json"),
+    }
+    write_json(config.output / SUMMARY, summary)
+    for journal in journals:
+        journal.unlink()
+    return summary
+
+
+def _index(journal: Path) -> Iterator[tuple[str, int]]:
+    """Names of a journal's rows and where their lines begin; a line that a kill cut off is passed over."""
+    if not journal.is_file():
+        return
+    with journal.open("rb") as file:
+        place = 0
+        for line in file:
+            try:
+                if line.endswith(b"\n"):
+                    yield json.loads(line)["path"], place
+            except (ValueError, KeyError, TypeError):
+                pass  # cut off, and the next run wrote on
+            place += len(line)

@@ -1,0 +1,89 @@
+"""One picture in, one picture out: a file or standard input to a file or standard output."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ufvnet.config import ConfigError, RestoreConfig
+
+from .engine import Engine
+from .inputs import PIPE
+from .jobs import Job
+from .looking import Looker
+from .pictures import ENDINGS, heif_is_known
+from .runner import load
+from .targets import empty_row, write_bytes
+
+
+def is_one(config: RestoreConfig) -> bool:
+    """Whether a configuration names a pipe, or one file and an output whose ending is a picture's."""
+    if PIPE in (*config.inputs, config.output):
+        return True
+    heif_is_known()
+    file = len(config.inputs) == 1 and config.inputs[0].is_file()
+    return file and not config.output.is_dir() and config.output.suffix.lower() in Image.registered_extensions()
+
+
+class _Memory:
+    """A target that only holds what it is given."""
+
+    def __init__(self) -> None:
+        self.data: bytes | None = None
+        self.ending = ""
+
+    def put(self, row: dict[str, Any], data: bytes | None, ending: str) -> None:
+        self.data, self.ending = data, ending
+
+
+def restore_one(config: RestoreConfig) -> dict[str, Any]:
+    """Restore one picture and write it; gives its row, which has no manifest.
+
+    Raises:
+        ConfigError: not one input, an output that is the input, or an ending that is no format of ours.
+    """
+    if len(config.inputs) != 1 or not (config.inputs[0] == PIPE or config.inputs[0].is_file()):
+        raise ConfigError("input: a pipe takes one picture: a file, or - for standard input")
+    config, target = _with_format(config), _Memory()
+    (given,) = config.inputs
+    config = config.model_copy(update={"batch_size": 1, "threads": 1, "resume": False})
+    restorer = load(config)
+    looker = Looker(config, restorer.hr_size)
+    content = sys.stdin.buffer.read() if given == PIPE else given.absolute()
+    job = Job(str(given), content, given.suffix, target, empty_row(str(given), ""))
+    Engine(config, restorer, looker).run([job], lambda _: None)
+    if target.data is not None:
+        _write(config, target)
+    return job.row
+
+
+def _with_format(config: RestoreConfig) -> RestoreConfig:
+    """The configuration with the format that the output's ending names."""
+    if config.format == "parquet":
+        raise ConfigError("format = parquet: one picture is written as a picture")
+    (given,) = config.inputs
+    if config.output == PIPE or config.output.is_dir():
+        return config
+    if given != PIPE and os.path.abspath(given) == os.path.abspath(config.output) and not config.into_input:
+        raise ConfigError(f"output = {config.output}: is the input")
+    format = Image.registered_extensions().get(config.output.suffix.lower(), "").lower()
+    if format not in ENDINGS:
+        raise ConfigError(f"output = {config.output}: its ending must be one of {', '.join(ENDINGS.values())}")
+    return config if config.format != "auto" else config.model_copy(update={"format": format})
+
+
+def _write(config: RestoreConfig, target: _Memory) -> None:
+    assert target.data is not None
+    if config.output == PIPE:
+        sys.stdout.buffer.write(target.data)
+        sys.stdout.buffer.flush()
+    elif config.output.is_dir():
+        (given,) = config.inputs
+        stem = "stdin" if given == PIPE else given.stem
+        write_bytes(Path(config.output, f"{stem}{target.ending}"), target.data)
+    else:
+        write_bytes(config.output, target.data)

@@ -1,0 +1,127 @@
+"""The first half of a job: reading its picture and deciding which faces of it are to be restored."""
+
+from __future__ import annotations
+
+import time
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from ufvnet.config import RestoreConfig
+from ufvnet.data.images import ImageProblem
+from ufvnet.faces.crop import Box
+
+from .inputs import TABLES
+from .jobs import Job, side
+from .looking import Looker
+from .pictures import Picture, heif_is_known, read_picture, sha256
+from .sizes import check_output
+from .targets import FileTarget
+
+LEAST_SIDE, LEARNT_SIDE = 4, 8
+"""Crops below the first fail; crops below the second are smaller than any that models learn from."""
+
+
+class Preparer:
+    """Reads pictures and cuts out their faces.
+
+    Args:
+        config: how.
+        hr_size: side of the model's output; crops of at least that side gain nothing.
+        looker: finds faces.
+    """
+
+    def __init__(self, config: RestoreConfig, hr_size: int, looker: Looker):
+        self.config, self.hr_size, self.looker = config, hr_size, looker
+        self.max_face = min(config.max_face or hr_size, hr_size)
+
+    def __call__(self, job: Job) -> Job:
+        """The job with its crops, or with the status that it has without them; never raises."""
+        started = time.perf_counter()
+        try:
+            self._prepare(job)
+        except ImageProblem as problem:
+            job.crops = []
+            job.row |= _status(job, problem)
+        except Exception as error:  # one odd picture must not stop the night's run
+            job.crops = []
+            job.row |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+        job.left = len(job.crops)
+        job.seconds += time.perf_counter() - started
+        return job
+
+    def _prepare(self, job: Job) -> None:
+        data = job.read()
+        if self.config.resume and isinstance(job.target, FileTarget):
+            earlier = job.target.account.earlier(job.name)
+            if earlier is not None and job.target.kept(earlier, job.row["key"], data):
+                job.kept, job.row = True, earlier
+                return
+        job.row["sha256"] = sha256(data)
+        picture = read_picture(data, self.config.max_pixels)
+        width, height = picture.size
+        job.row |= {"format": picture.format, "width": width, "height": height}
+        job.notes = list(picture.notes)
+        boxes = self.looker.look(picture.colour, job.name)
+        if boxes is None:
+            self._crop(job, picture)
+        else:
+            self._photo(job, picture, boxes)
+
+    def _crop(self, job: Job, picture: Picture) -> None:
+        width, height = picture.size
+        job.row |= {"mode": "aligned", "faces_found": 1, "faces_restored": 0}
+        if min(width, height) < LEAST_SIDE:
+            raise ImageProblem("failed", f"{width}x{height}: no face in fewer than {LEAST_SIDE} pixels")
+        if min(width, height) >= self.max_face:
+            job.row |= {"status": "copied", "reason": f"{width}x{height} is not smaller than {self.max_face} pixels"}
+            return
+        check_output(self.config, self.hr_size, picture.size)
+        if min(width, height) < LEARNT_SIDE:
+            job.notes.append(f"smaller than {LEARNT_SIDE} pixels, the least that the model learnt")
+        job.picture, job.boxes, job.crops = picture, [(0, 0, width, height)], [(0, picture.colour)]
+
+    def _photo(self, job: Job, picture: Picture, boxes: list[Box]) -> None:
+        job.photo, job.boxes = True, boxes
+        job.row |= {"mode": "photo", "faces_found": len(boxes), "faces_restored": 0}
+        sides = [side(box) for box in boxes]
+        chosen = [i for i, length in enumerate(sides) if LEAST_SIDE <= length < self.max_face]
+        large, tiny = sum(s >= self.max_face for s in sides), sum(s < LEAST_SIDE for s in sides)
+        if large:
+            job.notes.append(f"{_faces(large)} of at least {self.max_face} pixels left as found")
+        if tiny:
+            job.notes.append(f"{_faces(tiny)} of fewer than {LEAST_SIDE} pixels left as found")
+        if not boxes:
+            job.row |= {"status": "no_face", "reason": "no frontal face found"}
+        elif not chosen:
+            job.row |= {"status": "copied", "reason": "no face to restore"}
+        else:
+            check_output(self.config, self.hr_size, picture.size, [sides[i] for i in chosen])
+            job.crops = [(i, picture.colour.crop(boxes[i])) for i in chosen]
+
+
+def _status(job: Job, problem: ImageProblem) -> dict[str, str]:
+    """Status and reason; ``skipped`` for what neither its name nor its content takes for a picture."""
+    ending = job.ending.lower()
+    if problem.status != "unreadable" or "UnidentifiedImageError" not in problem.reason:
+        return {"status": "failed", "reason": problem.reason}
+    if ending in TABLES:
+        return _status_of_table(job)
+    if ending in (".heic", ".heif") and not heif_is_known():
+        return {"status": "failed", "reason": "HEIC needs pillow-heif: pip install ufvnet[heic]"}
+    if ending and ending not in Image.registered_extensions():
+        return {"status": "skipped", "reason": "not a picture, by its name and by its content"}
+    return {"status": "failed", "reason": problem.reason}
+
+
+def _status_of_table(job: Job) -> dict[str, str]:
+    try:
+        pq.read_schema(job.content)
+    except (OSError, pa.ArrowInvalid) as error:
+        return {"status": "failed", "reason": f"a table that cannot be read ({error})"}
+    return {"status": "skipped", "reason": "a table without a column of pictures of the name that is asked for"}
+
+
+def _faces(count: int) -> str:
+    return f"{count} face{'s' * (count > 1)}"

@@ -1,0 +1,162 @@
+"""Where restored pictures go: files, or rows of Parquet parts; both are complete or not there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ufvnet.data.schema import IMAGE
+
+from .inputs import printable
+from .manifest import FINISHED, Account, Row
+from .pictures import sha256
+
+TEMPORARY = ".ufvnet-{}.tmp"
+PART = 100
+"""Rows of a Parquet part: what a killed run does again at most."""
+
+
+class Target(Protocol):
+    """Takes a finished picture, or None where there is no output, and accounts for its row."""
+
+    def put(self, row: Row, data: bytes | None, ending: str) -> None: ...
+
+
+class FileTarget:
+    """A file of its own.
+
+    Args:
+        account: told of the row once the file is in place.
+        base: its path below the output folder without the ending.
+    """
+
+    def __init__(self, account: Account, base: str):
+        self.account, self.base = account, base
+
+    def put(self, row: Row, data: bytes | None, ending: str) -> None:
+        if data is not None:
+            try:
+                write_bytes(self.account.output / f"{self.base}{ending}", data)
+                row |= {"output": printable(f"{self.base}{ending}"), "output_sha256": sha256(data)}
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise  # a full disk is no fault of this picture
+                row |= {"status": "failed", "reason": f"cannot be written: {error}"}
+        self.account.add(row)
+
+    def kept(self, row: Row | None, key: str, content: bytes) -> bool:
+        """Whether an earlier row is finished, of these settings and this input, and its output is intact."""
+        if row is None or row["status"] not in FINISHED or row.get("key") != key:
+            return False
+        if row.get("sha256") != sha256(content):
+            return False
+        if not row.get("output"):
+            return True
+        written = self.account.output / f"{self.base}{Path(row['output']).suffix}"
+        return digest(written) == row["output_sha256"]
+
+
+class PartTarget:
+    """A Parquet file of some rows, written when the last of them is finished.
+
+    Args:
+        account: told of all its rows once the file is in place.
+        name: its path below the output folder.
+        names: of its rows, in order.
+        others: gives the other columns of these rows, or None.
+    """
+
+    def __init__(
+        self, account: Account, name: str, names: Sequence[str], others: Callable[[], pa.Table | None] = lambda: None
+    ):
+        self.account, self.name, self.names, self.others = account, name, list(names), others
+        self.lock = threading.Lock()
+        self.rows: dict[str, tuple[Row, bytes | None, str]] = {}
+
+    def put(self, row: Row, data: bytes | None, ending: str) -> None:
+        with self.lock:
+            self.rows[row["path"]] = row, data, ending
+            if len(self.rows) < len(self.names):
+                return
+        path = self.account.output / self.name
+        finished = [self.rows[name] for name in self.names]
+        self._write(path, finished)
+        digested = digest(path)
+        for number, (one, written, _) in enumerate(finished):
+            one |= {"output": f"{printable(self.name)}#{number}", "output_sha256": digested if written else ""}
+        self.account.add(*(one for one, _, _ in finished))
+        self.rows = {}
+
+    def _write(self, path: Path, rows: Sequence[tuple[Row, bytes | None, str]]) -> None:
+        images = [None if data is None else {"bytes": data, "path": f"{r['path']}{e}"} for r, data, e in rows]
+        columns = {
+            "image": pa.array(images, IMAGE),
+            "restore_path": pa.array([row["path"] for row, _, _ in rows]),
+            "restore_status": pa.array([row["status"] for row, _, _ in rows]),
+            "restore_reason": pa.array([row["reason"] for row, _, _ in rows]),
+        }
+        table = self.others() or pa.table({})
+        for name, column in columns.items():
+            if name in table.column_names:
+                table = table.drop_columns([name])
+            table = table.append_column(name, column) if table.num_columns else pa.table({name: column})
+        known = {"info": {"features": {"image": {"_type": "Image"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(known)})
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer, compression="none", row_group_size=PART)
+        write_bytes(path, buffer.getvalue().to_pybytes())
+
+    def kept(self, rows: Sequence[Row | None], key: str, contents: Sequence[bytes | None]) -> bool:
+        """Whether every row is finished, of these settings and inputs, and the part is intact."""
+        written = digest(self.account.output / self.name)
+        return all(
+            row is not None
+            and row["status"] in FINISHED
+            and row.get("key") == key
+            and str(row.get("output", "")).startswith(f"{printable(self.name)}#")
+            and content is not None
+            and row.get("sha256") == sha256(content)
+            and row.get("output_sha256") in (written, "")
+            for row, content in zip(rows, contents)
+        ) and bool(written)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write under a temporary name beside ``path``, short as names may be of any length, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(TEMPORARY.format(uuid.uuid4().hex[:12]))
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(output: Path) -> None:
+    """What a killed run left half written."""
+    for folder, _, names in os.walk(output):
+        for name in names:
+            if name.startswith(TEMPORARY[:8]) and name.endswith(TEMPORARY[-4:]):
+                Path(folder, name).unlink(missing_ok=True)
+
+
+def digest(path: Path) -> str:
+    """sha256 (hex) of a file; empty where it cannot be read."""
+    try:
+        return sha256(path.read_bytes())
+    except OSError:
+        return ""
+
+
+def empty_row(name: str, key: str) -> dict[str, Any]:
+    """A manifest row in the making."""
+    return {"path": name, "status": "", "reason": "", "output": "", "sha256": "", "output_sha256": "", "key": key}
