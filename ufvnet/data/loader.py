@@ -101,7 +101,8 @@ class TrainingLoader(Dataset):
         """(B, 2) height and width of the LR images of batch ``step`` that are made anew; 0 where they are not."""
         rng = np.random.default_rng((self.seed, step, 2))
         chosen, square = rng.random(self.batch_size) < self.between, rng.random(self.batch_size) < 0.5
-        sides = hr_size * np.exp(rng.uniform(*np.log(BETWEEN), self.batch_size))
+        low, high = np.log(BETWEEN)
+        sides = hr_size * np.exp(rng.uniform(low, high, self.batch_size))
         stretch = np.exp(np.where(square, 0, rng.uniform(-STRETCH, STRETCH, self.batch_size)) / 2)
         sizes = np.stack([sides * stretch, sides / stretch], 1).round().astype(int).clip(2, hr_size - 1)
         return np.where(chosen[:, None], sizes, 0)
