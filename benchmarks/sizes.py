@@ -64,7 +64,7 @@ def _plot(frame: pd.DataFrame, path: Path) -> None:
     square = frame[frame["width"] == frame["height"]]
     axis.plot(square["width"], square["gain"], linewidth=1.5, label="square inputs")
     trained = square[square["width"].isin(TRAINED)]
-    axis.plot(trained["width"], trained["gain"], "o", label="trained sizes")
+    axis.plot(trained["width"], trained["gain"], "o", label="sizes of MR8")
     for row in frame[frame["width"] != frame["height"]].to_dict("records"):
         w, h = int(row["width"]), int(row["height"])
         axis.plot((w * h) ** 0.5, row["gain"], "^", color="C3", label=f"{w}x{h}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import struct
 import zlib
@@ -16,6 +17,8 @@ from PIL import Image
 from ufvnet.config import BuildConfig, FolderSource
 from ufvnet.data.build import build_shard, finish, plan
 from ufvnet.data.sample import jittered_photos
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads would starve the processes tests start
 
 REPO = Path(__file__).parents[1]
 FACES = REPO.parent / "shared" / "faces"

@@ -137,7 +137,7 @@ def test_reproduce_publishes_tables_figures_curves_and_counts_as_artifacts(repro
         artifacts = {a.key: a for a in client.read_latest_artifacts()}
     assert {"dataset-counts", "training-curves-ufvnet", "restored", "table-1", "gain-faces"} < set(artifacts)
     assert sum(row["photos"] for row in json.loads(str(artifacts["dataset-counts"].data))) == PHOTOS
-    assert "| ufvnet (MR8) |" in str(artifacts["gain-faces"].data)
+    assert "| ufvnet (MR8), dB |" in str(artifacts["gain-faces"].data)
     assert any(a.type == "image" for a in artifacts.values())
     assert [row["step"] for row in json.loads(str(artifacts["training-curves-onesrg"].data))] == [4]
 

@@ -37,7 +37,7 @@ def test_it_is_small_and_its_card_says_what_it_was_made_of() -> None:
     card = read_card(Path(NAME))
     assert card["trained_on"]["dataset"] == "aaf + utkface"
     text = (folder / "README.md").read_text()
-    for said in ("non-commercial", "Limits", "bias", "recipe", "us_congress", card["fingerprint"][:12]):
+    for said in ("non-commercial", "Limits", "biases", "recipe", "us_congress", card["fingerprint"][:12]):
         assert said in text, said
     tensors = load_file(folder / WEIGHTS)
     assert {t.dtype for t in tensors.values()} == {torch.float16}

@@ -12,7 +12,7 @@ from torch import nn
 
 from ufvnet.config import fingerprint
 from ufvnet.data.schema import write_atomically, write_json
-from ufvnet.models.store import CARD, WEIGHTS
+from ufvnet.models.store import CARD, WEIGHTS, read_card
 
 if TYPE_CHECKING:
     from .parts import Part
@@ -34,6 +34,7 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
         "params": sum(p.numel() for p in network.parameters()),
         "steps": part.steps,
         "stage1": {p.name: p.fingerprint() for p in part.stage1},
+        "start": read_card(config.start)["fingerprint"] if config.start and part.role == "whole" else None,
         "trained_on": {
             "dataset": " + ".join(d.card["name"] for d in datasets),
             "view": config.view if part.role == "whole" else f"k={list(part.ks)}",
