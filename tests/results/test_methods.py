@@ -194,5 +194,5 @@ def test_methods_that_are_not_there_may_be_named_and_skipped(table: Any, built: 
     scores, tables = table(["bicubic", "models/nowhere"], missing="skip")
     assert set(scores["model"]) == {"bicubic"}
     assert "Left out (model = models/nowhere: no model folder there" in tables["table_2"]
-    config = load(EvaluateConfig, {"name": "e", "models": ["m:f"], "datasets": [{"name": "A", "path": built}]})
-    assert len(missing_of(config)) == 1
+    settings = {"name": "e", "models": ["m:f"], "datasets": [{"name": "A", "path": built}], "missing": "skip"}
+    assert len(missing_of(load(EvaluateConfig, settings))) == 1

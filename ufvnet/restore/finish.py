@@ -9,10 +9,11 @@ from PIL import Image
 
 from ufvnet.config import RestoreConfig
 from ufvnet.data.images import ImageProblem
+from ufvnet.data.plan import sha256
 
 from .jobs import Job, side
 from .paste import paste_restored
-from .pictures import Picture, choose_format, encoded, read_picture, sha256
+from .pictures import Picture, choose_format, encoded, read_picture
 from .restorer import Restored
 from .sizes import check_output, output_size
 from .targets import FileTarget

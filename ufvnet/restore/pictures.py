@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -227,7 +226,3 @@ _OPTIONS: dict[str, Callable[[int], dict[str, Any]]] = {
 
 def _options(kind: str, quality: int) -> dict[str, Any]:
     return _OPTIONS.get(kind, lambda _: {})(quality)
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -10,12 +10,13 @@ from PIL import Image
 
 from ufvnet.config import RestoreConfig
 from ufvnet.data.images import ImageProblem
+from ufvnet.data.plan import sha256
 from ufvnet.faces.crop import Box
 
 from .inputs import TABLES
 from .jobs import Job, side
 from .looking import Looker
-from .pictures import Picture, heif_is_known, read_picture, sha256
+from .pictures import Picture, heif_is_known, read_picture
 from .sizes import check_output
 from .targets import FileTarget
 

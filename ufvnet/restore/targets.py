@@ -14,11 +14,11 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ufvnet.data.plan import sha256
 from ufvnet.data.schema import IMAGE
 
 from .inputs import printable
 from .manifest import FINISHED, Account, Row
-from .pictures import sha256
 
 TEMPORARY = ".ufvnet-{}.tmp"
 PART = 100
@@ -62,7 +62,7 @@ class FileTarget:
         if not row.get("output"):
             return True
         written = self.account.output / f"{self.base}{Path(row['output']).suffix}"
-        return digest(written) == row["output_sha256"]
+        return (sha256(written) or "") == row["output_sha256"]
 
 
 class PartTarget:
@@ -90,7 +90,7 @@ class PartTarget:
         path = self.account.output / self.name
         finished = [self.rows[name] for name in self.names]
         self._write(path, finished)
-        digested = digest(path)
+        digested = sha256(path) or ""
         for number, (one, written, _) in enumerate(finished):
             one |= {"output": f"{printable(self.name)}#{number}", "output_sha256": digested if written else ""}
         self.account.add(*(one for one, _, _ in finished))
@@ -117,7 +117,7 @@ class PartTarget:
 
     def kept(self, rows: Sequence[Row | None], key: str, contents: Sequence[bytes | None]) -> bool:
         """Whether every row is finished, of these settings and inputs, and the part is intact."""
-        written = digest(self.account.output / self.name)
+        written = sha256(self.account.output / self.name) or ""
         return all(
             row is not None
             and row["status"] in FINISHED
@@ -147,14 +147,6 @@ def remove_temporaries(output: Path) -> None:
         for name in names:
             if name.startswith(TEMPORARY[:8]) and name.endswith(TEMPORARY[-4:]):
                 Path(folder, name).unlink(missing_ok=True)
-
-
-def digest(path: Path) -> str:
-    """sha256 (hex) of a file; empty where it cannot be read."""
-    try:
-        return sha256(path.read_bytes())
-    except OSError:
-        return ""
 
 
 def empty_row(name: str, key: str) -> dict[str, Any]:

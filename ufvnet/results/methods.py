@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,13 +99,11 @@ def rows_of(config: EvaluateConfig) -> list[Row]:
     Raises:
         ConfigError: a method is not there, or two have one label.
     """
-    rows = []
-    for entry in config.models:
-        try:
-            rows.append(_row(as_method(entry)))
-        except ConfigError:
-            if config.missing == "error":
-                raise
+    found = list(_found(config))
+    for one in found:
+        if isinstance(one, ConfigError) and config.missing == "error":
+            raise one
+    rows = [one for one in found if isinstance(one, Row)]
     labels = [r.label for r in rows]
     for label in labels:
         if labels.count(label) > 1:
@@ -115,13 +113,15 @@ def rows_of(config: EvaluateConfig) -> list[Row]:
 
 def missing_of(config: EvaluateConfig) -> list[str]:
     """Why entries of ``models`` are left out, a line each."""
-    reasons = []
+    return [str(one) for one in _found(config) if isinstance(one, ConfigError)] if config.missing == "skip" else []
+
+
+def _found(config: EvaluateConfig) -> Iterator[Row | ConfigError]:
     for entry in config.models:
         try:
-            _row(as_method(entry))
+            yield _row(as_method(entry))
         except ConfigError as error:
-            reasons.append(str(error))
-    return reasons
+            yield error
 
 
 def as_method(entry: str | Method) -> Method:
