@@ -18,6 +18,8 @@ from .bicubic import SIXTEENTHS
 SCHEMA_VERSION = 2
 FINGERPRINT = b"ufvnet.fingerprint"
 ROW_GROUP = 100
+TEMPORARY = ".ufvnet-{}.tmp"
+"""Name of a file that is being written: short, as the name it gets may be as long as names can be."""
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """The Hugging Face image type: a lossless PNG and a name for it."""
@@ -61,12 +63,18 @@ FACES = pa.schema(
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    temporary = path.with_name(TEMPORARY.format(uuid.uuid4().hex[:12]))
     try:
         write(temporary)
         os.replace(temporary, path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Atomically write bytes."""
+    write_atomically(path, lambda p: p.write_bytes(data))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -73,7 +73,7 @@ def forward(network: nn.Module, ls: Tensor, rate: Tensor, self_ensemble: bool = 
         both = output.weights is not None and mirrored.weights is not None
         weights = (output.weights + mirrored.weights) / 2 if both else None
         output = SROutput((output.sr + mirrored.sr.flip(-1)) / 2, weights)
-    if not output.sr.isfinite().all():
+    if not output.sr.sum(dtype=torch.float32).isfinite():  # a fifth of the time of looking at each
         raise FloatingPointError("the network gave NaN or infinity")
     return output
 

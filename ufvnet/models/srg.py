@@ -111,4 +111,4 @@ def to_network(images: Tensor) -> Tensor:
 
 def to_pixels(sr: Tensor) -> Tensor:
     """float (N, 3, H, W) nominally in [-1, 1] -> uint8 (N, 3, H, W), clipped and rounded."""
-    return sr.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return sr.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)

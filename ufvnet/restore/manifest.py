@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from ufvnet.config import RestoreConfig
@@ -164,36 +167,18 @@ def finish(config: RestoreConfig, names: Iterable[str], extra: dict[str, Any]) -
         The summary: ``files``, ``counts`` by status, ``faces``, the first ``failures``, ``config``, and ``extra``.
     """
     journals = _journals(config.output)
-    places = {name: (i, place) for i, journal in enumerate(journals) for name, place in _index(journal)}
     counts: Counter[str] = Counter()
     failures: list[str] = []
 
-    def rows() -> Iterator[Row]:
-        files = [journal.open("rb") for journal in journals]
-        try:
-            for name in names:
-                row = {"path": name, "status": "failed", "reason": "no process finished it"}
-                if name in places:
-                    number, place = places[name]
-                    files[number].seek(place)
-                    row = json.loads(files[number].readline())
-                counts.update({row["status"]: 1, "faces": row.get("faces_restored") or 0})
-                if row["status"] == "failed" and len(failures) < REASONS:
-                    failures.append(f"{row['path']}: {row['reason']}")
-                yield row
-        finally:
-            for file in files:
-                file.close()
-
     def write(temporary: Path) -> None:
         with pq.ParquetWriter(temporary, ROWS, compression="zstd") as writer:
-            group: list[Row] = []
-            for row in rows():
-                group.append(row)
-                if len(group) == GROUP:
-                    writer.write_table(pa.Table.from_pylist(group, ROWS))
-                    group = []
-            writer.write_table(pa.Table.from_pylist(group, ROWS))
+            for table in _tables(journals, names):
+                writer.write_table(table)
+                columns = (table[name].to_pylist() for name in ("path", "status", "reason", "faces_restored"))
+                for path, status, reason, faces in zip(*columns):
+                    counts.update({status: 1, "faces": faces or 0})
+                    if status == "failed" and len(failures) < REASONS:
+                        failures.append(f"{path}: {reason}")
 
     write_atomically(config.output / MANIFEST, write)
     summary = {
@@ -208,6 +193,30 @@ def finish(config: RestoreConfig, names: Iterable[str], extra: dict[str, Any]) -
     for journal in journals:
         journal.unlink()
     return summary
+
+
+def _tables(journals: Sequence[Path], names: Iterable[str]) -> Iterator[pa.Table]:
+    """The latest row of each name, in tables of GROUP rows.
+
+    By pyarrow's reader of JSON: a table of Python's objects would make pyarrow import pandas.
+    """
+    places = {name: (i, place) for i, journal in enumerate(journals) for name, place in _index(journal)}
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(journal.open("rb")) for journal in journals]
+
+        def line(name: str) -> bytes:
+            if name not in places:
+                return json.dumps({"path": name, "status": "failed", "reason": "no process finished it"}).encode() + b"\n"
+            number, place = places[name]
+            files[number].seek(place)
+            return files[number].readline()
+
+        names = iter(names)
+        while text := b"".join(map(line, itertools.islice(names, GROUP))):
+            yield pj.read_json(
+                pa.BufferReader(text), pj.ReadOptions(block_size=len(text) + 1),
+                pj.ParseOptions(explicit_schema=ROWS, unexpected_field_behavior="ignore"),
+            )  # fmt: skip
 
 
 def _index(journal: Path) -> Iterator[tuple[str, int]]:

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from ufvnet.config import ConfigError, RestoreConfig
+from ufvnet.data.schema import write_bytes
 
 from .engine import Engine
 from .inputs import PIPE
@@ -17,7 +18,7 @@ from .jobs import Job
 from .looking import Looker
 from .pictures import ENDINGS, heif_is_known
 from .runner import load
-from .targets import empty_row, write_bytes
+from .targets import empty_row
 
 
 def is_one(config: RestoreConfig) -> bool:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import threading
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,12 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ufvnet.data.plan import sha256
-from ufvnet.data.schema import IMAGE
+from ufvnet.data.schema import IMAGE, TEMPORARY, write_bytes
 
 from .inputs import printable
 from .manifest import FINISHED, Account, Row
 
-TEMPORARY = ".ufvnet-{}.tmp"
 PART = 100
 """Rows of a Parquet part: what a killed run does again at most."""
 
@@ -130,23 +127,10 @@ class PartTarget:
         ) and bool(written)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write under a temporary name beside ``path``, short as names may be of any length, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(TEMPORARY.format(uuid.uuid4().hex[:12]))
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def remove_temporaries(output: Path) -> None:
     """What a killed run left half written."""
-    for folder, _, names in os.walk(output):
-        for name in names:
-            if name.startswith(TEMPORARY[:8]) and name.endswith(TEMPORARY[-4:]):
-                Path(folder, name).unlink(missing_ok=True)
+    for temporary in output.rglob(TEMPORARY.format("*")):
+        temporary.unlink(missing_ok=True)
 
 
 def empty_row(name: str, key: str) -> dict[str, Any]:
