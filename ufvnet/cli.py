@@ -211,6 +211,10 @@ def restore(
     given["input"] = given.pop("inputs")
     given["cluster"] = None if cluster is None else {"workers": cluster}
     settings = load(RestoreConfig, {key: value for key, value in given.items() if key in RestoreConfig.model_fields})
+    from ufvnet.restore.survive import supervised  # before torch: the process that waits stays small
+
+    if cluster is None and Path("-") not in (*inputs, output) and supervised(settings.output):
+        settings = settings.model_copy(update={"resume": True})
     from ufvnet.restore.terminal import restore_here
 
     flow = _pipeline("super_resolve", "super_resolve") if cluster is not None else None

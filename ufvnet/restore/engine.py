@@ -3,6 +3,7 @@ written, all at the same time and with only so many pictures in memory."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -21,6 +22,7 @@ from .jobs import Job
 from .looking import Looker
 from .prepare import Preparer
 from .restorer import Restored, Restorer
+from .survive import Reading
 
 BATCH_SIZES = {"cpu": 8, "cuda": 64, "mps": 32}
 """Faces a batch; on a CPU larger ones are no faster, and batches are always filled up."""
@@ -45,15 +47,17 @@ class Engine:
         config: how.
         restorer: the model.
         looker: finds faces.
+        reading: is told which pictures are in work; None where a crash need not be survived.
     """
 
-    def __init__(self, config: RestoreConfig, restorer: Restorer, looker: Looker):
+    def __init__(self, config: RestoreConfig, restorer: Restorer, looker: Looker, reading: Reading | None = None):
         self.config, self.restorer = config, restorer
         self.device = restorer.device.type
         self.size = config.batch_size or BATCH_SIZES.get(self.device, 16)
         self.threads = config.threads or torch.get_num_threads()
-        self.prepare = Preparer(config, restorer.hr_size, looker)
+        self.prepare = Preparer(config, restorer.hr_size, looker, reading.suspects if reading else ())
         self.finish = Finisher(config, restorer.hr_size)
+        self._in_work = reading or (lambda name: contextlib.nullcontext())
         self._changed = threading.Condition()
         self._open = self._computing = 0
         self._error: BaseException | None = None
@@ -100,7 +104,7 @@ class Engine:
                 if job is not None:
                     with self._changed:
                         self._open += 1
-                    reading.append(pools.read.submit(self.prepare, job))
+                    reading.append(pools.read.submit(self._read, job))
             if reading:
                 job = reading.popleft().result()
                 waiting += [(job, place, crop) for place, crop in job.crops]
@@ -128,9 +132,14 @@ class Engine:
             self._computing += 1
         pools.compute.submit(self._compute, batch, write)
 
+    def _read(self, job: Job) -> Job:
+        with self._in_work(job.name):
+            return self.prepare(job)
+
     def _write(self, job: Job, done: Callable[[Job], None]) -> None:
         try:
-            self.finish(job)
+            with self._in_work(job.name):
+                self.finish(job)
             done(job)
         except BaseException as error:
             self._error = self._error or error

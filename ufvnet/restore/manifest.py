@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 from ufvnet.config import RestoreConfig
 from ufvnet.data.schema import write_atomically, write_json
 
+from .survive import left_over
+
 MANIFEST, SUMMARY = "manifest.parquet", "summary.json"
 JOURNAL, JOURNALS = "manifest.jsonl", "manifest*.jsonl"
 STATUSES = ("restored", "copied", "no_face", "failed", "skipped")
@@ -138,7 +140,8 @@ def prepare(output: Path, resume: bool) -> None:
     if resume and (manifest.is_file() or others):
         write_atomically(journal, lambda temporary: _merge(output, temporary))
     elif not resume:
-        journal.unlink(missing_ok=True)
+        for left in (journal, *left_over(output)):
+            left.unlink(missing_ok=True)
     for old in (*others, manifest, output / SUMMARY):
         old.unlink(missing_ok=True)
 
@@ -190,8 +193,8 @@ def finish(config: RestoreConfig, names: Iterable[str], extra: dict[str, Any]) -
         "config": config.model_dump(mode="json"),
     }
     write_json(config.output / SUMMARY, summary)
-    for journal in journals:
-        journal.unlink()
+    for left in (*journals, *left_over(config.output)):
+        left.unlink(missing_ok=True)
     return summary
 
 
@@ -206,7 +209,9 @@ def _tables(journals: Sequence[Path], names: Iterable[str]) -> Iterator[pa.Table
 
         def line(name: str) -> bytes:
             if name not in places:
-                return json.dumps({"path": name, "status": "failed", "reason": "no process finished it"}).encode() + b"\n"
+                return (
+                    json.dumps({"path": name, "status": "failed", "reason": "no process finished it"}).encode() + b"\n"
+                )
             number, place = places[name]
             files[number].seek(place)
             return files[number].readline()

@@ -30,7 +30,7 @@ def is_one(config: RestoreConfig) -> bool:
     return file and not config.output.is_dir() and config.output.suffix.lower() in Image.registered_extensions()
 
 
-class _Memory:
+class Memory:
     """A target that only holds what it is given."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ def restore_one(config: RestoreConfig) -> dict[str, Any]:
     """
     if len(config.inputs) != 1 or not (config.inputs[0] == PIPE or config.inputs[0].is_file()):
         raise ConfigError("input: a pipe takes one picture: a file, or - for standard input")
-    config, target = _with_format(config), _Memory()
+    config, target = _with_format(config), Memory()
     (given,) = config.inputs
     config = config.model_copy(update={"batch_size": 1, "threads": 1, "resume": False})
     restorer = load(config)
@@ -77,7 +77,7 @@ def _with_format(config: RestoreConfig) -> RestoreConfig:
     return config if config.format != "auto" else config.model_copy(update={"format": format})
 
 
-def _write(config: RestoreConfig, target: _Memory) -> None:
+def _write(config: RestoreConfig, target: Memory) -> None:
     assert target.data is not None
     if config.output == PIPE:
         sys.stdout.buffer.write(target.data)

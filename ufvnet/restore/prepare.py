@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ from .jobs import Job, side
 from .looking import Looker
 from .pictures import Picture, heif_is_known, read_picture
 from .sizes import check_output
+from .survive import cause_of_death
 from .targets import FileTarget
 
 LEAST_SIDE, LEARNT_SIDE = 4, 8
@@ -31,10 +33,12 @@ class Preparer:
         config: how.
         hr_size: side of the model's output; crops of at least that side gain nothing.
         looker: finds faces.
+        suspects: names of pictures that may have killed a process, which are tried in one of their own first.
     """
 
-    def __init__(self, config: RestoreConfig, hr_size: int, looker: Looker):
+    def __init__(self, config: RestoreConfig, hr_size: int, looker: Looker, suspects: Collection[str] = ()):
         self.config, self.hr_size, self.looker = config, hr_size, looker
+        self.suspects = suspects
         self.max_face = min(config.max_face or hr_size, hr_size)
 
     def __call__(self, job: Job) -> Job:
@@ -60,6 +64,10 @@ class Preparer:
                 job.kept, job.row = True, earlier
                 return
         job.row["sha256"] = sha256(data)
+        if job.name in self.suspects and job.content is not None:
+            cause = cause_of_death(self.config, self.hr_size, job.name, job.content, job.ending)
+            if cause:
+                raise ImageProblem("failed", cause)
         picture = read_picture(data, self.config.max_pixels)
         width, height = picture.size
         job.row |= {"format": picture.format, "width": width, "height": height}

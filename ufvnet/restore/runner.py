@@ -22,6 +22,7 @@ from .jobs import Job
 from .looking import Looker
 from .manifest import JOURNAL, Account, finish, prepare
 from .restorer import Restorer
+from .survive import Reading
 from .targets import PART, FileTarget, PartTarget, empty_row, remove_temporaries
 
 ALGORITHM = 1
@@ -156,7 +157,9 @@ def restore_shard(shard: Shard, progress: Progress | None = None) -> dict[str, i
     with Account(config.output, shard.journal) as account:
         counter.account, counter.total = account, shard.rows
         jobs = _Jobs(config, shard, account, key_of(config, restorer, looker), counter)
-        Engine(config, restorer, looker).run(jobs, lambda job: counter.add(1))
+        reading = Reading(account.path)
+        Engine(config, restorer, looker, reading).run(jobs, lambda job: counter.add(1))
+        reading.close()
         return dict(account.counts)
 
 

@@ -1,0 +1,119 @@
+"""A picture that kills the process is a failed row, and the others are restored."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from ufvnet.restore.survive import DEATHS, Reading
+
+DEADLY = """
+import ctypes
+from PIL import Image
+real = Image.open
+def open(file, *rest, **named):
+    if hasattr(file, "getvalue") and b"deadly" in file.getvalue():
+        ctypes.string_at(0)
+    return real(file, *rest, **named)
+Image.open = open
+"""
+NO_TORCH = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, *rest):
+        if name == "torch":
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.meta_path.insert(0, Finder())
+"""
+SLOW = """
+import time
+from PIL import Image
+real = Image.open
+Image.open = lambda *given, **named: time.sleep(0.2) or real(*given, **named)
+"""
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i in range(40):
+        text = PngInfo()
+        if i in (3, 4, 30):
+            text.add_text("comment", "deadly")
+        Image.new("RGB", (12 + i % 20, 20), (200, 6 * i, 90)).save(folder / f"{i:02d}.png", pnginfo=text)
+    return folder
+
+
+def start(faces: Path, model: Path, site: str, *more: str) -> subprocess.Popen[str]:
+    """The command, in an interpreter that runs ``site`` first."""
+    (faces.parent / "site").mkdir(exist_ok=True)
+    (faces.parent / "site" / "sitecustomize.py").write_text(site)
+    path = os.pathsep.join(filter(None, [str(faces.parent / "site"), os.environ.get("PYTHONPATH")]))
+    return subprocess.Popen(
+        [sys.executable, "-m", "ufvnet.cli", "restore", str(faces), str(faces.parent / "out"), "--model", str(model),
+         "--mode", "aligned", *more],
+        env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_pictures_that_kill_the_process_fail_and_the_others_are_restored(faces: Path, model: Path) -> None:
+    with start(faces, model, DEADLY) as running:
+        _, said = running.communicate(timeout=300)
+    assert running.returncode == 1, said
+    assert "the process died (SIGSEGV); going on" in said
+    rows = pd.read_parquet(faces.parent / "out" / "manifest.parquet").set_index("path")
+    failed = rows[rows["status"] != "restored"]
+    assert sorted(failed.index) == ["03.png", "04.png", "30.png"]
+    assert set(failed["status"]) == {"failed"}
+    assert set(failed["reason"]) == {"reading it kills the process (SIGSEGV)"}
+    left = {path.name for path in (faces.parent / "out").iterdir() if path.suffix != ".png"}
+    assert left == {"manifest.parquet", "summary.json"}
+
+
+def test_a_process_that_dies_before_it_finishes_anything_is_given_up(faces: Path, model: Path) -> None:
+    with start(faces, model, NO_TORCH) as running:  # which the process that waits must not import
+        _, said = running.communicate(timeout=300)
+    assert running.returncode == 128 + signal.SIGKILL
+    assert said.count("the process died (SIGKILL)") == DEATHS
+    assert "without finishing a picture" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_a_run_stops_and_can_be_resumed(faces: Path, model: Path, number: signal.Signals) -> None:
+    out = faces.parent / "out"
+    with start(faces, model, SLOW) as running:
+        deadline = time.monotonic() + 120
+        while not list(out.glob("*.png")) and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        running.send_signal(number)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 128 + number, said
+    assert "the process died" not in said
+    with start(faces, model, "", "--resume") as running:
+        running.communicate(timeout=120)
+    assert running.returncode == 0
+    assert len(list(out.glob("*.png"))) == 40
+
+
+def test_suspects_are_passed_on_until_the_run_is_over(tmp_path: Path) -> None:
+    first = Reading(tmp_path / "manifest.jsonl")
+    with first("a.png"), first("b.png"):
+        second = Reading(tmp_path / "manifest.jsonl")  # as if the first were dead
+    assert second.suspects == {"a.png", "b.png"}
+    with second("c.png"):
+        pass
+    assert Reading(tmp_path / "manifest-000001.jsonl").suspects == {"a.png", "b.png", "c.png"}
+    (tmp_path / "manifest.reading").write_text('["a.p')
+    assert Reading(tmp_path / "manifest.jsonl").suspects == set()
+    second.close()
+    assert not (tmp_path / "manifest.reading").exists()

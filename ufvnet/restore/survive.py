@@ -1,0 +1,180 @@
+"""Going on after a picture that brings the whole process down, as a fault in a decoder's own code does.
+
+Names of pictures in work stand in a file that outlives the process. The next one tries those alone, each in a process
+of its own, before it touches them: what kills that one too is a failed row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ufvnet.config import RestoreConfig
+
+READING = ".reading"
+DEATHS = 5
+"""In a row, with nothing finished in between, after which a run is given up."""
+CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGKILL")
+"""Signals after which a run goes on by itself; SIGKILL is what a machine short of memory sends."""
+
+
+class Reading:
+    """Names of the pictures that a process has in work, and those that a dead one had.
+
+    Args:
+        journal: of the process; the names stand beside it.
+    """
+
+    def __init__(self, journal: Path):
+        self.path = journal.with_suffix(READING)
+        self.suspects = {name for path in left_over(journal.parent) for name in _names(path)}
+        self.names: set[str] = set()
+        self.lock = threading.Lock()
+        self.file = self.path.open("wb", buffering=0)
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """``name`` is in work."""
+        with self.lock:
+            self.names.add(name)
+            self._note()
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.names.discard(name)
+
+    def _note(self) -> None:
+        """Earlier suspects stay to the end, as failed rows are done again when a run resumes; names that are
+        finished stay until another begins: suspects by mistake, which a trial clears."""
+        if not self.file.closed:
+            self.file.seek(0)
+            self.file.truncate()
+            self.file.write(json.dumps(sorted(self.names | self.suspects)).encode())
+
+    def close(self) -> None:
+        """Nothing is in work any more."""
+        with self.lock:
+            self.file.close()
+            self.path.unlink(missing_ok=True)
+
+
+def left_over(output: Path) -> list[Path]:
+    """Files of names in an output folder."""
+    return sorted(output.glob(f"manifest*{READING}"))
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return []
+
+
+def cause_of_death(config: RestoreConfig, hr_size: int, name: str, content: Path | bytes, ending: str) -> str | None:
+    """Why a process of its own died of reading a picture; None if it lived."""
+    order = pickle.dumps((config, hr_size, name, content, ending))
+    code = subprocess.run(
+        [sys.executable, "-m", __name__], input=order, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+    ).returncode
+    return f"reading it kills the process ({_signal(code)})" if code < 0 else None
+
+
+def _try() -> None:
+    """Read a picture and look for faces, whatever comes of it."""
+    from .jobs import Job
+    from .looking import Looker
+    from .one import Memory
+    from .prepare import Preparer
+    from .targets import empty_row
+
+    config, hr_size, name, content, ending = pickle.load(sys.stdin.buffer)
+    config = config.model_copy(update={"resume": False})
+    Preparer(config, hr_size, Looker(config, hr_size))(Job(name, content, ending, Memory(), empty_row(name, "")))
+
+
+def supervised(output: Path) -> bool:
+    """Split into a process that works, in which this returns, and one that waits for it and never returns.
+
+    If the first crashes another takes its place, until nothing gets finished between crashes. Where processes
+    cannot be split (Windows) there is one, and a crash ends the run.
+
+    Returns:
+        Whether an earlier process crashed, so that this one must resume.
+
+    Raises:
+        SystemExit: in the process that waits, with the exit code of the run.
+    """
+    if not hasattr(os, "fork"):
+        return False
+    deaths = crashed = 0
+    while True:
+        size = _journalled(output)
+        parent, child = os.getpid(), os.fork()
+        if not child:
+            _die_with(parent)
+            return crashed > 0
+        code = _wait(child)
+        if _signal(code) not in CRASHES:
+            raise SystemExit(code if code >= 0 else 128 - code)
+        crashed += 1
+        deaths = 1 if _journalled(output) > size else deaths + 1
+        print(f"ufvnet: the process died ({_signal(code)})", file=sys.stderr, end="", flush=True)
+        if deaths == DEATHS:
+            print(f" {DEATHS} times in a row without finishing a picture; --resume tries again", file=sys.stderr)
+            raise SystemExit(128 - code)
+        print("; going on with what is left", file=sys.stderr, flush=True)
+
+
+def _wait(child: int) -> int:
+    """The exit code of a process, negative if it died of a signal; signals that ask to stop are passed on."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda given, _: os.kill(child, given))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _die_with(parent: int) -> None:
+    """This process dies when its parent does: at once on Linux, elsewhere within a second."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, _interrupt_once)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)
+    else:
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def _interrupt_once(*_: object) -> None:
+    """Ctrl-C comes twice, from the terminal and from the process that waits."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _journalled(output: Path) -> int:
+    return sum(path.stat().st_size for path in output.glob("manifest*.jsonl"))
+
+
+def _signal(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else ""
+
+
+if __name__ == "__main__":
+    _try()
