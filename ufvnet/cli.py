@@ -213,12 +213,13 @@ def restore(
     settings = load(RestoreConfig, {key: value for key, value in given.items() if key in RestoreConfig.model_fields})
     from ufvnet.restore.survive import supervised  # before torch: the process that waits stays small
 
-    if cluster is None and Path("-") not in (*inputs, output) and supervised(settings.output):
+    crashed = cluster is None and Path("-") not in (*inputs, output) and supervised(settings.output)
+    if crashed:
         settings = settings.model_copy(update={"resume": True})
     from ufvnet.restore.terminal import restore_here
 
     flow = _pipeline("super_resolve", "super_resolve") if cluster is not None else None
-    raise typer.Exit(SOME_FAILED if restore_here(settings, flow) else 0)
+    raise typer.Exit(SOME_FAILED if restore_here(settings, flow, crashed) else 0)
 
 
 @data_app.command("show")

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from ufvnet.config import RestoreConfig
 from ufvnet.data.schema import write_atomically, write_json
 
-from .survive import left_over
+from .survive import forget
 
 MANIFEST, SUMMARY = "manifest.parquet", "summary.json"
 JOURNAL, JOURNALS = "manifest.jsonl", "manifest*.jsonl"
@@ -140,8 +140,7 @@ def prepare(output: Path, resume: bool) -> None:
     if resume and (manifest.is_file() or others):
         write_atomically(journal, lambda temporary: _merge(output, temporary))
     elif not resume:
-        for left in (journal, *left_over(output)):
-            left.unlink(missing_ok=True)
+        journal.unlink(missing_ok=True)
     for old in (*others, manifest, output / SUMMARY):
         old.unlink(missing_ok=True)
 
@@ -193,8 +192,9 @@ def finish(config: RestoreConfig, names: Iterable[str], extra: dict[str, Any]) -
         "config": config.model_dump(mode="json"),
     }
     write_json(config.output / SUMMARY, summary)
-    for left in (*journals, *left_over(config.output)):
-        left.unlink(missing_ok=True)
+    for journal in journals:
+        journal.unlink()
+    forget(config.output)
     return summary
 
 

@@ -22,7 +22,7 @@ from .jobs import Job
 from .looking import Looker
 from .manifest import JOURNAL, Account, finish, prepare
 from .restorer import Restorer
-from .survive import Reading
+from .survive import Reading, forget
 from .targets import PART, FileTarget, PartTarget, empty_row, remove_temporaries
 
 ALGORITHM = 1
@@ -52,7 +52,7 @@ class Shard:
         return sum(source.count() for source in self.sources)
 
 
-def restore_folder(config: RestoreConfig, progress: Progress | None = None) -> dict[str, Any]:
+def restore_folder(config: RestoreConfig, progress: Progress | None = None, crashed: bool = False) -> dict[str, Any]:
     """Restore everything that the inputs name; nothing stops the run and every picture gets a row.
 
     Outputs, manifest.parquet and summary.json are written under temporary names and renamed; with ``resume``,
@@ -61,6 +61,8 @@ def restore_folder(config: RestoreConfig, progress: Progress | None = None) -> d
     Args:
         config: what and how.
         progress: called as pictures are finished, from several threads, one at a time.
+        crashed: another process has just died of this run, perhaps of a picture: those that it had in work are
+            tried in a process of their own first.
 
     Returns:
         The summary: ``files``, ``counts`` by status, ``faces`` restored, the first ``failures``, ``seconds``.
@@ -70,19 +72,20 @@ def restore_folder(config: RestoreConfig, progress: Progress | None = None) -> d
         OSError: the disk is full; a resumed run goes on.
     """
     started = time.perf_counter()
-    with begun(config) as shards:
+    with begun(config, crashed=crashed) as shards:
         for shard in shards:
             restore_shard(shard, progress)
         return conclude(config, shards, time.perf_counter() - started)
 
 
 @contextlib.contextmanager
-def begun(config: RestoreConfig, shares: int = 1) -> Iterator[list[Shard]]:
+def begun(config: RestoreConfig, shares: int = 1, crashed: bool = False) -> Iterator[list[Shard]]:
     """Hold the output folder, ready for a run, and give the run's shards.
 
     Args:
         config: what and how.
         shares: number of processes that share the work.
+        crashed: as ``restore_folder``'s.
 
     Raises:
         ConfigError: as ``restore_folder``.
@@ -91,6 +94,8 @@ def begun(config: RestoreConfig, shares: int = 1) -> Iterator[list[Shard]]:
     with _alone(config.output):
         remove_temporaries(config.output)
         prepare(config.output, config.resume)
+        if not crashed:  # the names that a killed run leaves suspect nothing
+            forget(config.output)
         yield share_out(config, sources, shares)
 
 

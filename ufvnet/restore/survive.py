@@ -37,7 +37,7 @@ class Reading:
 
     def __init__(self, journal: Path):
         self.path = journal.with_suffix(READING)
-        self.suspects = {name for path in left_over(journal.parent) for name in _names(path)}
+        self.suspects = {name for path in _files(journal.parent) for name in _names(path)}
         self.names: set[str] = set()
         self.lock = threading.Lock()
         self.file = self.path.open("wb", buffering=0)
@@ -69,8 +69,13 @@ class Reading:
             self.path.unlink(missing_ok=True)
 
 
-def left_over(output: Path) -> list[Path]:
-    """Files of names in an output folder."""
+def forget(output: Path) -> None:
+    """Remove the names that earlier processes had in work."""
+    for path in _files(output):
+        path.unlink(missing_ok=True)
+
+
+def _files(output: Path) -> list[Path]:
     return sorted(output.glob(f"manifest*{READING}"))
 
 

@@ -19,12 +19,15 @@ LINE_EVERY = 30.0
 REASONS = 5
 
 
-def restore_here(config: RestoreConfig, flow: Callable[[RestoreConfig], dict[str, Any]] | None = None) -> bool:
+def restore_here(
+    config: RestoreConfig, flow: Callable[[RestoreConfig], dict[str, Any]] | None = None, crashed: bool = False
+) -> bool:
     """Run a configuration, tell how it goes and what became of it; True if anything failed.
 
     Args:
         config: what and how.
         flow: does the run instead of this process.
+        crashed: as ``restore_folder``'s.
     """
     if is_one(config):
         return _tell_one(config, restore_one(config))
@@ -33,7 +36,7 @@ def restore_here(config: RestoreConfig, flow: Callable[[RestoreConfig], dict[str
             summary = flow(config)
         else:
             with _progress() as progress:
-                summary = restore_folder(config, progress)
+                summary = restore_folder(config, progress, crashed)
     except KeyboardInterrupt:
         print("ufvnet: stopped; the same command with --resume goes on", file=sys.stderr)
         raise SystemExit(130) from None
