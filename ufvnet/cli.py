@@ -198,7 +198,7 @@ def restore(
     backend: Annotated[str | None, typer.Option(help="torch (default) or onnx.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 (default), bf16 or fp16.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Faces a batch, across files (8; on a GPU 64).")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Faces a batch, across files (16; on a GPU 64).")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads that compute; else one a core.")] = None,
     cluster: Annotated[
         int | None, typer.Option(help="Share the pictures out among so many processes (the super-resolve flow).")

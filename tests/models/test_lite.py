@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ufvnet.models import create
 from ufvnet.models.complexity import complexity
+from ufvnet.models.inference import channels_last, forward
 from ufvnet.models.lite import LiteWidth, UFVNetLite, sampling_phase
 
 RATE = torch.tensor([0.25, 0.3125])
@@ -115,3 +116,18 @@ def test_rates_of_rows_and_columns_may_differ() -> None:
     square = network(x, torch.tensor([0.25])).sr
     assert torch.allclose(network(x, torch.tensor([[0.25, 0.25]])).sr, square, atol=1e-6)
     assert not torch.allclose(network(x, torch.tensor([[0.25, 0.3]])).sr, square, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [2, 5, 16])
+@torch.inference_mode()
+def test_a_face_comes_out_alike_wherever_it_stands_in_its_batch(count: int) -> None:
+    """What makes a resumed run's files equal those of one left alone."""
+    network = channels_last(trained_like())
+    ls, rate = image(count), torch.rand(count, 2, generator=torch.Generator().manual_seed(1))
+    before = forward(network, ls, rate)
+    for shift in {1, 3} & set(range(count)):
+        after = forward(network, ls.roll(shift, 0), rate.roll(shift, 0))
+        assert before.weights is not None
+        assert after.weights is not None
+        assert torch.equal(before.sr.roll(shift, 0), after.sr)
+        assert torch.equal(before.weights.roll(shift, 0), after.weights)
