@@ -1,8 +1,8 @@
 """Trials of ufvnet-lite on equal CPU minutes: ``python -m benchmarks.lite NAME '{"minutes": 7}' DATASET ...``.
 
 One thread, the training splits of all datasets, cosine rate over the budget; measured on the first 100 faces of the
-first dataset's validation split at eight sizes. Appends a line to trials.jsonl; benchmarks/lite.md keeps them.
-Keys: those of ``Trial``, and of ``LiteWidth``.
+first dataset's validation split at eight sizes, and at sizes between them. Appends a line to trials.jsonl;
+benchmarks/lite.md keeps them. Keys: those of ``Trial``, and of ``LiteWidth``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from ufvnet import data
-from ufvnet.data.bicubic import VIEWS, upscale
+from ufvnet.data.bicubic import VIEWS, resize, upscale
 from ufvnet.data.loader import Batch, TrainingLoader
 from ufvnet.data.reader import FaceArrays, join
 from ufvnet.metrics import luma, psnr, ssim
@@ -32,11 +33,14 @@ from ufvnet.models.lite import LiteWidth, UFVNetLite
 from ufvnet.training.losses import sr_loss, weight_errors, weight_loss
 
 FACES, ANCHORS, EMA = 100, (1 / 8, 1 / 4, 1 / 2), 0.998
+BETWEEN = (11, 19, 37, 53)
+"""Pixels, in MR8's range and none of its sizes."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """minutes: of CPU. stage1: share of them in which each anchor's encoder sees its own size alone."""
+    """minutes: of CPU. stage1: share of them in which each anchor's encoder sees its own size alone. between: as the
+    recipe's."""
 
     minutes: float = 7
     batch: int = 8
@@ -45,12 +49,13 @@ class Trial:
     balance: float = 0.5
     weighting: str = "regressor"
     stage1: float = 0.0
+    between: float = 0.75
     seed: int = 0
 
 
 def train(trial: Trial, network: nn.Module, faces: FaceArrays) -> tuple[nn.Module, int]:
     """The average of the weights, and the steps that the budget allowed."""
-    whole = TrainingLoader(faces, VIEWS["MR8"], trial.batch, trial.seed)
+    whole = TrainingLoader(faces, VIEWS["MR8"], trial.batch, trial.seed, between=trial.between)
     anchors = TrainingLoader(faces, (2, 4, 8), trial.batch, trial.seed)
     optimizer = torch.optim.AdamW(network.parameters(), trial.lr, (0.9, 0.99), weight_decay=0, fused=True)
     average, started, step = copy.deepcopy(network), time.process_time(), 0
@@ -74,29 +79,43 @@ def _loss(trial: Trial, network: nn.Module, batch: Batch, first: bool) -> torch.
     ls, hr = to_network(batch.ls).contiguous(memory_format=torch.channels_last), to_network(batch.hr)
     true = anchor_weights(batch.rate, ANCHORS)
     own = (batch.rate[:, None] == torch.tensor(ANCHORS)).float() if first else None
-    output = network(ls, batch.rate, own)
+    output = network(ls, batch.by_axis, own)
     loss = 0.08**trial.balance * sr_loss(output.sr, hr, trial.loss, balance=trial.balance, ls=ls)
     return loss if output.logits is None else loss + 0.1 * weight_loss(output.logits, true)
 
 
 @torch.inference_mode()
 def measure(network: nn.Module, faces: FaceArrays) -> dict[str, Any]:
-    """Mean gains over bicubic in PSNR (dB) and SSIM, protocol ``y``; PSNR's by size; KL of the weights."""
+    """Mean gains over bicubic at MR8's sizes in PSNR (dB) and SSIM, protocol ``y``; PSNR's by size; KL of the weights;
+    PSNR's at the sizes between."""
     hr = np.stack([faces.hr[i] for i in range(FACES)])
-    gains, gains_ssim, kls = {}, [], []
-    for k in VIEWS["MR8"]:
-        ls = upscale(torch.from_numpy(np.stack([faces.lr[k][i].transpose(2, 0, 1) for i in range(FACES)])), 128)
-        outputs = [
-            network(to_network(part).contiguous(memory_format=torch.channels_last), torch.full((len(part),), k / 16))
-            for part in ls.split(25)
-        ]
-        sr = torch.cat([to_pixels(o.sr) for o in outputs]).permute(0, 2, 3, 1).numpy()
-        pairs = [(luma(x), luma(hr)) for x in (sr, ls.permute(0, 2, 3, 1).numpy())]
-        gains[8 * k] = float(np.subtract(*(psnr(a, b).mean() for a, b in pairs)))
-        gains_ssim.append(np.subtract(*(ssim(a, b).mean() for a, b in pairs)))
-        w = torch.cat([o.weights for o in outputs])
-        kls.append(weight_errors(w, anchor_weights(torch.full((FACES,), k / 16), ANCHORS))[0].mean().item())
-    return {"gain": np.mean(list(gains.values())), "ssim": np.mean(gains_ssim), "kl": np.mean(kls), "sizes": gains}
+    eight = {8 * k: _gains(network, hr, np.stack([faces.lr[k][i] for i in range(FACES)]), k / 16) for k in VIEWS["MR8"]}
+    between = {
+        side: _gains(
+            network, hr, np.stack([np.asarray(resize(Image.fromarray(face), side)) for face in hr]), side / 128
+        )
+        for side in BETWEEN
+    }
+    psnrs, ssims, kls = np.array(list(eight.values())).mean(0)
+    told = {side: gain for sizes in (eight, between) for side, (gain, _, _) in sizes.items()}
+    return {
+        "gain": psnrs, "ssim": ssims, "kl": kls, "gain_between": np.mean([told[side] for side in between]), "sizes": told
+    }  # fmt: skip
+
+
+def _gains(network: nn.Module, hr: np.ndarray, lr: np.ndarray, rate: float) -> tuple[float, float, float]:
+    """Mean gain in PSNR (dB) and SSIM at one size, and the weights' mean KL."""
+    ls = upscale(torch.from_numpy(lr.transpose(0, 3, 1, 2).copy()), hr.shape[1])
+    outputs = [
+        network(to_network(part).contiguous(memory_format=torch.channels_last), torch.full((len(part),), rate))
+        for part in ls.split(25)
+    ]
+    sr = torch.cat([to_pixels(o.sr) for o in outputs]).permute(0, 2, 3, 1).numpy()
+    pairs = [(luma(x), luma(hr)) for x in (sr, ls.permute(0, 2, 3, 1).numpy())]
+    w = torch.cat([o.weights for o in outputs])
+    kl = weight_errors(w, anchor_weights(torch.full((len(hr),), rate), ANCHORS))[0].mean().item()
+    psnrs, ssims = ([float(metric(a, b).mean()) for a, b in pairs] for metric in (psnr, ssim))
+    return psnrs[0] - psnrs[1], ssims[0] - ssims[1], kl
 
 
 def main(name: str, settings: str, *paths: str) -> None:
