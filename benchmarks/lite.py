@@ -98,9 +98,8 @@ def measure(network: nn.Module, faces: FaceArrays) -> dict[str, Any]:
     }
     psnrs, ssims, kls = np.array(list(eight.values())).mean(0)
     told = {side: gain for sizes in (eight, between) for side, (gain, _, _) in sizes.items()}
-    return {
-        "gain": psnrs, "ssim": ssims, "kl": kls, "gain_between": np.mean([told[side] for side in between]), "sizes": told
-    }  # fmt: skip
+    means = {"gain": psnrs, "ssim": ssims, "kl": kls, "gain_between": np.mean([told[side] for side in between])}
+    return means | {"sizes": told}
 
 
 def _gains(network: nn.Module, hr: np.ndarray, lr: np.ndarray, rate: float) -> tuple[float, float, float]:

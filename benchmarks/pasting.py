@@ -37,7 +37,7 @@ def main(folder: Path, count: int, sheet: Path) -> None:
             done = restorer.photo(small, scale=factor)
             bicubic = small.resize(photo.size, Image.Resampling.BICUBIC)
             scores += [
-                [psnr(image, photo, [side * factor for side in box]) for image in (bicubic, done.image)]
+                [psnr(image, photo, *(side * factor for side in box)) for image in (bicubic, done.image)]
                 for box in done.boxes
             ]
             if place < SHOWN:
@@ -51,9 +51,10 @@ def main(folder: Path, count: int, sheet: Path) -> None:
     paste(rows).save(sheet)
 
 
-def psnr(image: Image.Image, truth: Image.Image, box: list[int]) -> float:
+def psnr(image: Image.Image, truth: Image.Image, *box: int) -> float:
     """PSNR in dB of the pixels in a box, of RGB."""
-    a, b = (np.asarray(one.crop(box), float) for one in (image, truth))
+    left, top, right, bottom = box
+    a, b = (np.asarray(one.crop((left, top, right, bottom))).astype(np.float64) for one in (image, truth))
     return 10 * math.log10(255**2 / ((a - b) ** 2).mean())
 
 
