@@ -10,6 +10,7 @@ import importlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -127,18 +128,35 @@ def train(
     if part is not None:
         select_part(*parts, part)
     run = _pipeline("train", "train")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop_trainings)
+    _on_signals(_stop_trainings)
     print(run(settings, part=part))
 
 
-def _stop_trainings(number: int, _: object) -> None:
-    """Checkpoints first, then out at once: Prefect's own way out waits for a server that had the same Ctrl-C."""
+def _on_signals(stop: Callable[[], None]) -> None:
+    """Stop, then out at once: Prefect's own way out waits for a server that had the same Ctrl-C."""
+
+    def leave(number: int, _: object) -> None:
+        stop()
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+
+
+def _stop_trainings() -> None:
     from ufvnet.training.launch import stop_running
 
     stop_running()
     print("ufvnet: stopped, with a checkpoint; the same command goes on", file=sys.stderr, flush=True)
-    os._exit(128 + number)
+
+
+def _stop_restoring() -> None:
+    print("ufvnet: stopped; the same command with --resume goes on", file=sys.stderr, flush=True)
+
+
+def _picture_to_picture(given: Path, output: Path) -> bool:
+    """Whether one file is to become one file; found out without what knows pictures, which imports torch."""
+    return bool(output.suffix) and os.path.isfile(given) and not os.path.isdir(output) and given.suffix != ".parquet"
 
 
 @app.command()
@@ -213,12 +231,16 @@ def restore(
     settings = load(RestoreConfig, {key: value for key, value in given.items() if key in RestoreConfig.model_fields})
     from ufvnet.restore.survive import supervised  # before torch: the process that waits stays small
 
-    crashed = cluster is None and Path("-") not in (*inputs, output) and supervised(settings.output)
+    one = str(inputs[0]) if len(inputs) == 1 and _picture_to_picture(inputs[0], output) else None
+    crashed = cluster is None and Path("-") not in (*inputs, output) and supervised(settings.output, one)
     if crashed:
         settings = settings.model_copy(update={"resume": True})
     from ufvnet.restore.terminal import restore_here
 
-    flow = _pipeline("super_resolve", "super_resolve") if cluster is not None else None
+    flow = None
+    if cluster is not None:
+        flow = _pipeline("super_resolve", "super_resolve")
+        _on_signals(_stop_restoring)
     raise typer.Exit(SOME_FAILED if restore_here(settings, flow, crashed) else 0)
 
 

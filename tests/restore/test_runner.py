@@ -158,7 +158,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(built: Path, model: Pat
         time.sleep(0.002)
     child.kill()
     child.wait()
-    journal = cut / "manifest.jsonl"
+    journal = cut / ".ufvnet" / "manifest.jsonl"
     assert not (cut / "manifest.parquet").exists()
     finished = {
         json.loads(line)["output"] for line in journal.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")
@@ -197,7 +197,7 @@ def test_shards_done_by_several_processes_make_one_account(crops: Path, model: P
         summary = runner.conclude(config, shards, 1.0)
     assert sum(again.values()) == 4
     assert summary["counts"] == {"restored": 7, "copied": 1, "no_face": 0, "failed": 7, "skipped": 1}
-    assert not list((crops.parent / "out").glob("*.jsonl"))
+    assert not list((crops.parent / "out").rglob("*.jsonl"))
     alone = restore_folder(config_of(crops, model, output=crops.parent / "alone"))
     assert alone["counts"] == summary["counts"]
     assert hashes(crops.parent / "alone") == hashes(crops.parent / "out")
@@ -290,3 +290,25 @@ def test_told_to_write_into_the_input_originals_stay_and_outputs_are_no_inputs(c
     assert Image.open(crops / "below" / "a_restored.png").size == (64, 64)
     inside = config_of(crops, model, output=crops / "done", into_input=True)
     assert restore_folder(inside)["files"] == restore_folder(inside)["files"] == 16 + 10  # 8 outputs and their account
+
+
+def test_files_of_others_in_the_output_stay_or_are_refused(crops: Path, model: Path) -> None:
+    out = crops.parent / "out"
+    out.mkdir()
+    for name in ("manifest-labels.jsonl", "manifest.reading", "manifest.jsonl"):
+        (out / name).write_text(name)
+    restore_folder(config_of(crops, model))
+    assert all((out / name).read_text() == name for name in ("manifest-labels.jsonl", "manifest.reading"))
+    (out / "summary.json").write_text('{"of": "somebody else"}')
+    with pytest.raises(ConfigError, match=r"has a summary.json that no run wrote"):
+        restore_folder(config_of(crops, model))
+    (out / "summary.json").unlink()
+    pd.DataFrame({"x": [1]}).to_parquet(out / "manifest.parquet")
+    with pytest.raises(ConfigError, match=r"has a manifest.parquet that no run wrote"):
+        restore_folder(config_of(crops, model, resume=True))
+
+
+def test_a_broken_manifest_is_no_hindrance(crops: Path, model: Path) -> None:
+    first = restore_folder(config_of(crops, model))
+    (crops.parent / "out" / "manifest.parquet").write_bytes(b"PAR1 cut off")
+    assert restore_folder(config_of(crops, model, resume=True))["counts"] == first["counts"]

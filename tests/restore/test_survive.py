@@ -19,13 +19,18 @@ from ufvnet.restore.survive import DEATHS, Reading
 DEADLY = """
 import ctypes
 from PIL import Image
-real = Image.open
+real, save = Image.open, Image.Image.save
 def open(file, *rest, **named):
     if hasattr(file, "getvalue") and b"deadly" in file.getvalue():
         ctypes.string_at(0)
     return real(file, *rest, **named)
-Image.open = open
+def dying(image, *rest, **named):
+    if image.size == (99, 99):
+        ctypes.string_at(0)
+    return save(image, *rest, **named)
+Image.open, Image.Image.save = open, dying
 """
+DEADLY_ONES = (3, 4, 30)
 NO_TORCH = """
 import os, signal, sys
 class Finder:
@@ -48,22 +53,30 @@ def faces(tmp_path: Path) -> Path:
     folder.mkdir()
     for i in range(40):
         text = PngInfo()
-        if i in (3, 4, 30):
+        if i in DEADLY_ONES:
             text.add_text("comment", "deadly")
         Image.new("RGB", (12 + i % 20, 20), (200, 6 * i, 90)).save(folder / f"{i:02d}.png", pnginfo=text)
     return folder
 
 
-def start(faces: Path, model: Path, site: str, *more: str) -> subprocess.Popen[str]:
+def start(faces: Path, model: Path, site: str, *more: str, into: str = "out") -> subprocess.Popen[str]:
     """The command, in an interpreter that runs ``site`` first."""
-    (faces.parent / "site").mkdir(exist_ok=True)
-    (faces.parent / "site" / "sitecustomize.py").write_text(site)
-    path = os.pathsep.join(filter(None, [str(faces.parent / "site"), os.environ.get("PYTHONPATH")]))
+    folder = model.parent if faces.is_file() else faces.parent
+    (folder / "site").mkdir(exist_ok=True)
+    (folder / "site" / "sitecustomize.py").write_text(site)
+    path = os.pathsep.join(filter(None, [str(folder / "site"), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
-        [sys.executable, "-m", "ufvnet.cli", "restore", str(faces), str(faces.parent / "out"), "--model", str(model),
+        [sys.executable, "-m", "ufvnet.cli", "restore", str(faces), str(folder / into), "--model", str(model),
          "--mode", "aligned", *more],
         env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+def wait(running: subprocess.Popen[str], out: Path) -> None:
+    """Until something is finished."""
+    deadline = time.monotonic() + 120
+    while not list(out.glob("*.png")) and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def test_pictures_that_kill_the_process_fail_and_the_others_are_restored(faces: Path, model: Path) -> None:
@@ -75,9 +88,41 @@ def test_pictures_that_kill_the_process_fail_and_the_others_are_restored(faces: 
     failed = rows[rows["status"] != "restored"]
     assert sorted(failed.index) == ["03.png", "04.png", "30.png"]
     assert set(failed["status"]) == {"failed"}
-    assert set(failed["reason"]) == {"reading it kills the process (SIGSEGV)"}
+    assert set(failed["reason"]) == {"it kills the process that restores it (SIGSEGV)"}
     left = {path.name for path in (faces.parent / "out").iterdir() if path.suffix != ".png"}
     assert left == {"manifest.parquet", "summary.json"}
+
+
+def test_a_picture_that_kills_the_process_as_it_is_written_fails(faces: Path, model: Path) -> None:
+    for number in DEADLY_ONES:
+        (faces / f"{number:02d}.png").unlink()
+    Image.new("RGB", (33, 33)).save(faces / "99.png")
+    with start(faces, model, DEADLY, "--scale", "3", "--format", "jpeg") as running:
+        _, said = running.communicate(timeout=300)
+    assert running.returncode == 1, said
+    rows = pd.read_parquet(faces.parent / "out" / "manifest.parquet").set_index("path")
+    assert rows[rows["status"] != "restored"].index.tolist() == ["99.png"]
+
+
+def test_one_picture_that_kills_the_process_is_told_at_once(faces: Path, model: Path) -> None:
+    with start(faces / "03.png", model, DEADLY, into="out.png") as running:
+        _, said = running.communicate(timeout=300)
+    assert running.returncode == 1
+    assert said.strip() == f"{faces / '03.png'}: failed (it kills the process that restores it (SIGSEGV))"
+
+
+def test_a_signal_that_is_ignored_stays_ignored(faces: Path, model: Path) -> None:
+    """As nohup has it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        running = start(faces, model, SLOW)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    out = faces.parent / "out"
+    wait(running, out)
+    running.send_signal(signal.SIGHUP)
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == 0, said
 
 
 def test_a_process_that_dies_before_it_finishes_anything_is_given_up(faces: Path, model: Path) -> None:
@@ -92,9 +137,7 @@ def test_a_process_that_dies_before_it_finishes_anything_is_given_up(faces: Path
 def test_asked_to_stop_a_run_stops_and_can_be_resumed(faces: Path, model: Path, number: signal.Signals) -> None:
     out = faces.parent / "out"
     with start(faces, model, SLOW) as running:
-        deadline = time.monotonic() + 120
-        while not list(out.glob("*.png")) and running.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait(running, out)
         running.send_signal(number)
         _, said = running.communicate(timeout=60)
     assert running.returncode == 128 + number, said

@@ -17,7 +17,7 @@ from ufvnet.data.sources import Photo, files_below
 
 PIPE = Path("-")
 TABLES = (".parquet", ".arrow")
-OURS = ("manifest.parquet", "manifest.jsonl", "summary.json")
+OURS = ("manifest.parquet", "summary.json")
 """What a run writes into its output beside the pictures; never an input where the output is one."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import logging
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,13 +16,13 @@ import pyarrow as pa
 import pyarrow.json as pj
 import pyarrow.parquet as pq
 
-from ufvnet.config import RestoreConfig
+from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.data.schema import write_atomically, write_json
 
-from .survive import forget
+from .survive import WORK, forget
 
 MANIFEST, SUMMARY = "manifest.parquet", "summary.json"
-JOURNAL, JOURNALS = "manifest.jsonl", "manifest*.jsonl"
+JOURNAL = "manifest.jsonl"
 STATUSES = ("restored", "copied", "no_face", "failed", "skipped")
 """``restored``: at least one face. ``copied``: nothing in it is smaller than the model's output. ``no_face``: none was
 found. ``skipped``: not a picture, by its name and by its content, or left out as told. ``failed``: anything else."""
@@ -30,6 +31,7 @@ FINISHED = ("restored", "copied", "no_face", "skipped")
 REASONS = 20
 """Failures that the summary tells."""
 GROUP = 1000
+log = logging.getLogger(__name__)
 
 FACE = pa.struct(
     [
@@ -79,12 +81,12 @@ class Account:
     """
 
     def __init__(self, output: Path, journal: str = JOURNAL):
-        self.output, self.path = output, output / journal
+        self.output, self.path = output, output / WORK / journal
         self.lock = threading.Lock()
         self.counts: Counter[str] = Counter()
         self.failures: list[str] = []
         self._places: dict[str, tuple[int, int]] = {}
-        self._files = [output / JOURNAL, *([self.path] if journal != JOURNAL else [])]
+        self._files = [output / WORK / JOURNAL, *([self.path] if journal != JOURNAL else [])]
         for number, file in enumerate(self._files):
             self._places |= {name: (number, place) for name, place in _index(file)}
         self._readers = [file.open("rb") if file.is_file() else None for file in self._files]
@@ -129,13 +131,34 @@ class Account:
                 self.failures.append(f"{row['path']}: {row['reason']}")
 
 
+def check_output(output: Path) -> None:
+    """Refuse an output folder in which a file of somebody else has one of our names.
+
+    Raises:
+        ConfigError: it does.
+    """
+    manifest, summary = output / MANIFEST, output / SUMMARY
+    foreign = [path for path in (manifest, summary) if path.exists() and not path.is_file()]
+    with contextlib.suppress(OSError, pa.ArrowInvalid):  # broken, which nobody misses
+        if manifest.is_file() and not {"path", "status", "key"} <= set(pq.read_schema(manifest).names):
+            foreign.append(manifest)
+    if summary.is_file():
+        try:
+            ours = {"counts", "config"} <= set(json.loads(summary.read_bytes()))
+        except (ValueError, TypeError):
+            ours = False
+        foreign += [] if ours else [summary]
+    if foreign:
+        raise ConfigError(f"output = {output}: has a {foreign[0].name} that no run wrote, and this one would; move it")
+
+
 def prepare(output: Path, resume: bool) -> None:
     """Make the output folder ready, and remove the earlier account.
 
     With ``resume`` the earlier account becomes the journal that the run goes on with.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    manifest, journal = output / MANIFEST, output / JOURNAL
+    (output / WORK).mkdir(parents=True, exist_ok=True)
+    manifest, journal = output / MANIFEST, output / WORK / JOURNAL
     others = [path for path in _journals(output) if path != journal]
     if resume and (manifest.is_file() or others):
         write_atomically(journal, lambda temporary: _merge(output, temporary))
@@ -147,16 +170,20 @@ def prepare(output: Path, resume: bool) -> None:
 
 def _journals(output: Path) -> list[Path]:
     """That of the run itself before those of its processes, whose rows are later."""
-    return sorted(output.glob(JOURNALS), key=lambda path: (path.name != JOURNAL, path.name))
+    return sorted((output / WORK).glob("*.jsonl"), key=lambda path: (path.name != JOURNAL, path.name))
 
 
 def _merge(output: Path, temporary: Path) -> None:
     """The rows of the manifest, and after them those of journals, which are later."""
     with temporary.open("wb") as file:
-        if (output / MANIFEST).is_file():
+        try:
             with pq.ParquetFile(output / MANIFEST) as table:
                 for batch in table.iter_batches(GROUP):
                     file.writelines(json.dumps(row).encode() + b"\n" for row in batch.to_pylist())
+        except FileNotFoundError:
+            pass
+        except (OSError, pa.ArrowInvalid) as error:
+            log.warning("%s cannot be read (%s): what it told of is done again", output / MANIFEST, error)
         for journal in _journals(output):
             with journal.open("rb") as lines:
                 file.writelines(line for line in lines if line.endswith(b"\n"))
@@ -195,6 +222,8 @@ def finish(config: RestoreConfig, names: Iterable[str], extra: dict[str, Any]) -
     for journal in journals:
         journal.unlink()
     forget(config.output)
+    with contextlib.suppress(OSError):  # something of others in it stays
+        (config.output / WORK).rmdir()
     return summary
 
 

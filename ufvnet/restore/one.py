@@ -49,17 +49,24 @@ def restore_one(config: RestoreConfig) -> dict[str, Any]:
     """
     if len(config.inputs) != 1 or not (config.inputs[0] == PIPE or config.inputs[0].is_file()):
         raise ConfigError("input: a pipe takes one picture: a file, or - for standard input")
-    config, target = _with_format(config), Memory()
+    config = _with_format(config)
     (given,) = config.inputs
-    config = config.model_copy(update={"batch_size": 1, "threads": 1, "resume": False})
-    restorer = load(config)
-    looker = Looker(config, restorer.hr_size)
     content = sys.stdin.buffer.read() if given == PIPE else given.absolute()
-    job = Job(str(given), content, given.suffix, target, empty_row(str(given), ""))
-    Engine(config, restorer, looker).run([job], lambda _: None)
+    row, target = restore_alone(config, str(given), content, given.suffix)
     if target.data is not None:
         _write(config, target)
-    return job.row
+    return row
+
+
+def restore_alone(
+    config: RestoreConfig, name: str, content: Path | bytes, ending: str
+) -> tuple[dict[str, Any], Memory]:
+    """Restore one picture, and write nothing; gives its row and what became of it."""
+    config, target = config.model_copy(update={"batch_size": 1, "threads": 1, "resume": False}), Memory()
+    restorer = load(config)
+    job = Job(name, content, ending, target, empty_row(name, ""))
+    Engine(config, restorer, Looker(config, restorer.hr_size)).run([job], lambda _: None)
+    return job.row, target
 
 
 def _with_format(config: RestoreConfig) -> RestoreConfig:

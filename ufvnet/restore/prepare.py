@@ -65,7 +65,7 @@ class Preparer:
                 return
         job.row["sha256"] = sha256(data)
         if job.name in self.suspects and job.content is not None:
-            cause = cause_of_death(self.config, self.hr_size, job.name, job.content, job.ending)
+            cause = cause_of_death(self.config, job.name, job.content, job.ending)
             if cause:
                 raise ImageProblem("failed", cause)
         picture = read_picture(data, self.config.max_pixels)

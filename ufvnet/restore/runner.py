@@ -20,7 +20,7 @@ from .engine import Engine
 from .inputs import PIPE, Source, list_sources, other_columns, printable, table_cells
 from .jobs import Job
 from .looking import Looker
-from .manifest import JOURNAL, Account, finish, prepare
+from .manifest import JOURNAL, Account, check_output, finish, prepare
 from .restorer import Restorer
 from .survive import Reading, forget
 from .targets import PART, FileTarget, PartTarget, empty_row, remove_temporaries
@@ -115,6 +115,7 @@ def plan(config: RestoreConfig) -> list[Source]:
         raise ConfigError("input = -: standard input and output take one picture; see restore_one")
     load(config)
     Looker(config, 0)
+    check_output(config.output)
     return list_sources(config)
 
 
@@ -259,14 +260,18 @@ def _alone(output: Path) -> Iterator[None]:
     """Hold the output folder's lock.
 
     Raises:
-        ConfigError: another run holds it, or the folder cannot be made.
+        ConfigError: another run holds it, or the folder cannot be written into.
     """
+    lock = filelock.FileLock(output / LOCK, timeout=0)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(output / LOCK, timeout=0):
-            yield
-            (output / LOCK).unlink(missing_ok=True)
+        lock.acquire()
     except filelock.Timeout:
         raise ConfigError(f"output = {printable(str(output))}: another run is writing there") from None
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+    except OSError as error:
         raise ConfigError(f"output = {printable(str(output))}: {error.strerror}") from error
+    try:
+        yield
+        (output / LOCK).unlink(missing_ok=True)
+    finally:
+        lock.release()

@@ -21,7 +21,10 @@ from pathlib import Path
 
 from ufvnet.config import RestoreConfig
 
+WORK = ".ufvnet"
+"""Folder in the output for what only a run that is not finished needs: journals, and names of pictures in work."""
 READING = ".reading"
+DEADLY = "it kills the process that restores it"
 DEATHS = 5
 """In a row, with nothing finished in between, after which a run is given up."""
 CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGKILL")
@@ -37,7 +40,7 @@ class Reading:
 
     def __init__(self, journal: Path):
         self.path = journal.with_suffix(READING)
-        self.suspects = {name for path in _files(journal.parent) for name in _names(path)}
+        self.suspects = {name for path in journal.parent.glob(f"*{READING}") for name in _names(path)}
         self.names: set[str] = set()
         self.lock = threading.Lock()
         self.file = self.path.open("wb", buffering=0)
@@ -76,7 +79,7 @@ def forget(output: Path) -> None:
 
 
 def _files(output: Path) -> list[Path]:
-    return sorted(output.glob(f"manifest*{READING}"))
+    return sorted((output / WORK).glob(f"*{READING}"))
 
 
 def _names(path: Path) -> list[str]:
@@ -86,33 +89,31 @@ def _names(path: Path) -> list[str]:
         return []
 
 
-def cause_of_death(config: RestoreConfig, hr_size: int, name: str, content: Path | bytes, ending: str) -> str | None:
-    """Why a process of its own died of reading a picture; None if it lived."""
-    order = pickle.dumps((config, hr_size, name, content, ending))
+def cause_of_death(config: RestoreConfig, name: str, content: Path | bytes, ending: str) -> str | None:
+    """Why a process of its own died of restoring a picture; None if it lived."""
+    order = pickle.dumps((config, name, content, ending))
     code = subprocess.run(
         [sys.executable, "-m", __name__], input=order, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
     ).returncode
-    return f"reading it kills the process ({_signal(code)})" if code < 0 else None
+    return f"{DEADLY} ({_signal(code)})" if code < 0 else None
 
 
 def _try() -> None:
-    """Read a picture and look for faces, whatever comes of it."""
-    from .jobs import Job
-    from .looking import Looker
-    from .one import Memory
-    from .prepare import Preparer
-    from .targets import empty_row
+    """Restore a picture into nothing."""
+    from .one import restore_alone
 
-    config, hr_size, name, content, ending = pickle.load(sys.stdin.buffer)
-    config = config.model_copy(update={"resume": False})
-    Preparer(config, hr_size, Looker(config, hr_size))(Job(name, content, ending, Memory(), empty_row(name, "")))
+    restore_alone(*pickle.load(sys.stdin.buffer))
 
 
-def supervised(output: Path) -> bool:
+def supervised(output: Path, one: str | None = None) -> bool:
     """Split into a process that works, in which this returns, and one that waits for it and never returns.
 
     If the first crashes another takes its place, until nothing gets finished between crashes. Where processes
     cannot be split (Windows) there is one, and a crash ends the run.
+
+    Args:
+        output: the output folder.
+        one: name of the only picture, which needs no second try.
 
     Returns:
         Whether an earlier process crashed, so that this one must resume.
@@ -132,6 +133,9 @@ def supervised(output: Path) -> bool:
         code = _wait(child)
         if _signal(code) not in CRASHES:
             raise SystemExit(code if code >= 0 else 128 - code)
+        if one is not None:
+            print(f"{one}: failed ({DEADLY} ({_signal(code)}))", file=sys.stderr)
+            raise SystemExit(1)
         crashed += 1
         deaths = 1 if _journalled(output) > size else deaths + 1
         print(f"ufvnet: the process died ({_signal(code)})", file=sys.stderr, end="", flush=True)
@@ -143,16 +147,18 @@ def supervised(output: Path) -> bool:
 
 def _wait(child: int) -> int:
     """The exit code of a process, negative if it died of a signal; signals that ask to stop are passed on."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda given, _: os.kill(child, given))
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    wanted = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+    before = [signal.signal(number, lambda given, _: os.kill(child, given)) for number in wanted]  # nohup ignores one
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    for number, handler in zip(wanted, before):
+        signal.signal(number, handler)
+    return code
 
 
 def _die_with(parent: int) -> None:
     """This process dies when its parent does: at once on Linux, elsewhere within a second."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, _interrupt_once)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupt_once)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -174,7 +180,7 @@ def _interrupt_once(*_: object) -> None:
 
 
 def _journalled(output: Path) -> int:
-    return sum(path.stat().st_size for path in output.glob("manifest*.jsonl"))
+    return sum(path.stat().st_size for path in (output / WORK).glob("*.jsonl"))
 
 
 def _signal(code: int) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ufvnet.config import RestoreConfig
+from ufvnet.config import ConfigError, RestoreConfig
 
 from .inputs import PIPE
 from .one import is_one, restore_one
@@ -29,9 +30,9 @@ def restore_here(
         flow: does the run instead of this process.
         crashed: as ``restore_folder``'s.
     """
-    if is_one(config):
-        return _tell_one(config, restore_one(config))
     try:
+        if is_one(config):
+            return _tell_one(config, restore_one(config))
         if flow is not None:
             summary = flow(config)
         else:
@@ -40,6 +41,10 @@ def restore_here(
     except KeyboardInterrupt:
         print("ufvnet: stopped; the same command with --resume goes on", file=sys.stderr)
         raise SystemExit(130) from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ConfigError(f"{error.filename or config.output}: {error.strerror or error}") from error
     _tell(config, summary)
     return bool(summary["counts"]["failed"])
 
