@@ -5,6 +5,7 @@ Exit codes: 0 all good, 1 some inputs failed, 2 wrong use.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
@@ -136,7 +137,12 @@ def _on_signals(stop: Callable[[], None]) -> None:
     """Stop, then out at once: Prefect's own way out waits for a server that had the same Ctrl-C."""
 
     def leave(number: int, _: object) -> None:
+        import psutil
+
         stop()
+        for child in psutil.Process().children(recursive=True):  # Prefect's server among them
+            with contextlib.suppress(psutil.Error):
+                child.terminate()
         os._exit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -180,7 +180,10 @@ def _interrupt_once(*_: object) -> None:
 
 
 def _journalled(output: Path) -> int:
-    return sum(path.stat().st_size for path in (output / WORK).glob("*.jsonl"))
+    try:
+        return sum(path.stat().st_size for path in (output / WORK).glob("*.jsonl"))
+    except OSError:  # an impossible name, which the run will tell
+        return 0
 
 
 def _signal(code: int) -> str:
