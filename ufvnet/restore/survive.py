@@ -42,7 +42,7 @@ class Reading:
         self.path = journal.with_suffix(READING)
         self.suspects = {name for path in journal.parent.glob(f"*{READING}") for name in _names(path)}
         self.names: set[str] = set()
-        self.lock = threading.Lock()
+        self.lock, self.length = threading.Lock(), 0
         self.file = self.path.open("wb", buffering=0)
 
     @contextlib.contextmanager
@@ -60,10 +60,11 @@ class Reading:
     def _note(self) -> None:
         """Earlier suspects stay to the end, as failed rows are done again when a run resumes; names that are
         finished stay until another begins: suspects by mistake, which a trial clears."""
-        if not self.file.closed:
-            self.file.seek(0)
-            self.file.truncate()
-            self.file.write(json.dumps(sorted(self.names | self.suspects)).encode())
+        if self.file.closed:
+            return
+        text = json.dumps(sorted(self.names | self.suspects)).encode()
+        self.length = max(self.length, len(text))
+        os.pwrite(self.file.fileno(), text.ljust(self.length), 0)  # over what was there, in one call
 
     def close(self) -> None:
         """Nothing is in work any more."""
