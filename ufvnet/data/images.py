@@ -106,13 +106,22 @@ def turned(image: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def eight_bits(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Grey of 16 bits and more as 8 bits, noted; anything else as it is."""
+    """Grey of 16 bits and more as 8 bits, noted; anything else as it is.
+
+    White is the first of 1, 255 and 65535 that no value exceeds, or else the greatest value. Floats may exceed it by
+    a tenth, as sharpened pictures do. What lies outside 0 to white is clipped; what is not a number is black.
+    """
     if not (image.mode.startswith("I;16") or image.mode in ("I", "F")):
         return image
-    notes.append(f"{image.mode} reduced to 8 bits")
-    values = np.asarray(image, dtype=np.float64)
-    top = 65535.0 if values.max(initial=0) > 255 else 255.0
-    return Image.fromarray(np.clip(np.rint(values * (255 / top)), 0, 255).astype(np.uint8))
+    values = np.array(image, dtype=np.float64)
+    greatest = values.max(initial=0, where=np.isfinite(values))
+    slack = 1.1 if image.mode == "F" else 1.0
+    white = next((w for w in (1, 255, 65535) if greatest <= w * slack), greatest)
+    notes.append(f"{image.mode} reduced to 8 bits, values taken for 0 to {white:.6g}")
+    values *= 255 / white
+    np.clip(values, 0, 255, out=values)
+    np.nan_to_num(values, copy=False)
+    return Image.fromarray(np.rint(values, out=values).astype(np.uint8))
 
 
 def has_alpha(image: Image.Image) -> bool:
