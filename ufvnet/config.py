@@ -441,7 +441,8 @@ class RestoreConfig(Schema):
     landmarks: tuple[Path, ...] = ()
     """Files of 68 landmarks as ``ufvnet build`` takes them, one face a picture; it is then not searched for faces."""
     boxes: Path | None = None
-    """A CSV (file, left, top, right, bottom) of face crops in pixels, any number of them a picture."""
+    """A CSV (file, left, top, right, bottom) of face crops in pixels of the upright picture, any number of them a
+    picture; fractions are rounded, and what reaches outside the picture is clipped."""
     min_face: int | None = Field(default=None, ge=8, le=80)
     """Least side of a face to search for, in pixels. Null searches for faces down to 10 in pictures up to 96 pixels,
     20 in those up to 480, 40 in those up to 1280 and 80 in larger ones; a smaller number takes longer."""
@@ -473,7 +474,8 @@ class RestoreConfig(Schema):
     max_pixels: int = Field(default=100_000_000, ge=1)
     """Larger pictures, or outputs, fail with that reason."""
     batch_size: int | None = Field(default=None, ge=1)
-    """Faces that go through the model together, whichever pictures they are from; null takes 16, on a GPU 64."""
+    """Faces that go through the model together, whichever pictures they are from; null takes 16 on a CPU, 64 on CUDA
+    and 32 on MPS."""
     device: Device = "auto"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the model's arithmetic; the lower ones are for GPUs."""

@@ -231,6 +231,29 @@ def test_the_api_gives_a_photo_with_its_faces_restored(astronaut: Image.Image, l
     assert (np.asarray(left.image) == np.asarray(photo)).all()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scale": 0}, "scale = 0: must be"), ({"scale": float("nan")}, "scale = nan: must be"),
+        ({"boxes": [(40, 0, 10, 30)]}, "left must be below right"), ({"boxes": [(0.5, 0, 10, 30)]}, "whole pixels"),
+        ({"boxes": [(300, 0, 310, 30)]}, "outside the 200x200 image"), ({"boxes": [(0, 0, 9)]}, "whole pixels"),
+    ],
+)  # fmt: skip
+def test_the_api_refuses_what_makes_no_photo(
+    astronaut: Image.Image, lite: Path, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Restorer.load(lite, "cpu").photo(astronaut.crop((0, 0, 200, 200)), **arguments)
+
+
+def test_the_api_clips_boxes_to_the_photo_and_takes_an_empty_batch(astronaut: Image.Image, lite: Path) -> None:
+    restorer = Restorer.load(lite, "cpu")
+    done = restorer.photo(astronaut.crop((0, 0, 200, 200)), [(-10, 170, 40, 220)])
+    assert done.boxes == ((0, 170, 40, 200),)
+    assert done.image.size == (200, 200)
+    assert restorer.batch([]) == []
+
+
 @pytest.mark.skipif("ufvnet-lite" not in shipped(), reason="ufvnet-lite's weights are not in this checkout")
 @pytest.mark.parametrize("shrink", [2, 4, 8])
 def test_pasted_portraits_beat_bicubic_on_the_face(faces_root: Path, shrink: int) -> None:

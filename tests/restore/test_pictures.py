@@ -120,6 +120,22 @@ def test_sixteen_bits_are_restored_at_eight_and_said(folder: Path, face: Image.I
     assert np.abs(np.asarray(image).astype(int) - np.asarray(as_eight.convert("L"))).max() <= 1
 
 
+def test_the_api_takes_deep_and_turned_crops_as_the_command_does(folder: Path, face: Image.Image, lite: Path) -> None:
+    tall = face.resize((30, 44))
+    Image.fromarray(np.asarray(tall.convert("L")).astype(np.uint16) * 257).save(folder / "deep.png")
+    Image.fromarray(np.asarray(tall.convert("L")).astype(np.float32) / 255).save(folder / "float.tif")
+    tall.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.jpg", quality=97, exif=exif_of(orientation=6))
+    tall.convert("RGBA").save(folder / "alpha.png")
+    restorer = Restorer.load(lite, "cpu")
+    restore_folder(config_of(folder, lite))
+    for path in folder.iterdir():
+        (done,) = restorer.batch([Image.open(path)])
+        written = Image.open(folder.parent / "out" / f"{path.stem}.png").convert("L")
+        assert np.abs(np.asarray(done.image.convert("L")).astype(int) - np.asarray(written)).max() <= 2
+        assert 20 < np.asarray(done.image).mean() < 235
+        assert done.rate == pytest.approx(37 / 128)
+
+
 def test_sixteen_bit_colour_is_said_though_pillow_reduces_it_silently() -> None:
     import struct
     import zlib
