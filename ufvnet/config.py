@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ufvnet.errors import ConfigError
 
@@ -466,7 +475,8 @@ class RestoreConfig(Schema):
     unrestored: Literal["copy", "leave"] = "copy"
     """Pictures without a face to restore are copied to the output, or left out of it."""
     into_input: bool = False
-    """Let the output lie in an input folder or be one; the latter needs a suffix."""
+    """Let the output lie in an input folder or be one; the latter needs a suffix. An output that an input folder lies in
+    is refused all the same."""
     recursive: bool = True
     """Folders below too; their structure is kept."""
     resume: bool = False
@@ -501,11 +511,13 @@ class RestoreConfig(Schema):
             raise ValueError("must be auto, native, input or a number of pixels between 8 and 16384")
         return number
 
-    @model_validator(mode="after")
-    def _one_size(self) -> RestoreConfig:
-        if self.scale is not None and self.size != "auto":
-            raise ValueError("give either size or scale, not both")
-        return self
+    @field_validator("scale")
+    @classmethod
+    def _one_size(cls, scale: float | None, others: ValidationInfo) -> float | None:
+        size = others.data.get("size", "auto")
+        if scale is not None and size != "auto":
+            raise ValueError(f"size = {size} is given too; give either size or scale, not both")
+        return scale
 
     @property
     def inputs(self) -> tuple[Path, ...]:

@@ -58,6 +58,21 @@ def test_the_reason_says_that_a_text_is_no_image(hostile: Path) -> None:
         read_image(hostile / "text.jpg")
 
 
+def test_the_reason_says_that_a_file_is_empty(hostile: Path) -> None:
+    for given in (b"", hostile / "empty.jpg"):
+        with pytest.raises(ImageProblem, match=r"empty \(0 bytes\)"):
+            read_image(given)
+
+
+@pytest.mark.parametrize(
+    ("side", "said"), [(12_000, "12000x10000 is over"), (20_000, "its 200,000,000 pixels are over")]
+)
+def test_too_many_pixels_are_told_in_one_way(tmp_path: Path, side: int, said: str) -> None:
+    Image.new("1", (side, 10_000)).save(tmp_path / "a.png")
+    with pytest.raises(ImageProblem, match=f"{said} 100,000,000 pixels"):
+        read_image(tmp_path / "a.png")
+
+
 @pytest.mark.parametrize("name", ["large.png", "enormous.png"])
 def test_a_file_that_declares_a_huge_size_is_too_large_and_not_decoded(hostile: Path, name: str) -> None:
     with pytest.raises(ImageProblem, match="pixels") as problem:

@@ -186,6 +186,26 @@ def test_missing_landmarks_or_boxes_are_refused(folder: Path, lite: Path, change
     assert not (folder.parent / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (("a.png", 1, 2, 3), "line 3: must be a file name and four numbers, not 'a.png,1,2,3'"),
+        (("a.png", 1, 2, "x", 4), "line 3: must be a file name and four numbers, not 'a.png,1,2,x,4'"),
+        (("a.png", 9, 2, 3, 4), "line 3: left must be below right"),
+    ],
+)
+def test_a_malformed_row_of_boxes_is_refused_by_its_line(
+    folder: Path, lite: Path, row: tuple[Any, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(folder, lite, boxes=boxes_file(folder, [("a.png", 1, 2, 3, 4), row]))
+
+
+def test_size_and_scale_together_are_refused_by_their_names(folder: Path, lite: Path) -> None:
+    with pytest.raises(ConfigError, match=r"scale = 2: .*size = input is given too"):
+        run(folder, lite, size="input", scale=2)
+
+
 def test_boxes_outside_their_picture_fail_with_that_reason(folder: Path, astronaut: Image.Image, lite: Path) -> None:
     astronaut.save(folder / "photo.png")
     _, rows = run(folder, lite, boxes=boxes_file(folder, [("photo.png", 600, 10, 650, 60)]))

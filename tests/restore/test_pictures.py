@@ -14,6 +14,7 @@ from PIL import Image, ImageCms
 from restore_settings import config_of
 
 from ufvnet.restore import Restorer
+from ufvnet.restore.one import restore_one
 from ufvnet.restore.pictures import encoded, heif_is_known, read_picture
 from ufvnet.restore.runner import restore_folder
 
@@ -193,3 +194,36 @@ def test_the_same_picture_gives_the_same_bytes(face: Image.Image) -> None:
     picture = read_picture(file.getvalue(), 10**6)
     for kind in ("PNG", "JPEG", "WEBP", "TIFF", "BMP"):
         assert encoded(picture, kind, 90) == encoded(picture, kind, 90)
+
+
+def test_neighbours_that_are_no_pictures_are_skipped_and_broken_pictures_fail(
+    folder: Path, face: Image.Image, model: Path
+) -> None:
+    face.save(folder / "nameless", "PNG")
+    (folder / "LICENSE").write_text("As is.")
+    (folder / "doc.pdf").write_bytes(b"%PDF-1.4")
+    (folder / "v.mpg").write_bytes(bytes.fromhex("000001b3140000f023ffff"))
+    (folder / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    (folder / "EMPTY").touch()
+    (folder / "empty.png").touch()
+    (folder / "junk.jpg").write_text("As is.")
+    (folder / "junk.mpo").write_text("As is.")
+    (folder / "junk.heic").write_text("As is.")
+    restore_folder(config_of(folder, model))
+    rows = pd.read_parquet(folder.parent / "out" / "manifest.parquet").set_index("path")
+    assert rows.groupby("status").groups.keys() == {"restored", "skipped", "failed"}
+    assert set(rows.index[rows["status"] == "restored"]) == {"nameless"}
+    assert set(rows.index[rows["status"] == "failed"]) == {"empty.png", "junk.jpg", "junk.mpo", "junk.heic"}
+    assert "empty (0 bytes)" in rows.loc["empty.png", "reason"]
+    assert not rows["reason"].str.contains("Error|Pillow").any()
+
+
+def test_a_row_of_a_table_and_a_single_file_are_never_skipped_for_their_names(folder: Path, model: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"image": [b"As is."]}), folder / "a.parquet")
+    restore_folder(config_of(folder, model))
+    assert list(pd.read_parquet(folder.parent / "out" / "manifest.parquet")["status"]) == ["failed"]
+    (folder / "LICENSE").write_text("As is.")
+    assert restore_one(config_of(folder / "LICENSE", model, output=folder.parent / "b.png"))["status"] == "failed"

@@ -121,7 +121,11 @@ def _read_boxes(path: Path) -> dict[str, list[tuple[float, float, float, float]]
             if [name.strip().lower() for name in next(rows, [])] != ["file", "left", "top", "right", "bottom"]:
                 raise ValueError("the header must be file, left, top, right, bottom")
             for row in filter(None, rows):
-                left, top, right, bottom = map(float, row[1:])
+                try:
+                    left, top, right, bottom = map(float, row[1:])
+                except ValueError:
+                    said = f"line {rows.line_num}: must be a file name and four numbers, not {','.join(row)[:80]!r}"
+                    raise ValueError(said) from None
                 if not (math.isfinite(left + top + right + bottom) and left < right and top < bottom):
                     raise ValueError(f"line {rows.line_num}: left must be below right and top below bottom")
                 boxes.setdefault(row[0], []).append((left, top, right, bottom))
