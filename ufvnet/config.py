@@ -475,8 +475,8 @@ class RestoreConfig(Schema):
     unrestored: Literal["copy", "leave"] = "copy"
     """Pictures without a face to restore are copied to the output, or left out of it."""
     into_input: bool = False
-    """Let the output lie in an input folder or be one; the latter needs a suffix. An output that an input folder lies in
-    is refused all the same."""
+    """Let the output lie in an input folder or be one; the latter needs a suffix. An output that an input lies below is
+    refused all the same."""
     recursive: bool = True
     """Folders below too; their structure is kept."""
     resume: bool = False
