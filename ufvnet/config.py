@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ufvnet.errors import ConfigError
 
@@ -441,7 +450,8 @@ class RestoreConfig(Schema):
     landmarks: tuple[Path, ...] = ()
     """Files of 68 landmarks as ``ufvnet build`` takes them, one face a picture; it is then not searched for faces."""
     boxes: Path | None = None
-    """A CSV (file, left, top, right, bottom) of face crops in pixels, any number of them a picture."""
+    """A CSV (file, left, top, right, bottom) of face crops in pixels of the upright picture, any number of them a
+    picture; fractions are rounded, and what reaches outside the picture is clipped."""
     min_face: int | None = Field(default=None, ge=8, le=80)
     """Least side of a face to search for, in pixels. Null searches for faces down to 10 in pictures up to 96 pixels,
     20 in those up to 480, 40 in those up to 1280 and 80 in larger ones; a smaller number takes longer."""
@@ -465,7 +475,8 @@ class RestoreConfig(Schema):
     unrestored: Literal["copy", "leave"] = "copy"
     """Pictures without a face to restore are copied to the output, or left out of it."""
     into_input: bool = False
-    """Let the output lie in an input folder or be one; the latter needs a suffix."""
+    """Let the output lie in an input folder or be one; the latter needs a suffix. An output that an input lies below is
+    refused all the same."""
     recursive: bool = True
     """Folders below too; their structure is kept."""
     resume: bool = False
@@ -473,7 +484,8 @@ class RestoreConfig(Schema):
     max_pixels: int = Field(default=100_000_000, ge=1)
     """Larger pictures, or outputs, fail with that reason."""
     batch_size: int | None = Field(default=None, ge=1)
-    """Faces that go through the model together, whichever pictures they are from; null takes 16, on a GPU 64."""
+    """Faces that go through the model together, whichever pictures they are from; null takes 16 on a CPU, 64 on CUDA
+    and 32 on MPS."""
     device: Device = "auto"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the model's arithmetic; the lower ones are for GPUs."""
@@ -499,11 +511,13 @@ class RestoreConfig(Schema):
             raise ValueError("must be auto, native, input or a number of pixels between 8 and 16384")
         return number
 
-    @model_validator(mode="after")
-    def _one_size(self) -> RestoreConfig:
-        if self.scale is not None and self.size != "auto":
-            raise ValueError("give either size or scale, not both")
-        return self
+    @field_validator("scale")
+    @classmethod
+    def _one_size(cls, scale: float | None, others: ValidationInfo) -> float | None:
+        size = others.data.get("size", "auto")
+        if scale is not None and size != "auto":
+            raise ValueError(f"size = {size} is given too; give either size or scale, not both")
+        return scale
 
     @property
     def inputs(self) -> tuple[Path, ...]:

@@ -58,6 +58,21 @@ def test_the_reason_says_that_a_text_is_no_image(hostile: Path) -> None:
         read_image(hostile / "text.jpg")
 
 
+def test_the_reason_says_that_a_file_is_empty(hostile: Path) -> None:
+    for given in (b"", hostile / "empty.jpg"):
+        with pytest.raises(ImageProblem, match=r"empty \(0 bytes\)"):
+            read_image(given)
+
+
+@pytest.mark.parametrize(
+    ("side", "said"), [(12_000, "12000x10000 is over"), (20_000, "its 200,000,000 pixels are over")]
+)
+def test_too_many_pixels_are_told_in_one_way(tmp_path: Path, side: int, said: str) -> None:
+    Image.new("1", (side, 10_000)).save(tmp_path / "a.png")
+    with pytest.raises(ImageProblem, match=f"{said} 100,000,000 pixels"):
+        read_image(tmp_path / "a.png")
+
+
 @pytest.mark.parametrize("name", ["large.png", "enormous.png"])
 def test_a_file_that_declares_a_huge_size_is_too_large_and_not_decoded(hostile: Path, name: str) -> None:
     with pytest.raises(ImageProblem, match="pixels") as problem:
@@ -121,6 +136,24 @@ def test_sixteen_bits_are_scaled_to_eight_and_not_clipped(tmp_path: Path) -> Non
     assert read.rgb.mode == "RGB"
     assert any("reduced to 8 bits" in note for note in read.notes)
     np.testing.assert_array_equal(np.asarray(read.rgb), ramp.astype(np.uint8)[..., None].repeat(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("least", "greatest", "taken"),
+    [(0, 0.5, (0, 127.5)), (-0.05, 1.05, (0, 255)), (0, 200, (0, 200)), (0, 65535, (0, 255)), (0, 1e9, (0, 255))],
+)
+def test_floats_are_taken_for_the_range_that_they_fit_and_it_is_said(
+    tmp_path: Path, least: float, greatest: float, taken: tuple[float, float]
+) -> None:
+    ramp = np.linspace(least, greatest, 256, dtype=np.float32).reshape(16, 16)
+    ramp[5, 5] = np.nan
+    Image.fromarray(ramp).save(tmp_path / "a.tif")
+    read = read_image(tmp_path / "a.tif")
+    grey = np.asarray(read.rgb)[..., 0]
+    assert (int(grey.min()), int(grey.max())) == pytest.approx(taken, abs=1)
+    assert 0.4 * taken[1] < grey.mean() < 0.6 * taken[1]
+    (said,) = (note for note in read.notes if "F reduced to 8 bits" in note)
+    assert "taken for 0 to " in said
 
 
 def test_a_transparent_palette_is_flattened_on_white(tmp_path: Path) -> None:

@@ -71,3 +71,44 @@ def test_an_input_that_names_nothing_is_refused(tmp_path: Path, given: str, mess
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=message):
         list_sources(config_of(tmp_path / given, Path("none")))
+
+
+def test_no_original_is_overwritten_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real" / "faces" / "faces").mkdir(parents=True)
+    for name in ("real/faces/x.png", "real/faces/faces/x.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to("real")
+    for given in ("link/faces", "real/faces", "link/faces/*.png"):
+        for into_input in (False, True):
+            changes = {"output": tmp_path / "real", "into_input": into_input, "suffix": "_r" * into_input}
+            with pytest.raises(ConfigError, match="holds the input"):
+                list_sources(config_of(tmp_path / given, Path("none"), **changes))
+    with pytest.raises(ConfigError, match="lies in the input"):
+        list_sources(config_of(tmp_path / "real", Path("none"), output=tmp_path / "link"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "faces").symlink_to(tmp_path / "real" / "faces")
+    with pytest.raises(ConfigError, match="out/faces leads to a folder of the input"):
+        list_sources(config_of(tmp_path / "real", Path("none"), output=tmp_path / "out"))
+
+
+def test_a_link_in_the_input_to_a_file_in_the_output_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x.png").touch()
+    (tmp_path / "in" / "x.png").symlink_to(tmp_path / "out" / "x.png")
+    with pytest.raises(ConfigError, match="lies in the input"):
+        list_sources(config_of(tmp_path / "in", Path("none"), output=tmp_path / "out"))
+
+
+def test_outputs_in_the_input_are_no_inputs_though_a_link_leads_to_them(folder: Path, tmp_path: Path) -> None:
+    before = bases(folder)
+    (folder / "out" / "sub").mkdir(parents=True)
+    for name in ("b.png", "sub/a.png"):
+        (folder / "out" / name).touch()
+    (tmp_path / "outlink").symlink_to(folder / "out")
+    assert bases(folder, output=tmp_path / "outlink", into_input=True) == before
+    (folder / "b_r.png").touch()
+    (tmp_path / "inlink").symlink_to(folder)
+    found = bases(folder, output=tmp_path / "inlink", into_input=True, suffix="_r")
+    assert "b_r.png" not in found
+    assert "b.png" in found

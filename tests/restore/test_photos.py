@@ -186,6 +186,26 @@ def test_missing_landmarks_or_boxes_are_refused(folder: Path, lite: Path, change
     assert not (folder.parent / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (("a.png", 1, 2, 3), "line 3: must be a file name and four numbers, not 'a.png,1,2,3'"),
+        (("a.png", 1, 2, "x", 4), "line 3: must be a file name and four numbers, not 'a.png,1,2,x,4'"),
+        (("a.png", 9, 2, 3, 4), "line 3: left must be below right"),
+    ],
+)
+def test_a_malformed_row_of_boxes_is_refused_by_its_line(
+    folder: Path, lite: Path, row: tuple[Any, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(folder, lite, boxes=boxes_file(folder, [("a.png", 1, 2, 3, 4), row]))
+
+
+def test_size_and_scale_together_are_refused_by_their_names(folder: Path, lite: Path) -> None:
+    with pytest.raises(ConfigError, match=r"scale = 2: .*size = input is given too"):
+        run(folder, lite, size="input", scale=2)
+
+
 def test_boxes_outside_their_picture_fail_with_that_reason(folder: Path, astronaut: Image.Image, lite: Path) -> None:
     astronaut.save(folder / "photo.png")
     _, rows = run(folder, lite, boxes=boxes_file(folder, [("photo.png", 600, 10, 650, 60)]))
@@ -229,6 +249,29 @@ def test_the_api_gives_a_photo_with_its_faces_restored(astronaut: Image.Image, l
     left = restorer.photo(photo, [(0, 0, 200, 200)], max_face=64)
     assert left.faces == (None,)
     assert (np.asarray(left.image) == np.asarray(photo)).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scale": 0}, "scale = 0: must be"), ({"scale": float("nan")}, "scale = nan: must be"),
+        ({"boxes": [(40, 0, 10, 30)]}, "left must be below right"), ({"boxes": [(0.5, 0, 10, 30)]}, "whole pixels"),
+        ({"boxes": [(300, 0, 310, 30)]}, "outside the 200x200 image"), ({"boxes": [(0, 0, 9)]}, "whole pixels"),
+    ],
+)  # fmt: skip
+def test_the_api_refuses_what_makes_no_photo(
+    astronaut: Image.Image, lite: Path, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Restorer.load(lite, "cpu").photo(astronaut.crop((0, 0, 200, 200)), **arguments)
+
+
+def test_the_api_clips_boxes_to_the_photo_and_takes_an_empty_batch(astronaut: Image.Image, lite: Path) -> None:
+    restorer = Restorer.load(lite, "cpu")
+    done = restorer.photo(astronaut.crop((0, 0, 200, 200)), [(-10, 170, 40, 220)])
+    assert done.boxes == ((0, 170, 40, 200),)
+    assert done.image.size == (200, 200)
+    assert restorer.batch([]) == []
 
 
 @pytest.mark.skipif("ufvnet-lite" not in shipped(), reason="ufvnet-lite's weights are not in this checkout")

@@ -14,6 +14,7 @@ from PIL import Image, ImageCms
 from restore_settings import config_of
 
 from ufvnet.restore import Restorer
+from ufvnet.restore.one import restore_one
 from ufvnet.restore.pictures import encoded, heif_is_known, read_picture
 from ufvnet.restore.runner import restore_folder
 
@@ -120,6 +121,22 @@ def test_sixteen_bits_are_restored_at_eight_and_said(folder: Path, face: Image.I
     assert np.abs(np.asarray(image).astype(int) - np.asarray(as_eight.convert("L"))).max() <= 1
 
 
+def test_the_api_takes_deep_and_turned_crops_as_the_command_does(folder: Path, face: Image.Image, lite: Path) -> None:
+    tall = face.resize((30, 44))
+    Image.fromarray(np.asarray(tall.convert("L")).astype(np.uint16) * 257).save(folder / "deep.png")
+    Image.fromarray(np.asarray(tall.convert("L")).astype(np.float32) / 255).save(folder / "float.tif")
+    tall.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.jpg", quality=97, exif=exif_of(orientation=6))
+    tall.convert("RGBA").save(folder / "alpha.png")
+    restorer = Restorer.load(lite, "cpu")
+    restore_folder(config_of(folder, lite))
+    for path in folder.iterdir():
+        (done,) = restorer.batch([Image.open(path)])
+        written = Image.open(folder.parent / "out" / f"{path.stem}.png").convert("L")
+        assert np.abs(np.asarray(done.image.convert("L")).astype(int) - np.asarray(written)).max() <= 2
+        assert 20 < np.asarray(done.image).mean() < 235
+        assert done.rate == pytest.approx(37 / 128)
+
+
 def test_sixteen_bit_colour_is_said_though_pillow_reduces_it_silently() -> None:
     import struct
     import zlib
@@ -177,3 +194,36 @@ def test_the_same_picture_gives_the_same_bytes(face: Image.Image) -> None:
     picture = read_picture(file.getvalue(), 10**6)
     for kind in ("PNG", "JPEG", "WEBP", "TIFF", "BMP"):
         assert encoded(picture, kind, 90) == encoded(picture, kind, 90)
+
+
+def test_neighbours_that_are_no_pictures_are_skipped_and_broken_pictures_fail(
+    folder: Path, face: Image.Image, model: Path
+) -> None:
+    face.save(folder / "nameless", "PNG")
+    (folder / "LICENSE").write_text("As is.")
+    (folder / "doc.pdf").write_bytes(b"%PDF-1.4")
+    (folder / "v.mpg").write_bytes(bytes.fromhex("000001b3140000f023ffff"))
+    (folder / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    (folder / "EMPTY").touch()
+    (folder / "empty.png").touch()
+    (folder / "junk.jpg").write_text("As is.")
+    (folder / "junk.mpo").write_text("As is.")
+    (folder / "junk.heic").write_text("As is.")
+    restore_folder(config_of(folder, model))
+    rows = pd.read_parquet(folder.parent / "out" / "manifest.parquet").set_index("path")
+    assert rows.groupby("status").groups.keys() == {"restored", "skipped", "failed"}
+    assert set(rows.index[rows["status"] == "restored"]) == {"nameless"}
+    assert set(rows.index[rows["status"] == "failed"]) == {"empty.png", "junk.jpg", "junk.mpo", "junk.heic"}
+    assert "empty (0 bytes)" in rows.loc["empty.png", "reason"]
+    assert not rows["reason"].str.contains("Error|Pillow").any()
+
+
+def test_a_row_of_a_table_and_a_single_file_are_never_skipped_for_their_names(folder: Path, model: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"image": [b"As is."]}), folder / "a.parquet")
+    restore_folder(config_of(folder, model))
+    assert list(pd.read_parquet(folder.parent / "out" / "manifest.parquet")["status"]) == ["failed"]
+    (folder / "LICENSE").write_text("As is.")
+    assert restore_one(config_of(folder / "LICENSE", model, output=folder.parent / "b.png"))["status"] == "failed"

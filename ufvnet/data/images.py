@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 MAX_PIXELS = 100_000_000
+UNDECODED = frozenset({"BUFR", "GRIB", "HDF5", "MPEG", "WMF"})
+"""Pillow's names of formats that it knows and cannot read."""
 
 
 class ImageProblem(Exception):
@@ -21,6 +24,13 @@ class ImageProblem(Exception):
     def __init__(self, status: str, reason: str):
         super().__init__(reason)
         self.status, self.reason = status, reason
+
+
+class NotAnImage(ImageProblem):
+    """An ``unreadable`` file that does not even begin like an image of a kind that is read."""
+
+    def __init__(self, reason: str = "not an image of a known kind, or damaged at its start"):
+        super().__init__("unreadable", reason)
 
 
 @dataclass(frozen=True)
@@ -61,17 +71,23 @@ def open_image(path: Path | bytes, max_pixels: int = MAX_PIXELS) -> Iterator[Ima
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of what is checked here
             with Image.open(io.BytesIO(path) if isinstance(path, bytes) else path) as image:
+                if image.format in UNDECODED:
+                    raise NotAnImage()
                 width, height = image.size
                 if width * height > max_pixels:
                     raise ImageProblem("too_large", f"{width}x{height} is over {max_pixels:,} pixels")
                 yield image
     except ImageProblem:
         raise
-    except Image.DecompressionBombError as error:
-        raise ImageProblem("too_large", str(error)) from error
+    except Image.DecompressionBombError as error:  # over twice Pillow's own limit; it tells the number only in words
+        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
+        number = int("".join(re.findall(r"\d+", str(error))[:1]) or 0)
+        raise ImageProblem("too_large", f"its {number:,} pixels are over {limit:,} pixels") from error
+    except Image.UnidentifiedImageError as error:
+        size = len(path) if isinstance(path, bytes) else path.stat().st_size
+        raise (NotAnImage() if size else NotAnImage("empty (0 bytes), not an image")) from error
     except Exception as error:  # decoders of broken files raise nearly anything
-        reason = "not an image that Pillow knows" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        raise ImageProblem("unreadable", f"{type(error).__name__}: {reason}") from error
+        raise ImageProblem("unreadable", f"{type(error).__name__}: {error}") from error
 
 
 def _convert(image: Image.Image) -> ReadImage:
@@ -106,13 +122,22 @@ def turned(image: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def eight_bits(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Grey of 16 bits and more as 8 bits, noted; anything else as it is."""
+    """Grey of 16 bits and more as 8 bits, noted; anything else as it is.
+
+    White is the first of 1, 255 and 65535 that no value exceeds, or else the greatest value. Floats may exceed it by
+    a tenth, as sharpened pictures do. What lies outside 0 to white is clipped; what is not a number is black.
+    """
     if not (image.mode.startswith("I;16") or image.mode in ("I", "F")):
         return image
-    notes.append(f"{image.mode} reduced to 8 bits")
-    values = np.asarray(image, dtype=np.float64)
-    top = 65535.0 if values.max(initial=0) > 255 else 255.0
-    return Image.fromarray(np.clip(np.rint(values * (255 / top)), 0, 255).astype(np.uint8))
+    values = np.array(image, dtype=np.float64)
+    greatest = values.max(initial=0, where=np.isfinite(values))
+    slack = 1.1 if image.mode == "F" else 1.0
+    white = next((w for w in (1, 255, 65535) if greatest <= w * slack), greatest)
+    notes.append(f"{image.mode} reduced to 8 bits, values taken for 0 to {white:.6g}")
+    values *= 255 / white
+    np.clip(values, 0, 255, out=values)
+    np.nan_to_num(values, copy=False)
+    return Image.fromarray(np.rint(values, out=values).astype(np.uint8))
 
 
 def has_alpha(image: Image.Image) -> bool:

@@ -108,11 +108,26 @@ def _files(config: RestoreConfig, given: Path) -> tuple[str, list[str]]:
 
 
 def _check_output(config: RestoreConfig, given: Path, root: str, files: Sequence[str]) -> None:
-    output, folder = config.output.resolve(), Path(root).resolve()
-    if output.exists() and not output.is_dir():
+    output, folder = os.path.realpath(config.output), os.path.realpath(root)
+    if os.path.exists(output) and not os.path.isdir(output):
         raise ConfigError(f"output = {config.output}: is a file; it must be a folder")
-    inside = output == folder or any(_within(output, path) for path in files)
-    if not inside and not (given.is_dir() and output.is_relative_to(folder)):
+    if _below(output, folder):
+        raise ConfigError(f"output = {config.output}: holds the input {given}; results must not mix with the originals")
+    folders = {path: os.path.realpath(path) for path in {os.path.dirname(file) for file in files}}
+    if output != folder:
+        originals = {real for real in folders.values() if real != output and not _below(output, real)}
+        for path in sorted(folders):
+            place = os.path.join(output, os.path.relpath(path, root))
+            if os.path.realpath(place) in originals:
+                raise ConfigError(f"output = {config.output}: {place} leads to a folder of the input {given}")
+    own = os.path.abspath(config.output)  # files right in it that a glob fits are results, no reason to refuse
+
+    def lies_in_output(file: str) -> bool:
+        real = os.path.join(folders[os.path.dirname(file)], os.path.basename(file))
+        return _below(output, os.path.realpath(file) if os.path.islink(file) else real)
+
+    inside = output == folder or any(lies_in_output(f) for f in files if os.path.dirname(f) != own)
+    if not inside and not (given.is_dir() and _below(folder, output)):
         return
     if not config.into_input:
         raise ConfigError(
@@ -126,15 +141,17 @@ def _check_output(config: RestoreConfig, given: Path, root: str, files: Sequence
         )
 
 
-def _within(folder: Path, path: str) -> bool:
-    return os.path.dirname(os.path.abspath(path)).startswith(os.path.join(folder, ""))
+def _below(folder: str, path: str) -> bool:
+    return path != folder and path.startswith(os.path.join(folder, ""))
 
 
 def _ours(config: RestoreConfig, root: str, path: str) -> bool:
     """Whether a file is an output of an earlier run into the input."""
-    output = os.path.abspath(config.output)
-    if output != root:
-        return _within(Path(output), path) or os.path.dirname(path) == output
+    if not config.into_input:  # all else that lies in the output was refused
+        return os.path.dirname(path) == os.path.abspath(config.output)
+    output = os.path.realpath(config.output)
+    if output != os.path.realpath(root):
+        return _below(output, os.path.realpath(path))
     name = os.path.basename(path)
     return name in OURS or (bool(config.suffix) and Path(name).stem.endswith(config.suffix))
 

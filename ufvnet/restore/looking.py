@@ -51,7 +51,7 @@ class Looker:
         width, height = rgb.size
         given = self.given.find(name)
         if given is not None:
-            return [_clipped(box, rgb.size, name) for box in given]
+            return [_placed(box, rgb.size, name) for box in given]
         may_be_crop = self.config.mode == "auto" and max(rgb.size) < self.small
         if may_be_crop and max(rgb.size) <= SURELY_A_CROP and max(rgb.size) <= SQUARE * min(rgb.size):
             return None
@@ -121,7 +121,11 @@ def _read_boxes(path: Path) -> dict[str, list[tuple[float, float, float, float]]
             if [name.strip().lower() for name in next(rows, [])] != ["file", "left", "top", "right", "bottom"]:
                 raise ValueError("the header must be file, left, top, right, bottom")
             for row in filter(None, rows):
-                left, top, right, bottom = map(float, row[1:])
+                try:
+                    left, top, right, bottom = map(float, row[1:])
+                except ValueError:
+                    said = f"line {rows.line_num}: must be a file name and four numbers, not {','.join(row)[:80]!r}"
+                    raise ValueError(said) from None
                 if not (math.isfinite(left + top + right + bottom) and left < right and top < bottom):
                     raise ValueError(f"line {rows.line_num}: left must be below right and top below bottom")
                 boxes.setdefault(row[0], []).append((left, top, right, bottom))
@@ -130,16 +134,26 @@ def _read_boxes(path: Path) -> dict[str, list[tuple[float, float, float, float]]
     return boxes
 
 
-def _clipped(given: Sequence[float] | np.ndarray, size: tuple[int, int], name: str) -> Box:
+def _placed(given: Sequence[float] | np.ndarray, size: tuple[int, int], name: str) -> Box:
     """A given box, or the crop box of given landmarks, in whole pixels within the picture."""
-    width, height = size
     try:
         if isinstance(given, np.ndarray):
-            return crop_box(given, width, height)
+            return crop_box(given, *size)
         left, top, right, bottom = (round(v) for v in given)
-        box = (max(0, left), max(0, top), min(width, right), min(height, bottom))
-        if box[2] <= box[0] or box[3] <= box[1]:
-            raise ValueError(f"the given box lies outside the {width}x{height} image")
-        return box
+        return clipped((left, top, right, bottom), size)
     except ValueError as error:
         raise ImageProblem("failed", f"{name}: {error}") from error
+
+
+def clipped(box: Box, size: tuple[int, int]) -> Box:
+    """The part of a box that lies in a picture of that size.
+
+    Raises:
+        ValueError: the box is empty, or none of it lies in the picture.
+    """
+    (left, top, right, bottom), (width, height) = box, size
+    if left >= right or top >= bottom:
+        raise ValueError(f"box {box}: left must be below right and top below bottom")
+    if right <= 0 or bottom <= 0 or left >= width or top >= height:
+        raise ValueError(f"box {box}: lies outside the {width}x{height} image")
+    return max(0, left), max(0, top), min(width, right), min(height, bottom)

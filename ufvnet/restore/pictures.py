@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image, ImageCms
 
-from ufvnet.data.images import eight_bits, first_frame, has_alpha, open_image, turned
+from ufvnet.data.images import UNDECODED, eight_bits, first_frame, has_alpha, open_image, turned
 from ufvnet.data.png import encode
 
 ENDINGS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp", "avif": ".avif"}
@@ -160,6 +160,15 @@ def heif_is_known() -> bool:
         return False
     pillow_heif.register_heif_opener()
     return True
+
+
+@functools.cache
+def picture_endings() -> frozenset[str]:
+    """Endings of the names of pictures that Pillow reads, and of HEIC also where it is not installed."""
+    heif_is_known()
+    kinds = Image.registered_extensions()
+    read = {ending for ending, kind in kinds.items() if kind in Image.OPEN and kind not in UNDECODED}
+    return frozenset(read | {".mpo", ".heic", ".heif"})
 
 
 def choose_format(wanted: str, picture: Picture, ending: str) -> tuple[str, str, str]:

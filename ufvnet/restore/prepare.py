@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from ufvnet.config import RestoreConfig
-from ufvnet.data.images import ImageProblem
+from ufvnet.data.images import ImageProblem, NotAnImage
 from ufvnet.data.plan import sha256
 from ufvnet.faces.crop import Box
 
 from .inputs import TABLES
 from .jobs import Job, side
 from .looking import Looker
-from .pictures import Picture, heif_is_known, read_picture
+from .pictures import Picture, heif_is_known, picture_endings, read_picture
 from .sizes import check_output
 from .survive import cause_of_death
-from .targets import FileTarget
+from .targets import FileTarget, PartTarget
 
 LEAST_SIDE, LEARNT_SIDE = 4, 8
 """Crops below the first fail; crops below the second are smaller than any that models learn from."""
@@ -111,17 +111,17 @@ class Preparer:
 
 
 def _status(job: Job, problem: ImageProblem) -> dict[str, str]:
-    """Status and reason; ``skipped`` for what neither its name nor its content takes for a picture."""
-    ending = job.ending.lower()
-    if problem.status != "unreadable" or "UnidentifiedImageError" not in problem.reason:
-        return {"status": "failed", "reason": problem.reason}
-    if ending in TABLES:
-        return _status_of_table(job)
-    if ending in (".heic", ".heif") and not heif_is_known():
-        return {"status": "failed", "reason": "HEIC needs pillow-heif: pip install ufvnet[heic]"}
-    if ending and ending not in Image.registered_extensions():
-        return {"status": "skipped", "reason": "not a picture, by its name and by its content"}
-    return {"status": "failed", "reason": problem.reason}
+    """Status and reason; ``skipped`` for a file that neither its name nor its content takes for a picture."""
+    ending, reason = job.ending.lower(), problem.reason
+    if isinstance(problem, NotAnImage):
+        if ending in TABLES:
+            return _status_of_table(job)
+        among_others = isinstance(job.content, Path) and isinstance(job.target, FileTarget | PartTarget)
+        if among_others and ending not in picture_endings():
+            return {"status": "skipped", "reason": "not a picture, by its name and by its content"}
+        if ending in (".heic", ".heif") and not heif_is_known() and "0 bytes" not in reason:
+            reason = "HEIC needs pillow-heif: pip install ufvnet[heic]"
+    return {"status": "failed", "reason": reason}
 
 
 def _status_of_table(job: Job) -> dict[str, str]:

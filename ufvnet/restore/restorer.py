@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from ufvnet.faces.crop import Box
 from ufvnet.models.inference import best_device, forward, ready
 from ufvnet.models.srg import to_network, to_pixels
 from ufvnet.models.store import read_card
+
+from .pictures import picture_of
 
 BACKENDS = ("torch", "onnx")
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -115,12 +118,18 @@ class Restorer:
 
     @torch.inference_mode()
     def batch(self, images: Sequence[Image.Image]) -> list[Restored]:
-        """Face crops of any sizes in one forward pass.
+        """Face crops of any sizes in one forward pass; of none, an empty list.
+
+        Args:
+            images: of any mode, as ``ufvnet restore`` takes them: EXIF orientation is applied, 16 bits are reduced to
+                8, alpha is dropped.
 
         Raises:
             FloatingPointError: the network gave NaN or infinity for one of them.
         """
-        rgb = [image.convert("RGB") for image in images]
+        if not images:
+            return []
+        rgb = [picture_of(image).colour.convert("RGB") for image in images]
         rates = [rate_of(image, self.hr_size) for image in rgb]
         stacked = np.stack([np.asarray(resize(image, self.hr_size)) for image in rgb])
         ls = to_network(torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2))
@@ -147,26 +156,44 @@ class Restorer:
 
         Args:
             image: of any mode and size; EXIF orientation is applied.
-            boxes: (left, top, right, bottom) of the faces' crops in whole pixels; None lets dlib find the faces.
-            scale: the photo is enlarged so many times, by bicubic where there is no restored face.
+            boxes: (left, top, right, bottom) of the faces' crops in whole pixels of the upright photo, clipped to it;
+                None lets dlib find the faces.
+            scale: above 0; the photo is enlarged so many times, by bicubic where there is no restored face.
             max_face: faces whose crop has at least this side are left; None takes the model's output size.
             min_face: as in RestoreConfig.
+
+        Raises:
+            ValueError: the scale is not above 0, or a box is empty, lies outside the photo or has fractions.
+            FloatingPointError: as ``batch``.
         """
         from ufvnet.faces.crop import crop_box
         from ufvnet.faces.detect import find_small_faces
 
+        from .looking import clipped
         from .paste import paste_restored
-        from .pictures import picture_of
 
+        if not 0 < scale < math.inf:
+            raise ValueError(f"scale = {scale}: must be a number above 0")
         picture = picture_of(image)
         if boxes is None:
             found = find_small_faces(picture.colour, min_face)
             boxes = list(dict.fromkeys(crop_box(face.landmarks, *picture.size) for face in found))
+        boxes = [clipped(_whole(box), picture.size) for box in boxes]
         limit = min(max_face or self.hr_size, self.hr_size)
         small = [i for i, (left, top, right, bottom) in enumerate(boxes) if max(right - left, bottom - top) < limit]
-        restored = dict(zip(small, self.batch([picture.colour.crop(boxes[i]) for i in small]) if small else ()))
-        size = (round(picture.size[0] * scale), round(picture.size[1] * scale))
+        restored = dict(zip(small, self.batch([picture.colour.crop(boxes[i]) for i in small])))
+        size = (max(1, round(picture.size[0] * scale)), max(1, round(picture.size[1] * scale)))
         pasted = paste_restored(picture.colour, size, [(boxes[i], restored[i].image) for i in small])
         whole = picture.with_colour(pasted).whole()
         whole.info.update(picture.extras)
         return RestoredPhoto(whole, tuple(boxes), tuple(restored.get(i) for i in range(len(boxes))))
+
+
+def _whole(box: Sequence[float]) -> Box:
+    """Raises:
+    ValueError: a box is not four whole numbers.
+    """
+    if len(box) != 4 or not all(float(v).is_integer() for v in box):
+        raise ValueError(f"box {tuple(box)}: must be left, top, right, bottom in whole pixels")
+    left, top, right, bottom = map(int, box)
+    return left, top, right, bottom
