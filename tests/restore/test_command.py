@@ -53,6 +53,9 @@ def test_one_file_is_restored_to_one_file(face: Path, model: Path, name: str) ->
 def test_one_file_never_overwrites_itself_and_needs_a_known_ending(face: Path, model: Path) -> None:
     with pytest.raises(ConfigError, match="is the input"):
         restore_one(config_of(face, model, output=face))
+    (face.parent / "link").symlink_to(face.parent)
+    with pytest.raises(ConfigError, match="is the input"):
+        restore_one(config_of(face.parent / "link" / face.name, model, output=face))
     with pytest.raises(ConfigError, match="its ending must be one of"):
         restore_one(config_of(face, model, output=face.parent / "out.gif"))
     with pytest.raises(ConfigError, match="a pipe takes one picture"):

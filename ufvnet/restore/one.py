@@ -76,7 +76,7 @@ def _with_format(config: RestoreConfig) -> RestoreConfig:
     (given,) = config.inputs
     if config.output == PIPE or config.output.is_dir():
         return config
-    if given != PIPE and os.path.abspath(given) == os.path.abspath(config.output) and not config.into_input:
+    if given != PIPE and os.path.realpath(given) == os.path.realpath(config.output) and not config.into_input:
         raise ConfigError(f"output = {config.output}: is the input")
     format = Image.registered_extensions().get(config.output.suffix.lower(), "").lower()
     if format not in ENDINGS:
