@@ -256,9 +256,10 @@ def test_outputs_of_a_table_and_of_a_folder_of_its_name_stay_apart(
 ) -> None:
     (table.parent / "faces").mkdir()
     (table.parent / "faces" / "000000.png").write_bytes(faces[5])
+    (table.parent / "faces.parquet#000000").write_bytes(faces[6])
     restore_folder(config_of(table.parent, model, format="png"))
     rows = rows_of(table.parent.parent / "out")
     outputs = rows["output"][rows["status"] == "restored"]
-    assert len(set(outputs)) == 11
+    assert len(set(outputs)) == len(set(outputs.index)) == 12
     assert outputs["faces/000000.png"] == "faces/000000.png"
     assert outputs["faces.parquet#000000"] == "faces.parquet/000000.png"

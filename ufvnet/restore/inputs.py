@@ -166,25 +166,26 @@ def _named(files: Sequence[tuple[str, str]], config: RestoreConfig) -> list[Sour
     """
     labelled = _labelled(files)
     stems = Counter(os.path.splitext(name)[0].casefold() for _, name in files)
-    folders = {
-        *OURS,
-        *(str(p).casefold() for told in {os.path.dirname(t) for *_, t in labelled} for p in _parents(told)),
-    }
-    sources, taken = [], set[str]()
-    for root, name, told in sorted(
-        labelled, key=lambda file: not _is_table(file[1])
-    ):  # tables are few: they come first
+    holding = map(Path, {os.path.dirname(told) for *_, told in labelled})
+    folders = {*OURS, *(str(folder).casefold() for below in holding for folder in (below, *below.parents))}
+    sources, taken, tables, suffix = [], set[str](), set[str](), config.suffix.casefold()
+    labelled.sort(key=lambda file: not _is_table(file[1]))  # tables first, as their folders bind the others
+    for root, name, told in labelled:
         path = Path(root, name)
         rows, verdict = _rows(path, config) if _is_table(name) and path.is_file() else (None, None)
+        if told.rpartition("#")[0] in tables:  # the manifest may call a row so
+            told = _free(told, {t.casefold() for *_, t in labelled})
         stem, ending = os.path.splitext(told)
-        endings = {config.suffix + e for e in (ending, *ENDINGS.values(), ".heic")} if rows is None else {""}
+        ends = {suffix + e for e in (ending.casefold(), *ENDINGS.values(), ".heic")} if rows is None else {""}
         alone = told != name or stems[stem.casefold()] == 1
         for base in itertools.chain([stem] if alone else [], [told], (f"{told}-{n}" for n in itertools.count(2))):
-            if base.casefold() not in taken and not any((base + e).casefold() in folders for e in endings):
+            low = base.casefold()
+            if low not in taken and folders.isdisjoint([low + end for end in ends]):
                 break
-        taken.add(base.casefold())
+        taken.add(low)
         if rows is not None:
-            folders.add(base.casefold())
+            folders.add(low)
+            tables.add(told)
         sources.append(Source(root, name, base, rows, told if told != name else None, verdict))
     return sorted(sources, key=lambda source: (source.name, source.root))
 
@@ -202,10 +203,6 @@ def _labelled(files: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
             taken.add(told.casefold())
         labelled.append((root, name, told))
     return labelled
-
-
-def _parents(folder: str) -> list[Path]:
-    return [Path(folder), *Path(folder).parents] if folder else []
 
 
 def _is_table(name: str) -> bool:

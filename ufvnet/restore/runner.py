@@ -15,7 +15,6 @@ from typing import Any
 import filelock
 
 from ufvnet.config import ConfigError, RestoreConfig, fingerprint
-from ufvnet.data.plan import sha256
 
 from .engine import Engine
 from .inputs import PIPE, Cell, Source, list_sources, other_columns, printable, table_cells
@@ -212,8 +211,7 @@ class _Jobs:
     def _tell(self, source: Source, status: str, reason: str) -> None:
         """Account for a table that has nothing to restore."""
         (name,) = source.names()
-        told = {"status": status, "reason": reason, "sha256": sha256(source.path) or ""}
-        self.account.add(empty_row(name, self.key) | told)
+        self.account.add(empty_row(name, self.key) | {"status": status, "reason": reason})
         self.counter.add(1)
 
     def _job(self, name: str, content: Cell, ending: str, target: FileTarget | PartTarget) -> Job:
