@@ -35,6 +35,25 @@ def test_no_two_inputs_share_an_output_not_even_without_case(folder: Path) -> No
     assert (found["a.png"], found["A.webp"]) == ("a.png", "A.webp")
 
 
+def test_no_output_has_the_name_of_a_folder_or_of_the_account(folder: Path) -> None:
+    for name in (
+        "b.png.png/1.png",
+        "c.PNG/2.png",
+        "c.jpg",
+        "d_r.jpg/e/3.png",
+        "d.tif",
+        "summary.json",
+        "e.d/4.png",
+        "e.png",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    found = bases(folder)
+    assert (found["c.jpg"], found["d.tif"], found["e.png"]) == ("c.jpg", "d", "e")
+    assert found["summary.json"] == "summary.json"
+    assert bases(folder, suffix="_r")["d.tif"] == "d.tif"
+
+
 def test_folders_below_are_left_out_where_told(folder: Path) -> None:
     assert "sub/a.png" not in bases(folder, recursive=False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -122,6 +123,37 @@ def test_resuming_with_another_model_or_other_settings_does_the_files_again(
     restore_folder(config_of(crops, model, resume=True, size=80))
     assert Image.open(out / "grey.png").size == (80, 80)
     assert all((out / name).stat().st_mtime_ns > before for name, before in times.items())
+
+
+def test_resuming_with_a_suffix_keeps_what_is_there(crops: Path, model: Path) -> None:
+    (crops / os.fsdecode(b"odd.\xff")).write_bytes((crops / "large.jpg").read_bytes())
+    restore_folder(config_of(crops, model, suffix="_r.s"))
+    times = {p: p.stat().st_mtime_ns for p in (crops.parent / "out").rglob("*_r.s*")}
+    assert len(times) == 9
+    restore_folder(config_of(crops, model, suffix="_r.s", resume=True))
+    assert {p: p.stat().st_mtime_ns for p in times} == times
+
+
+def test_the_output_of_a_file_that_is_junk_now_is_removed_but_not_if_another_wrote_it(crops: Path, model: Path) -> None:
+    restore_folder(config_of(crops, model))
+    out = crops.parent / "out"
+    (out / "cmyk.png").write_bytes(b"a user's own")
+    (crops / "oblong.webp").chmod(0) if os.geteuid() else (crops / "oblong.webp").unlink()
+    for name in ("grey.png", "cmyk.tif"):
+        (crops / name).write_bytes(b"junk")
+    restore_folder(config_of(crops, model, resume=True))
+    rows = pd.read_parquet(out / "manifest.parquet").set_index("path")
+    assert (rows.loc["grey.png", "status"], rows.loc["grey.png", "output"]) == ("failed", "")
+    assert not (out / "grey.png").exists()
+    assert (out / "cmyk.png").read_bytes() == b"a user's own"
+    assert (out / "oblong.png").exists(), "an input that cannot be read may come back"
+
+
+def test_a_folder_of_the_outputs_name_is_no_obstacle(crops: Path, model: Path) -> None:
+    (crops / "cmyk.png").mkdir()
+    (crops / "a.png").rename(crops / "cmyk.png" / "a.png")
+    assert restore_folder(config_of(crops, model))["counts"]["restored"] == 7
+    assert (crops.parent / "out" / "cmyk.tif.png").is_file()
 
 
 def test_a_file_that_changed_is_restored_again(crops: Path, model: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from restore_settings import config_of
 
 from ufvnet import data
 from ufvnet.config import ConfigError
-from ufvnet.restore import runner
+from ufvnet.restore import runner, targets
 from ufvnet.restore.runner import restore_folder
 
 
@@ -122,3 +125,141 @@ def test_a_table_without_pictures_is_skipped_in_a_folder_and_refused_by_name(tmp
     assert restore_folder(config_of(tmp_path / "in", model))["counts"]["skipped"] == 1
     with pytest.raises(ConfigError, match="image_column = image: no such column"):
         restore_folder(config_of(path, model, output=tmp_path / "out"))
+
+
+def rows_of(out: Path) -> pd.DataFrame:
+    return pd.read_parquet(out / "manifest.parquet").set_index("path")
+
+
+def test_tables_of_one_name_in_two_folders_keep_their_rows_apart(table: Path, model: Path) -> None:
+    (table.parent / "below").mkdir()
+    shutil.copy(table, table.parent / "below")
+    assert restore_folder(config_of(table.parent, model))["files"] == 24
+
+
+def test_a_damaged_column_is_null_and_told_and_the_pictures_are_restored(
+    table: Path, model: Path, tmp_path: Path
+) -> None:
+    columns = (
+        pq.read_table(table).append_column("caption", pa.array(["words"] * 12)).append_column("n", pa.array([7] * 12))
+    )
+    pq.write_table(columns, table)
+    whole = table.read_bytes()
+    at = pq.read_metadata(table).row_group(0).column(3)
+    assert at.path_in_schema == "caption"
+    start = at.dictionary_page_offset
+    table.write_bytes(whole[:start] + b"\xff" * at.total_compressed_size + whole[start + at.total_compressed_size :])
+    assert restore_folder(config_of(table, model, output=tmp_path / "out"))["counts"]["restored"] == 10
+    part = pq.read_table(tmp_path / "out" / "faces" / "part-00000.parquet")
+    assert part["caption"].null_count == 12
+    assert part["caption"].type == pa.string()
+    assert part["n"].to_pylist() == [7] * 12
+    assert rows_of(tmp_path / "out")["reason"].str.contains("cannot be read in the table and is null: caption").all()
+    table.write_bytes(whole)
+    restore_folder(config_of(table, model, output=tmp_path / "out", resume=True))
+    assert pq.read_table(tmp_path / "out" / "faces" / "part-00000.parquet")["caption"].to_pylist() == ["words"] * 12
+
+
+def test_a_damaged_column_of_pictures_is_told(table: Path, model: Path, tmp_path: Path) -> None:
+    at = pq.read_metadata(table).row_group(0).column(1)
+    whole, start = table.read_bytes(), at.dictionary_page_offset
+    table.write_bytes(whole[:start] + b"\xff" * 40 + whole[start + 40 :])
+    assert restore_folder(config_of(table, model, output=tmp_path / "out"))["counts"]["failed"] == 12
+    assert rows_of(tmp_path / "out")["reason"].str.contains("the table's column image cannot be read there").all()
+
+
+@pytest.mark.parametrize("format", ["auto", "png"])
+def test_a_table_moved_away_during_the_run_becomes_failed_rows(table: Path, model: Path, format: str) -> None:
+    config = config_of(table.parent, model, format=format)
+    Image.new("RGB", (16, 16)).save(table.parent / "z.png")
+    with runner.begun(config) as shards:
+        table.rename(table.parent.parent / "moved.parquet")
+        runner.restore_shard(shards[0])
+        assert runner.conclude(config, shards, 1.0)["counts"]["restored"] == 1
+    rows = rows_of(table.parent.parent / "out")
+    assert rows["reason"].str.contains("the table cannot be read any more").sum() == 12
+
+
+def test_a_part_that_cannot_be_written_is_failed_rows_and_the_run_goes_on(table: Path, model: Path) -> None:
+    Image.new("RGB", (16, 16)).save(table.parent / "z.png")
+    (table.parent.parent / "out" / "faces" / "part-00000.parquet").mkdir(parents=True)
+    assert restore_folder(config_of(table.parent, model))["counts"]["restored"] == 1
+    rows = rows_of(table.parent.parent / "out")
+    assert rows["reason"].str.contains("cannot be written: .*Is a directory").sum() == 10
+    assert set(rows["output"]) == {"", "z.png"}
+
+
+def test_a_full_disk_ends_a_run_that_writes_parts(table: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(targets, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        restore_folder(config_of(table.parent, model))
+
+
+def test_odd_names_are_told_apart_in_tables_and_files(tmp_path: Path, faces: list[bytes], model: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    large = io.BytesIO()
+    Image.new("RGB", (200, 200)).save(large, "PNG")
+    try:
+        (folder / os.fsdecode(b"x.\xff")).write_bytes(large.getvalue())  # copied, with its ending
+    except OSError:
+        pytest.skip("this file system takes only UTF-8 names")
+    (folder / os.fsdecode(b"y\xff.png")).write_bytes(faces[0])
+    (folder / "y\\xff.png").write_bytes(faces[1])
+    for out, format in (("files", "png"), ("parts", "parquet")):
+        config = config_of(folder, model, output=tmp_path / out, format=format)
+        counts = restore_folder(config)["counts"]
+        assert (counts["restored"], counts["copied"]) == (2, 1)
+        assert len(set(rows_of(tmp_path / out)["sha256"])) == 3
+    assert list(rows_of(tmp_path / "files").index) == ["x.\\xff", "y\\x5cxff.png", "y\\xff.png"]
+
+
+@pytest.mark.parametrize("name", ["UP.PARQUET", "stream.arrow", "file.arrow", "FILE.ARROW"])
+def test_tables_of_every_kind_are_read(tmp_path: Path, faces: list[bytes], model: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in" / name
+    images = pa.array([{"bytes": f, "path": None} for f in faces[:3]], data_type())
+    write(pa.table({"n": [0, 1, 2], "image": images}), path)
+    config = config_of(tmp_path / "in", model)
+    assert restore_folder(config)["counts"]["restored"] == 3
+    assert pd.read_parquet(tmp_path / "out" / path.stem)["n"].to_list() == [0, 1, 2]
+    write(pa.table({"x": [1]}), path)
+    restore_folder(config)
+    (row,) = pq.read_table(tmp_path / "out" / "manifest.parquet").to_pylist()
+    assert (row["status"], row["path"]) == ("skipped", name)
+    assert "image_column = image: no such column" in row["reason"]
+    write(pa.table({"image": images[:0]}), path)
+    restore_folder(config)
+    (row,) = pq.read_table(tmp_path / "out" / "manifest.parquet").to_pylist()
+    assert (row["status"], row["reason"]) == ("skipped", "a table without rows")
+    path.write_bytes(path.read_bytes()[: -len(path.read_bytes()) // 2])
+    restore_folder(config)
+    (row,) = pq.read_table(tmp_path / "out" / "manifest.parquet").to_pylist()
+    assert row["status"] == "failed"
+    assert "a table that cannot be read" in row["reason"]
+
+
+def write(table: pa.Table, path: Path) -> None:
+    if path.suffix.lower() == ".parquet":
+        pq.write_table(table, path)
+        return
+    new = pa.ipc.new_file if path.stem.lower() == "file" else pa.ipc.new_stream
+    with pa.OSFile(str(path), "wb") as file, new(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+
+
+def test_outputs_of_a_table_and_of_a_folder_of_its_name_stay_apart(
+    table: Path, faces: list[bytes], model: Path
+) -> None:
+    (table.parent / "faces").mkdir()
+    (table.parent / "faces" / "000000.png").write_bytes(faces[5])
+    (table.parent / "faces.parquet#000000").write_bytes(faces[6])
+    restore_folder(config_of(table.parent, model, format="png"))
+    rows = rows_of(table.parent.parent / "out")
+    outputs = rows["output"][rows["status"] == "restored"]
+    assert len(set(outputs)) == len(set(outputs.index)) == 12
+    assert outputs["faces/000000.png"] == "faces/000000.png"
+    assert outputs["faces.parquet#000000"] == "faces.parquet/000000.png"

@@ -134,7 +134,8 @@ def contents(config: BuildConfig, photos: Sequence[Photo]) -> Iterator[Path | by
     elif photos:
         from .image_table import read_cells
 
-        yield from read_cells(config.source.root, config.source.image, photos)  # type: ignore[union-attr]
+        cells = read_cells(config.source.root, config.source.image, photos)  # type: ignore[union-attr]
+        yield from (None if isinstance(cell, OSError) else cell for cell in cells)
 
 
 def sha256(content: Path | bytes | None) -> str | None:

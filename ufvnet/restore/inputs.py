@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
+import itertools
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,11 +15,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from ufvnet.config import ConfigError, RestoreConfig, TableSource
-from ufvnet.data.image_table import list_cells, read_cells
+from ufvnet.data.image_table import TABLES, cells_of, read_cells, read_rows, read_schema
 from ufvnet.data.sources import Photo, files_below
 
+from .pictures import ENDINGS
+
 PIPE = Path("-")
-TABLES = (".parquet", ".arrow")
 OURS = ("manifest.parquet", "summary.json")
 """What a run writes into its output beside the pictures; never an input where the output is one."""
 
@@ -30,6 +34,7 @@ class Source:
     base: path of its output below the output folder without the ending.
     rows: number of pictures in a table; None for a file.
     label: the name in the manifest, where it is not ``name``.
+    verdict: status and reason of a table that has no rows to restore.
     """
 
     root: str
@@ -37,6 +42,7 @@ class Source:
     base: str
     rows: int | None = None
     label: str | None = None
+    verdict: tuple[str, str] | None = None
 
     @property
     def path(self) -> Path:
@@ -60,8 +66,21 @@ class Source:
 
 
 def printable(name: str) -> str:
-    """A file name as valid UTF-8: bytes that are none are written as \\xNN."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """A file name as valid UTF-8: bytes that are none are written as \\xNN, and a backslash before an x as \\x5c.
+
+    So no two names look alike, and ``unprintable`` gives the name back.
+    """
+    raw = os.fsencode(name)
+    if os.sep == "/":  # elsewhere it parts folders, and names are Unicode
+        raw = raw.replace(b"\\x", b"\\x5cx")
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def unprintable(name: str) -> str:
+    """The file name that ``printable`` made so."""
+    if os.sep != "/":
+        return name
+    return os.fsdecode(re.sub(rb"\\x([0-9a-f]{2})", lambda m: bytes.fromhex(m[1].decode()), name.encode()))
 
 
 def list_sources(config: RestoreConfig) -> list[Source]:
@@ -159,25 +178,52 @@ def _ours(config: RestoreConfig, root: str, path: str) -> bool:
 def _named(files: Sequence[tuple[str, str]], config: RestoreConfig) -> list[Source]:
     """Sources with the names of their outputs, of which no two are the same, not even on file systems without case.
 
-    Where a.jpg and a.png lie in one folder, their outputs are a.jpg.png and a.png.png.
+    Where a.jpg and a.png lie in one folder, their outputs are a.jpg.png and a.png.png. A table's outputs lie in a
+    folder of its own, and no output has the name of a folder that others lie in.
     """
-    roots = {root for root, _ in files}
-    labels = Counter(name for _, name in files) if len(roots) > 1 else Counter[str]()
+    labelled = _labelled(files)
     stems = Counter(os.path.splitext(name)[0].casefold() for _, name in files)
-    sources, taken, told = [], set[str](), set[str]()
-    for root, name in sorted(files, key=lambda file: (file[1], file[0])):
-        label = None
-        if labels[name] > 1:  # the same name in two inputs
-            label = _free(os.path.join(os.path.basename(root), name), told)
-            told.add(label.casefold())
-        stem = os.path.splitext(label or name)[0]
-        base = stem if label or stems[stem.casefold()] == 1 else name
-        base = _free(base, taken)
-        taken.add(base.casefold())
+    holding = map(Path, {os.path.dirname(told) for *_, told in labelled})
+    folders = {*OURS, *(str(folder).casefold() for below in holding for folder in (below, *below.parents))}
+    sources, taken, tables, suffix = [], set[str](), set[str](), config.suffix.casefold()
+    labelled.sort(key=lambda file: not _is_table(file[1]))  # tables first, as their folders bind the others
+    for root, name, told in labelled:
         path = Path(root, name)
-        rows = _rows(path, config) if path.suffix.lower() in TABLES and path.is_file() else None
-        sources.append(Source(root, name, base, rows, label))
-    return sources
+        rows, verdict = _rows(path, config) if _is_table(name) and path.is_file() else (None, None)
+        if told.rpartition("#")[0] in tables:  # the manifest may call a row so
+            told = _free(told, {t.casefold() for *_, t in labelled})
+        stem, ending = os.path.splitext(told)
+        ends = {suffix + e for e in (ending.casefold(), *ENDINGS.values(), ".heic")} if rows is None else {""}
+        alone = told != name or stems[stem.casefold()] == 1
+        for base in itertools.chain([stem] if alone else [], [told], (f"{told}-{n}" for n in itertools.count(2))):
+            low = base.casefold()
+            if low not in taken and folders.isdisjoint([low + end for end in ends]):
+                break
+        taken.add(low)
+        if rows is not None:
+            folders.add(low)
+            tables.add(told)
+        sources.append(Source(root, name, base, rows, told if told != name else None, verdict))
+    return sorted(sources, key=lambda source: (source.name, source.root))
+
+
+def _labelled(files: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
+    """(root, name, what the manifest calls it, which differs where two inputs have files of one name), in order."""
+    several = len({root for root, _ in files}) > 1
+    counts = Counter(name for _, name in files) if several else Counter[str]()
+    taken = {name.casefold() for name in counts if counts[name] == 1}
+    labelled = []
+    for root, name in sorted(files, key=lambda file: (file[1], file[0])):
+        told = name
+        if counts[name] > 1:
+            told = _free(os.path.join(os.path.basename(root), name), taken)
+            taken.add(told.casefold())
+        labelled.append((root, name, told))
+    return labelled
+
+
+def _is_table(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in TABLES
 
 
 def _free(name: str, taken: set[str]) -> str:
@@ -192,50 +238,65 @@ def _free(name: str, taken: set[str]) -> str:
 # Tables
 
 
-def _table(path: Path, column: str) -> TableSource:
-    return TableSource(kind="table", root=path.parent, files={"all": glob.escape(path.name)}, image=column)
+Cell = bytes | Path | OSError | None
+"""A row's picture: encoded, or the file that the row names, or why it cannot be read, or none."""
 
 
-def _rows(path: Path, config: RestoreConfig) -> int | None:
-    """Pictures of a table; None for one that a folder happens to hold and that has none."""
+def _cells(path: Path, column: str) -> Iterator[Photo]:
+    return cells_of(TableSource(kind="table", root=path.parent, image=column), path)
+
+
+def _rows(path: Path, config: RestoreConfig) -> tuple[int | None, tuple[str, str] | None]:
+    """Pictures of a table; where it has none, or cannot be read, what its row in the manifest says.
+
+    Neither for what is no table but for its name.
+
+    Raises:
+        ConfigError: an input that the user names has no such column, or cannot be read.
+    """
     try:
-        return sum(1 for _ in list_cells(_table(path, config.image_column)))
+        count = sum(1 for _ in _cells(path, config.image_column))
     except ConfigError as error:
-        if all(os.path.abspath(given) != str(path) for given in config.inputs):
-            return None
-        text = str(error).replace("source.image = ", "image_column = ")
-        raise ConfigError(f"input = {path}: {text}") from error
+        text = printable(str(error).replace("source.image = ", "image_column = "))
+        if any(os.path.abspath(given) == str(path) for given in config.inputs):
+            raise ConfigError(f"input = {printable(str(path))}: {text}") from error
+        if error.__cause__ is None:
+            return None, ("skipped", f"a table without a column of pictures of that name: {text}")
+        with path.open("rb") as file:
+            known = file.read(4) in (b"PAR1", b"ARRO", b"\xff\xff\xff\xff")
+        return None, ("failed", f"a table that cannot be read: {text}") if known else None
+    return (count, None) if count else (None, ("skipped", "a table without rows"))
 
 
-def table_cells(source: Source, config: RestoreConfig) -> Iterator[tuple[str, bytes | Path | None]]:
-    """(printable name, encoded picture or the file that the row names) of each row of a table, in order."""
-    cells: list[Photo] = list_cells(_table(source.path, config.image_column))
-    yield from zip(source.names(), read_cells(source.path.parent, config.image_column, cells))
+def table_cells(source: Source, config: RestoreConfig) -> Iterator[tuple[str, Cell]]:
+    """(printable name, picture) of each row of a table, in order, whatever became of the table since it was listed."""
+    contents: Iterator[Cell] = iter(())
+    fault = OSError("the table has fewer rows than when the run began")
+    try:
+        cells = list(_cells(source.path, config.image_column))
+        contents = read_cells(source.path.parent, config.image_column, cells)
+    except ConfigError as error:
+        fault = OSError(f"the table cannot be read any more ({error})")
+    yield from zip(source.names(), itertools.chain(contents, itertools.repeat(fault)))
 
 
-def other_columns(source: Source, config: RestoreConfig, first: int, count: int) -> pa.Table:
-    """Rows of a table without their pictures, as they came."""
-    import pyarrow.parquet as pq
+def other_columns(source: Source, config: RestoreConfig, first: int, count: int) -> tuple[pa.Table, str]:
+    """Rows of a table without their pictures, as they came, and what is to be said of columns that cannot be read.
 
-    if source.path.suffix.lower() == ".parquet":
-        with pq.ParquetFile(source.path) as file:
-            names = [n for n in file.schema_arrow.names if n != config.image_column]
-            return _slice(file.iter_batches(1000, columns=names), names, first, count)
-    with pa.memory_map(str(source.path)) as mapped:
-        stream = pa.ipc.open_stream(mapped)
-        names = [n for n in stream.schema.names if n != config.image_column]
-        return _slice((batch.select(names) for batch in stream), names, first, count)
-
-
-def _slice(batches: Iterator[pa.RecordBatch], names: list[str], first: int, count: int) -> pa.Table:
-    parts, at = [], 0
-    if not names:
-        return pa.table({})
-    for batch in batches:
-        low, high = max(first, at), min(first + count, at + len(batch))
-        if low < high:
-            parts.append(batch.slice(low - at, high - low))
-        at += len(batch)
-        if at >= first + count:
-            break
-    return pa.Table.from_batches(parts)
+    A column that is damaged there is null, so that all parts have the same columns.
+    """
+    try:
+        schema = read_schema(source.path)
+    except (OSError, pa.ArrowException) as error:
+        return pa.table({}), f"the table's other columns cannot be read any more ({error})"
+    names = [name for name in schema.names if name != config.image_column]
+    with contextlib.suppress(OSError, pa.ArrowException):
+        return read_rows(source.path, names, first, count) if names else pa.table({}), ""
+    columns, lost = {}, []
+    for name in names:
+        try:
+            columns[name] = read_rows(source.path, [name], first, count)[name]
+        except (OSError, pa.ArrowException):
+            columns[name] = pa.nulls(count, schema.field(name).type)
+            lost.append(name)
+    return pa.table(columns), f"cannot be read in the table and is null: {', '.join(lost)}"

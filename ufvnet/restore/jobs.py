@@ -28,7 +28,7 @@ class Job:
     """A picture on its way.
 
     name: what the manifest calls it.
-    content: its file, or its bytes; None where a table has none.
+    content: its file, or its bytes; None where a table has none. missing: why.
     ending: of its file's name.
     target: takes the output.
     row: of the manifest, in the making.
@@ -54,6 +54,7 @@ class Job:
     left: int = 0
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    missing: str = "the row has no picture"
 
     def read(self) -> bytes:
         """The bytes of the picture.
@@ -64,7 +65,7 @@ class Job:
         if isinstance(self.content, bytes):
             return self.content
         if self.content is None:
-            raise ImageProblem("failed", "the row has no picture")
+            raise ImageProblem("failed", self.missing)
         path = self.content
         try:
             status = path.stat()

@@ -6,15 +6,12 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from ufvnet.config import RestoreConfig
+from ufvnet.data.image_table import TABLES
 from ufvnet.data.images import ImageProblem, NotAnImage
 from ufvnet.data.plan import sha256
 from ufvnet.faces.crop import Box
 
-from .inputs import TABLES
 from .jobs import Job, side
 from .looking import Looker
 from .pictures import Picture, heif_is_known, picture_endings, read_picture
@@ -115,21 +112,13 @@ def _status(job: Job, problem: ImageProblem) -> dict[str, str]:
     ending, reason = job.ending.lower(), problem.reason
     if isinstance(problem, NotAnImage):
         if ending in TABLES:
-            return _status_of_table(job)
+            return {"status": "failed", "reason": "a table that cannot be read"}
         among_others = isinstance(job.content, Path) and isinstance(job.target, FileTarget | PartTarget)
         if among_others and ending not in picture_endings():
             return {"status": "skipped", "reason": "not a picture, by its name and by its content"}
         if ending in (".heic", ".heif") and not heif_is_known() and "0 bytes" not in reason:
             reason = "HEIC needs pillow-heif: pip install ufvnet[heic]"
     return {"status": "failed", "reason": reason}
-
-
-def _status_of_table(job: Job) -> dict[str, str]:
-    try:
-        pq.read_schema(job.content)
-    except (OSError, pa.ArrowInvalid) as error:
-        return {"status": "failed", "reason": f"a table that cannot be read ({error})"}
-    return {"status": "skipped", "reason": "a table without a column of pictures of the name that is asked for"}
 
 
 def _faces(count: int) -> str:

@@ -17,7 +17,7 @@ import filelock
 from ufvnet.config import ConfigError, RestoreConfig, fingerprint
 
 from .engine import Engine
-from .inputs import PIPE, Source, list_sources, other_columns, printable, table_cells
+from .inputs import PIPE, Cell, Source, list_sources, other_columns, printable, table_cells
 from .jobs import Job
 from .looking import Looker
 from .manifest import JOURNAL, Account, check_output, finish, prepare
@@ -194,7 +194,9 @@ class _Jobs:
     def __iter__(self) -> Iterator[Job]:
         row, pending = self.shard.first, list[Source]()
         for source in self.shard.sources:
-            if source.rows is not None:
+            if source.verdict is not None:
+                self._tell(source, *source.verdict)
+            elif source.rows is not None:
                 yield from self._table(source)
             elif self.tables:
                 pending.append(source)
@@ -203,40 +205,49 @@ class _Jobs:
                     row, pending = row + PART, []
             else:
                 (name,) = source.names()
-                yield self._job(name, source.path, source.ending, FileTarget(self.account, source.base))
+                yield self._job(name, source.path, source.ending, self._file(source.base))
         if pending:
             yield from self._files_part(pending, row)
 
-    def _job(self, name: str, content: Path | bytes | None, ending: str, target: FileTarget | PartTarget) -> Job:
+    def _tell(self, source: Source, status: str, reason: str) -> None:
+        """Account for a table that has nothing to restore."""
+        (name,) = source.names()
+        self.account.add(empty_row(name, self.key) | {"status": status, "reason": reason})
+        self.counter.add(1)
+
+    def _job(self, name: str, content: Cell, ending: str, target: FileTarget | PartTarget) -> Job:
+        if isinstance(content, OSError):
+            return Job(name, None, ending, target, empty_row(name, self.key), missing=printable(str(content)))
         return Job(name, content, ending, target, empty_row(name, self.key))
 
+    def _file(self, base: str) -> FileTarget:
+        return FileTarget(self.account, base, self.config.suffix)
+
     def _files_part(self, sources: Sequence[Source], first: int) -> Iterator[Job]:
-        cells = [(name, source.path) for source in sources for name in source.names()]
-        target = PartTarget(self.account, f"part-{first // PART:05d}.parquet", [name for name, _ in cells])
+        cells: list[tuple[str, Cell]] = [(name, source.path) for source in sources for name in source.names()]
+        target = PartTarget(
+            self.account, f"part-{first // PART:05d}{self.config.suffix}.parquet", [name for name, _ in cells]
+        )
         endings = [source.ending for source in sources]
         yield from self._part(target, cells, endings)
 
     def _table(self, source: Source) -> Iterator[Job]:
         """Rows of a table to rows of parts, or to files below a folder of its name where a format is asked for."""
-        cells: list[tuple[str, bytes | Path | None]] = []
+        cells: list[tuple[str, Cell]] = []
         first = 0
         for number, (name, content) in enumerate(table_cells(source, self.config)):
             if self.config.format not in ("auto", "parquet"):
-                yield self._job(
-                    name, content, _ending(content), FileTarget(self.account, f"{source.base}/{number:06d}")
-                )
+                yield self._job(name, content, _ending(content), self._file(f"{source.base}/{number:06d}"))
                 continue
             cells.append((name, content))
             if len(cells) == PART or number + 1 == source.rows:
                 others = functools.partial(other_columns, source, self.config, first, len(cells))
-                part = f"{source.base}/part-{first // PART:05d}.parquet"
+                part = f"{source.base}/part-{first // PART:05d}{self.config.suffix}.parquet"
                 target = PartTarget(self.account, part, [name for name, _ in cells], others)
                 yield from self._part(target, cells, [_ending(content) for _, content in cells])
                 first, cells = number + 1, []
 
-    def _part(
-        self, target: PartTarget, cells: Sequence[tuple[str, bytes | Path | None]], endings: Sequence[str]
-    ) -> Iterator[Job]:
+    def _part(self, target: PartTarget, cells: Sequence[tuple[str, Cell]], endings: Sequence[str]) -> Iterator[Job]:
         jobs = [self._job(name, content, e, target) for (name, content), e in zip(cells, endings)]
         if self.config.resume:
             earlier = [self.account.earlier(job.name) for job in jobs]
@@ -251,7 +262,7 @@ class _Jobs:
         yield from jobs
 
 
-def _ending(content: bytes | Path | None) -> str:
+def _ending(content: Cell) -> str:
     return content.suffix if isinstance(content, Path) else ""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import re
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ import pyarrow.parquet as pq
 from ufvnet.data.plan import sha256
 from ufvnet.data.schema import IMAGE, TEMPORARY, write_bytes
 
-from .inputs import printable
+from .inputs import printable, unprintable
 from .manifest import FINISHED, Account, Row
 
 PART = 100
@@ -33,11 +35,12 @@ class FileTarget:
 
     Args:
         account: told of the row once the file is in place.
-        base: its path below the output folder without the ending.
+        base: its path below the output folder without suffix and ending.
+        suffix: what follows it; ``put`` is given both.
     """
 
-    def __init__(self, account: Account, base: str):
-        self.account, self.base = account, base
+    def __init__(self, account: Account, base: str, suffix: str):
+        self.account, self.base, self.suffix = account, base, suffix
 
     def put(self, row: Row, data: bytes | None, ending: str) -> None:
         if data is not None:
@@ -45,10 +48,16 @@ class FileTarget:
                 write_bytes(self.account.output / f"{self.base}{ending}", data)
                 row |= {"output": printable(f"{self.base}{ending}"), "output_sha256": sha256(data)}
             except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise  # a full disk is no fault of this picture
-                row |= {"status": "failed", "reason": f"cannot be written: {error}"}
+                row |= _unwritten(error)
+        if not row["output"] and row["sha256"]:
+            self._remove_stale(self.account.earlier(row["path"]))
         self.account.add(row)
+
+    def _remove_stale(self, earlier: Row | None) -> None:
+        """An earlier run's output of an input that has none now would pass for one, if it is what that run wrote."""
+        if earlier is not None and (written := self._written(earlier)) is not None:
+            with contextlib.suppress(OSError):
+                written.unlink()
 
     def kept(self, row: Row | None, key: str, content: bytes) -> bool:
         """Whether an earlier row is finished, of these settings and this input, and its output is intact."""
@@ -58,8 +67,14 @@ class FileTarget:
             return False
         if not row.get("output"):
             return True
-        written = self.account.output / f"{self.base}{Path(row['output']).suffix}"
-        return (sha256(written) or "") == row["output_sha256"]
+        return self._written(row) is not None
+
+    def _written(self, row: Row) -> Path | None:
+        """The output that an earlier row tells of, if it is here and intact."""
+        name = unprintable(row.get("output") or "")
+        path = self.account.output / name
+        ours = re.fullmatch(re.escape(self.base + self.suffix) + r"(\.[^./]*)?", name)
+        return path if ours and sha256(path) == row["output_sha256"] else None
 
 
 class PartTarget:
@@ -69,11 +84,15 @@ class PartTarget:
         account: told of all its rows once the file is in place.
         name: its path below the output folder.
         names: of its rows, in order.
-        others: gives the other columns of these rows, or None.
+        others: gives the other columns of these rows, and what is to be said of them.
     """
 
     def __init__(
-        self, account: Account, name: str, names: Sequence[str], others: Callable[[], pa.Table | None] = lambda: None
+        self,
+        account: Account,
+        name: str,
+        names: Sequence[str],
+        others: Callable[[], tuple[pa.Table, str]] | None = None,
     ):
         self.account, self.name, self.names, self.others = account, name, list(names), others
         self.lock = threading.Lock()
@@ -86,22 +105,31 @@ class PartTarget:
                 return
         path = self.account.output / self.name
         finished = [self.rows[name] for name in self.names]
-        self._write(path, finished)
-        digested = sha256(path) or ""
-        for number, (one, written, _) in enumerate(finished):
-            one |= {"output": f"{printable(self.name)}#{number}", "output_sha256": digested if written else ""}
+        try:
+            self._write(path, finished)
+        except Exception as error:  # one odd part must not stop the night's run, but a full disk must
+            failed = _unwritten(error)
+            for one, written, _ in finished:
+                one |= failed if written is not None else {}
+        else:
+            digested = sha256(path) or ""
+            for number, (one, written, _) in enumerate(finished):
+                one |= {"output": f"{printable(self.name)}#{number}", "output_sha256": digested if written else ""}
         self.account.add(*(one for one, _, _ in finished))
         self.rows = {}
 
     def _write(self, path: Path, rows: Sequence[tuple[Row, bytes | None, str]]) -> None:
-        images = [None if data is None else {"bytes": data, "path": f"{r['path']}{e}"} for r, data, e in rows]
+        table, said = self.others() if self.others else (pa.table({}), "")
+        if said:  # without a key a resumed run tries these rows again
+            for row, _, _ in rows:
+                row |= {"reason": "; ".join(filter(None, [row["reason"], said])), "key": ""}
+        images = [None if data is None else {"bytes": data, "path": r["path"] + printable(e)} for r, data, e in rows]
         columns = {
             "image": pa.array(images, IMAGE),
             "restore_path": pa.array([row["path"] for row, _, _ in rows]),
             "restore_status": pa.array([row["status"] for row, _, _ in rows]),
             "restore_reason": pa.array([row["reason"] for row, _, _ in rows]),
         }
-        table = self.others() or pa.table({})
         for name, column in columns.items():
             if name in table.column_names:
                 table = table.drop_columns([name])
@@ -125,6 +153,17 @@ class PartTarget:
             and row.get("output_sha256") in (written, "")
             for row, content in zip(rows, contents)
         ) and bool(written)
+
+
+def _unwritten(error: Exception) -> Row:
+    """What becomes of a row whose output cannot be written.
+
+    Raises:
+        OSError: the disk is full, which is no fault of this picture.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise error
+    return {"status": "failed", "reason": f"cannot be written: {error}"}
 
 
 def remove_temporaries(output: Path) -> None:
