@@ -1,0 +1,53 @@
+"""``kill -9`` at ten random moments, then ``--resume``, against a run left alone: ``python -m benchmarks.killing FOLDER``.
+
+Makes 2,500 small pictures in FOLDER, restores them with and without the kills, and fails unless all files and the
+account (but for the times) are the same and nothing finished was written twice. 3 minutes of two cores.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from .restoring import _faces
+
+PICTURES, KILLS, SECONDS = 2500, 10, (3.0, 9.0)
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    faces, whole, cut = _faces(folder / "in", PICTURES), folder / "whole", folder / "cut"
+    subprocess.run(_command(faces, whole), check=True)
+    random.seed(7)
+    times: dict[str, int] = {}
+    twice = 0
+    for number in range(KILLS):
+        child = subprocess.Popen(_command(faces, cut, *["--resume"] * bool(number)), stderr=subprocess.DEVNULL)
+        seconds = random.uniform(*SECONDS)
+        time.sleep(seconds)
+        child.kill()
+        child.wait()
+        time.sleep(0.5)  # the process that it waits for dies with it
+        now = {path.name: path.stat().st_mtime_ns for path in cut.glob("*.png")}
+        twice += sum(now.get(name) != at for name, at in times.items())
+        times = now
+        print(f"killed after {seconds:.1f} s: {len(now):,} of {PICTURES:,} written", flush=True)
+    subprocess.run(_command(faces, cut, "--resume"), check=True)
+    twice += sum((cut / name).stat().st_mtime_ns != at for name, at in times.items())
+    files = all(path.read_bytes() == (cut / path.name).read_bytes() for path in whole.glob("*.png"))
+    account, other = (pd.read_parquet(out / "manifest.parquet").drop(columns="seconds") for out in (whole, cut))
+    print(f"files equal: {files}; account equal: {account.equals(other)}; written twice: {twice}")
+    sys.exit(not (files and account.equals(other) and not twice))
+
+
+def _command(faces: Path, out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "ufvnet.cli", "restore", str(faces), str(out), "--mode", "aligned", *more]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
