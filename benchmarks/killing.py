@@ -1,7 +1,8 @@
-"""``kill -9`` at ten random moments, then ``--resume``, against a run left alone: ``python -m benchmarks.killing FOLDER``.
+"""``kill -9`` at ten random moments, then ``--resume``, against a run left alone.
 
-Makes 2,500 small pictures in FOLDER, restores them with and without the kills, and fails unless all files and the
-account (but for the times) are the same and nothing finished was written twice. 3 minutes of two cores.
+``python -m benchmarks.killing FOLDER`` makes 2,500 small pictures in FOLDER, restores them with and without the kills,
+and fails unless all files and the account (but for the times) are the same and nothing finished was written twice.
+3 minutes of two cores.
 """
 
 from __future__ import annotations

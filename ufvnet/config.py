@@ -588,7 +588,7 @@ def _explain(schema: type[Schema], error: dict[str, Any]) -> str:
         key.append(str(part))
         if part != error["loc"][-1]:
             sections = [s for f in fields for s in _schemas_in(f)] if fields else sections
-    message = error["msg"]
+    message = error["msg"].removeprefix("Value error, ")
     if error["type"].startswith("union_tag"):
         message = f"kind must be one of {', '.join(TAGS)}"
     if error["type"] == "extra_forbidden":
