@@ -37,22 +37,13 @@ def restoring() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         faces = _faces(folder / "faces", FACES)
-        before, tuned = (
-            _bare_alone(),
-            _bare_alone("from ufvnet.restore.engine import keep_freed_memory as keep; keep();"),
-        )
+        before, tuned = _bare_alone(), _bare_alone(KEEP)
         started = time.perf_counter()
         _restore(faces, folder / "out")
         ours = FACES / (time.perf_counter() - started)
-        bare = (before + _bare_alone()) / 2
-        yield f"folder of {FACES:,} crops, faces", "the bare model, same threads", ours, bare, ours / bare
-        yield (
-            f"folder of {FACES:,} crops, faces",
-            "the same with the engine's memory settings",
-            ours,
-            tuned,
-            ours / tuned,
-        )
+        bare, what = (before + _bare_alone()) / 2, f"folder of {FACES:,} crops, faces"
+        yield what, "the bare model, same threads", ours, bare, ours / bare
+        yield what, "the same with the engine's memory settings", ours, tuned, ours / tuned
         first = _first(faces, folder / "first")
         yield "start to first result", "3 s", 1 / first, 1 / 3, 3 / first
         small, large = (_peak(_faces(folder / f"in-{n}", n), folder / f"out-{n}") for n in (FEW, MANY))
@@ -80,7 +71,7 @@ def _restore(faces: Path, out: Path) -> None:
 
 def _bare_alone(before: str = "") -> float:
     """``_bare`` in a process of its own, whose settings nobody changed but ``before``."""
-    command = [sys.executable, "-c", f"{before} from benchmarks.restoring import _bare; print(_bare())"]
+    command = [sys.executable, "-c", f"{before}from benchmarks.restoring import _bare; print(_bare())"]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
