@@ -358,7 +358,7 @@ class TrainConfig(Schema):
 class Method(Schema):
     """A method in an evaluation: one of ``model``, ``onnx``, ``torchscript``, ``python`` and ``images``."""
 
-    name: str = Field(default="", pattern=r"^[^/\\\n]{0,60}$")
+    name: str = Field(default="", pattern=r"^([^./\\\n][^/\\\n]{0,59})?$")
     """The table row's name; a model's is its registry name unless one is given."""
     trained_on: View | Literal[""] = ""
     """The view it was trained on, which says which columns of Tables I-IV it fills; a model's stands in its card."""
@@ -399,8 +399,8 @@ class Method(Schema):
 class TestSet(Schema):
     """A split of a built dataset to score on."""
 
-    name: str
-    """Its name in tables."""
+    name: str = Field(pattern=r"^[^./\\\n][^/\\\n]{0,59}$")
+    """Its name in tables and of its files."""
     path: Path
     split: str = "test"
     limit: int | None = Field(default=None, ge=1)
@@ -430,6 +430,15 @@ class EvaluateConfig(Schema):
     grid_faces: int = Field(default=2, ge=1, le=16)
     """Faces in the visual grid."""
     cluster: Cluster = Cluster()
+
+    @field_validator("datasets")
+    @classmethod
+    def _names_differ(cls, datasets: tuple[TestSet, ...]) -> tuple[TestSet, ...]:
+        names = [one.name.casefold() for one in datasets]
+        for one in datasets:
+            if names.count(one.name.casefold()) > 1:
+                raise ValueError(f"{one.name} stands there twice; scores are kept by this name")
+        return datasets
 
 
 class RestoreConfig(Schema):

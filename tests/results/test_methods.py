@@ -21,6 +21,7 @@ from ufvnet.results.tables import all_tables
 FACES = 3
 
 FUNCTIONS = '''
+import functools
 import numpy as np
 from PIL import Image
 
@@ -31,6 +32,18 @@ def bright(lr, side):
     """Crashes on batches that hold the second face."""
     if any(i.mean() == BAD for i in lr):
         raise RuntimeError("no bright faces")
+    return up(lr, side)
+
+def inplace(lr, side):
+    """Spoils what it is given before it crashes."""
+    bad = any(i.mean() == BAD for i in lr)
+    lr[:] = 255 - lr
+    if bad:
+        raise RuntimeError("no bright faces")
+    return up(255 - lr, side)
+
+@functools.wraps(np.stack)
+def wrapped(lr, side):
     return up(lr, side)
 
 def small(lr, side):
@@ -135,6 +148,32 @@ def test_a_method_that_fails_on_one_image_leaves_the_others_and_says_so(table: A
     line = next(line for line in tables["scales_A_y"].splitlines() if line.startswith("| bright"))
     assert line.count("†") == 2  # its size and the mean
     _same_as_bicubic(scores, "up")
+
+
+def test_a_method_that_spoils_its_input_and_fails_spoils_no_other_image(table: Any, functions: str) -> None:
+    scores, tables = table(["bicubic", f"{functions}:inplace"])
+    of = scores[scores["model"] == "inplace"].set_index(["face_id", "k"])
+    good = of.index[of["status"] == "ok"]
+    bicubic = scores[scores["model"] == "bicubic"].set_index(["face_id", "k"])
+    assert len(good) == 8 * FACES - 1
+    np.testing.assert_array_equal(of.loc[good, "psnr_y"], bicubic.loc[good, "psnr_y"])
+    assert "**" not in next(line for line in tables["table_1"].splitlines() if line.startswith("| inplace"))
+
+
+def test_a_changed_function_is_scored_anew_though_it_is_wrapped(functions: str) -> None:
+    from ufvnet.results.methods import _row, as_method
+
+    before = _row(as_method(f"{functions}:wrapped")).fingerprint
+    Path(functions).write_text(Path(functions).read_text() + "\n# changed\n")
+    assert _row(as_method(f"{functions}:wrapped")).fingerprint != before
+
+
+@pytest.mark.parametrize("name", ["../../out", "..", ".hidden", "a/b"])
+def test_names_of_test_sets_are_no_paths_and_differ(built: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"datasets"):
+        load(EvaluateConfig, {"name": "e", "datasets": [{"name": name, "path": built}]})
+    with pytest.raises(ConfigError, match="stands there twice"):
+        load(EvaluateConfig, {"name": "e", "datasets": [{"name": n, "path": built} for n in ("a", "A")]})
 
 
 @pytest.mark.parametrize(("name", "reason"), [("small", "gave (1, 63, 63, 3)"), ("floats", "gave float64")])

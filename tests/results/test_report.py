@@ -355,3 +355,15 @@ def test_no_page_is_wider_than_its_screen_and_ink_stands_out(opened: Opened, wid
     light = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ink, paper)]
     assert (light[0] < 150 and light[1] > 700) if scheme == "light" else (light[0] > 600 and light[1] < 120)
     page.close()
+
+
+def test_methods_are_told_with_what_they_were_trained_on() -> None:
+    from ufvnet.results.report import method_lines
+
+    folder = {"evaluated": "f", "ref": "p", "trained_on": {"dataset": "aaf", "view": "MR3"}}
+    models = {
+        "m": folder,
+        "theirs": {"evaluated": "f", "ref": "p", "trained_on": "MR8"},
+        "bicubic": {"evaluated": "", "ref": ""},
+    }
+    assert [line["trained on"] for line in method_lines({"models": models})][:2] == ["aaf, MR3", "MR8"]

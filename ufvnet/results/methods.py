@@ -6,6 +6,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -156,8 +157,9 @@ def _row(method: Method) -> Row:
         digest = sha256(source) if source.is_file() else _folder_digest(source)
         return Row(method.name, str(source), method.trained_on, "", _print(method, digest), method)
     assert method.python
-    code = getattr(_function(method.python), "__code__", None)
-    digest = sha256(Path(code.co_filename)) if code else method.python
+    where, code = method.python.rpartition(":")[0], getattr(inspect.unwrap(_function(method.python)), "__code__", None)
+    file = where if where.endswith(".py") else code.co_filename if code else None
+    digest = sha256(Path(file)) if file else method.python
     return Row(method.name, method.python, method.trained_on, "", _print(method, digest), method)
 
 
@@ -182,7 +184,8 @@ def restore(row: Row, faces: Faces, batch_size: int, device: str) -> Restoration
 
     def attempt(part: slice) -> None:
         started = time.perf_counter()
-        sr, found = _checked(call(_fixed(row, faces[part])), faces[part])
+        given = replace(faces[part], lr=faces.lr[part].copy())  # a method may work in place and fail
+        sr, found = _checked(call(_fixed(row, given)), faces[part])
         done.milliseconds[part] = (time.perf_counter() - started) * 1000 / len(sr)
         done.sr[part] = sr
         if found is not None:
@@ -277,8 +280,8 @@ def _function(name: str) -> Callable[[np.ndarray, int], np.ndarray]:
         else:
             module = importlib.import_module(where)
         return getattr(module, function)
-    except (ImportError, AttributeError, OSError, ValueError) as error:
-        raise ConfigError(f"models: {name}: cannot be imported ({error})") from error
+    except Exception as error:  # whatever the user's file does when it is imported
+        raise ConfigError(f"models: {name}: cannot be imported ({type(error).__name__}: {error})") from error
 
 
 @functools.lru_cache(maxsize=4)

@@ -226,12 +226,14 @@ def method_lines(made: dict[str, Any]) -> list[dict[str, str]]:
     """A row a method, for reading."""
     rows = []
     for label, card in made["models"].items():
-        trained = card.get("trained_on") or {}
+        trained = card.get("trained_on") or ""
+        if isinstance(trained, dict):  # a model folder's card; of other methods only the view is told
+            trained = f"{trained.get('dataset', '?')}, {trained.get('view', '?')}"
         recipe = card.get("recipe") or {}
         rows.append({
             "method": label, "preset": card.get("preset", NOTHING),
             "parameters": f"{card['params']:,}" if "params" in card else NOTHING,
-            "trained on": f"{trained.get('dataset', '?')}, {trained.get('view', '?')}" if trained else NOTHING,
+            "trained on": trained or NOTHING,
             "steps": f"{card['steps']:,}" if "steps" in card else NOTHING,
             "seed": str(recipe.get("seed", NOTHING)), "fingerprint": card["evaluated"], "path": card["ref"],
         })  # fmt: skip

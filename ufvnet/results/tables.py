@@ -118,7 +118,7 @@ def paper_table(paper: PaperTable, config: EvaluateConfig, scores: pd.DataFrame,
         for j, c in enumerate(columns):
             of = _measured(method, c, config, scores, rows)
             if of is not None:
-                measured[i, 2 * j + 1] = of[f"psnr_{PRIMARY}"].mean()
+                measured[i, 2 * j + 1] = _ranked(of, PRIMARY)
             line += [_cell(of, PRIMARY), _pair(printed[paper.columns.index(c)] if printed else None)]
         cells.append(tuple(line))
     best = {max((v, k) for k, v in measured.items() if k[1] == j and v == v)[1] for j in _full(measured)}
@@ -163,10 +163,17 @@ def failures(scores: pd.DataFrame) -> str:
     """A sentence for captions on methods that failed on images; empty where none did."""
     failed = scores[scores["status"] == "failed"]
     notes = [
-        f"{model} on {len(of):,} of {int((scores['model'] == model).sum()):,} images ({of['reason'].iloc[0]})"
+        f"{model} on {len(of):,} of {int((scores['model'] == model).sum()):,} images ({_reason(of)})"
         for model, of in failed.groupby("model", sort=False)
     ]
     return f" {FAILED} Failed, and left out of the mean: {'; '.join(notes)}." if notes else ""
+
+
+def _reason(failed: pd.DataFrame) -> str:
+    """The most frequent reason, and how many others there are."""
+    reasons = failed["reason"].value_counts()
+    others = f", and {len(reasons) - 1} other reasons" if len(reasons) > 1 else ""
+    return f"most often {reasons.index[0]}{others}" if others else str(reasons.index[0])
 
 
 def _new_methods(rows: list[Row]) -> list[str]:
@@ -201,13 +208,18 @@ def _cell(of: pd.DataFrame | None, protocol: str) -> str:
     return _pair((of[f"psnr_{protocol}"].mean(), of[f"ssim_{protocol}"].mean())) + mark
 
 
+def _ranked(of: pd.DataFrame, protocol: str) -> float:
+    """The mean PSNR by which cells are compared; NaN where images are missing from it, perhaps the hardest."""
+    return float("nan") if (of["status"] == "failed").any() else float(of[f"psnr_{protocol}"].mean())
+
+
 def scale_table(scores: pd.DataFrame, dataset: str, protocol: str) -> Table:
     """PSNR / SSIM of each method at each LR size and in the mean, on one test set."""
     models, sizes = list(dict.fromkeys(scores["model"])), sorted(scores["px"].unique())
     parts = {m: of for m, of in scores.groupby("model")}
     columns = [[of[of["px"] == px] for px in sizes] + [of] for of in (parts[m] for m in models)]
     cells = tuple((m, *(_cell(of, protocol) for of in line)) for m, line in zip(models, columns))
-    values = np.array([[of[f"psnr_{protocol}"].mean() for of in line] for line in columns])
+    values = np.array([[_ranked(of, protocol) for of in line] for line in columns])
     values = np.where(np.isnan(values), -np.inf, values)
     best = frozenset((int(i), j + 1) for j, i in enumerate(values.argmax(0)) if values[i, j] > -np.inf)
     faces = scores["face_id"].nunique()
