@@ -255,6 +255,7 @@ def test_the_api_gives_a_photo_with_its_faces_restored(astronaut: Image.Image, l
     ("arguments", "message"),
     [
         ({"scale": 0}, "scale = 0: must be"), ({"scale": float("nan")}, "scale = nan: must be"),
+        ({"scale": 1000}, "200000x200000, over 100,000,000 pixels"),
         ({"boxes": [(40, 0, 10, 30)]}, "left must be below right"), ({"boxes": [(0.5, 0, 10, 30)]}, "whole pixels"),
         ({"boxes": [(300, 0, 310, 30)]}, "outside the 200x200 image"), ({"boxes": [(0, 0, 9)]}, "whole pixels"),
     ],

@@ -15,6 +15,7 @@ from torch import nn
 
 from ufvnet.config import ConfigError
 from ufvnet.data.bicubic import rate_of, resize
+from ufvnet.data.images import MAX_PIXELS
 from ufvnet.faces.crop import Box
 from ufvnet.models.inference import best_device, forward, ready
 from ufvnet.models.srg import to_network, to_pixels
@@ -163,7 +164,8 @@ class Restorer:
             min_face: as in RestoreConfig.
 
         Raises:
-            ValueError: the scale is not above 0, or a box is empty, lies outside the photo or has fractions.
+            ValueError: the scale is not above 0 or would make a photo of over MAX_PIXELS, or a box is empty, lies
+                outside the photo or has fractions.
             FloatingPointError: as ``batch``.
         """
         from ufvnet.faces.crop import crop_box
@@ -175,6 +177,9 @@ class Restorer:
         if not 0 < scale < math.inf:
             raise ValueError(f"scale = {scale}: must be a number above 0")
         picture = picture_of(image)
+        size = (max(1, round(picture.size[0] * scale)), max(1, round(picture.size[1] * scale)))
+        if scale > 1 and size[0] * size[1] > MAX_PIXELS:
+            raise ValueError(f"scale = {scale}: the photo would have {size[0]}x{size[1]}, over {MAX_PIXELS:,} pixels")
         if boxes is None:
             found = find_small_faces(picture.colour, min_face)
             boxes = list(dict.fromkeys(crop_box(face.landmarks, *picture.size) for face in found))
@@ -182,7 +187,6 @@ class Restorer:
         limit = min(max_face or self.hr_size, self.hr_size)
         small = [i for i, (left, top, right, bottom) in enumerate(boxes) if max(right - left, bottom - top) < limit]
         restored = dict(zip(small, self.batch([picture.colour.crop(boxes[i]) for i in small])))
-        size = (max(1, round(picture.size[0] * scale)), max(1, round(picture.size[1] * scale)))
         pasted = paste_restored(picture.colour, size, [(boxes[i], restored[i].image) for i in small])
         whole = picture.with_colour(pasted).whole()
         whole.info.update(picture.extras)
