@@ -58,6 +58,11 @@ def test_one_file_never_overwrites_itself_and_needs_a_known_ending(face: Path, m
         restore_one(config_of(face.parent / "link" / face.name, model, output=face))
     with pytest.raises(ConfigError, match="its ending must be one of"):
         restore_one(config_of(face, model, output=face.parent / "out.gif"))
+    with pytest.raises(ConfigError, match=r"format = webp: the ending of output = .*out\.png says png"):
+        restore_one(config_of(face, model, output=face.parent / "out.png", format="webp"))
+    (face.parent / "faces.parquet").touch()
+    with pytest.raises(ConfigError, match="the pictures of a table need a folder"):
+        restore_one(config_of(face.parent / "faces.parquet", model, output=face.parent / "out.png"))
     with pytest.raises(ConfigError, match="a pipe takes one picture"):
         restore_one(config_of([face, Path("-")], model, output=face.parent / "out"))
     with pytest.raises(ConfigError, match="take one picture"):

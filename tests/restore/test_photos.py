@@ -186,6 +186,25 @@ def test_missing_landmarks_or_boxes_are_refused(folder: Path, lite: Path, change
     assert not (folder.parent / "out").exists()
 
 
+def test_boxes_that_are_of_other_pictures_or_have_no_use_are_refused(folder: Path, lite: Path) -> None:
+    Image.new("RGB", (300, 300)).save(folder / "a.png")
+    given = boxes_file(folder, [("./a.png", 1, 2, 3, 4)])
+    with pytest.raises(ConfigError, match=r"name none of the 1 pictures, but e\.g\. \./a\.png"):
+        run(folder, lite, boxes=given)
+    with pytest.raises(ConfigError, match="mode = aligned: "):
+        run(folder, lite, boxes=given, mode="aligned")
+
+
+def test_a_picture_copied_as_it_came_is_not_said_to_be_turned(folder: Path, lite: Path) -> None:
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.linear_gradient("L").save(folder / "grey.jpg", exif=exif)
+    _, rows = run(folder, lite)
+    assert rows.loc["grey.jpg", "reason"] == "no frontal face found"
+    _, rows = run(folder, lite, scale=2)
+    assert "EXIF orientation applied" in rows.loc["grey.jpg", "reason"]
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -273,6 +292,14 @@ def test_the_api_clips_boxes_to_the_photo_and_takes_an_empty_batch(astronaut: Im
     assert done.boxes == ((0, 170, 40, 200),)
     assert done.image.size == (200, 200)
     assert restorer.batch([]) == []
+
+
+def test_the_api_restores_nothing_that_is_too_small_for_a_face(astronaut: Image.Image, lite: Path) -> None:
+    restorer = Restorer.load(lite, "cpu")
+    for size in ((1, 1), (3, 3), (0, 9)):
+        with pytest.raises(ValueError, match="no face in fewer than 4 pixels"):
+            restorer(Image.new("RGB", size))
+    assert restorer.photo(astronaut, [(10, 10, 12, 12)]).faces == (None,)
 
 
 @pytest.mark.skipif("ufvnet-lite" not in shipped(), reason="ufvnet-lite's weights are not in this checkout")

@@ -149,6 +149,18 @@ def test_the_output_of_a_file_that_is_junk_now_is_removed_but_not_if_another_wro
     assert (out / "oblong.png").exists(), "an input that cannot be read may come back"
 
 
+def test_an_output_goes_when_its_input_has_another_one(crops: Path, model: Path) -> None:
+    out = crops.parent / "out"
+    restore_folder(config_of(crops / "a.jpg", model, output=out))
+    assert hashes(out).keys() == {"a.png"}
+    restore_folder(config_of([crops / "a.jpg", crops / "a.png"], model, output=out, resume=True))
+    assert hashes(out).keys() == {"a.jpg.png", "a.png.png"}
+    (out / "a.png.png").write_bytes(b"mended by hand")
+    restore_folder(config_of([crops / "a.jpg", crops / "a.png"], model, output=out, resume=True, format="jpeg"))
+    assert hashes(out).keys() == {"a.png.png"}
+    assert {path.name for path in out.glob("*.jpg")} == {"a.jpg.jpg", "a.png.jpg"}
+
+
 def test_a_folder_of_the_outputs_name_is_no_obstacle(crops: Path, model: Path) -> None:
     (crops / "cmyk.png").mkdir()
     (crops / "a.png").rename(crops / "cmyk.png" / "a.png")
@@ -297,6 +309,11 @@ def test_a_wrong_request_is_refused(crops: Path, model: Path, changes: dict[str,
 def test_an_output_that_is_a_file_is_refused(crops: Path, model: Path) -> None:
     with pytest.raises(ConfigError, match="is a file; it must be a folder"):
         restore_folder(config_of(crops, model, output=crops / "a.png"))
+
+
+def test_several_inputs_need_an_output_that_is_not_named_as_a_picture(crops: Path, model: Path) -> None:
+    with pytest.raises(ConfigError, match=r"all\.png: is named as one picture, but these inputs need a folder"):
+        restore_folder(config_of(crops, model, output=crops.parent / "all.png"))
 
 
 def test_the_input_folder_is_never_written_into_unless_told(crops: Path, model: Path) -> None:

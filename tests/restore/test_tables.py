@@ -263,3 +263,17 @@ def test_outputs_of_a_table_and_of_a_folder_of_its_name_stay_apart(
     assert len(set(outputs)) == len(set(outputs.index)) == 12
     assert outputs["faces/000000.png"] == "faces/000000.png"
     assert outputs["faces.parquet#000000"] == "faces.parquet/000000.png"
+
+
+def test_columns_that_have_the_names_of_ours_are_kept_under_others(
+    table: Path, model: Path, faces: list[bytes]
+) -> None:
+    given = pq.read_table(table).rename_columns(["restore_reason", "face"])
+    given = given.append_column("image", pa.array([f"caption {i}" for i in range(12)]))
+    pq.write_table(given.append_column("input_image", pa.array(range(12))), table)
+    restore_folder(config_of(table, model, image_column="face"))
+    (part,) = (table.parent / "out").rglob("part-*.parquet")
+    frame = pd.read_parquet(part)
+    assert list(frame["input_restore_reason"]) == list(frame["input_image"]) == list(range(12))
+    assert list(frame["input_input_image"]) == [f"caption {i}" for i in range(12)]
+    check(table.parent / "out", faces)

@@ -45,7 +45,7 @@ class Finisher:
         if job.row["status"] == "failed":
             data = None
             job.row["faces_restored"] = 0
-        job.row["reason"] = "; ".join(filter(None, [job.row["reason"], *dict.fromkeys(job.notes)]))
+        job.row["reason"] = "; ".join(filter(None, [job.row["reason"], *dict.fromkeys([*job.changed, *job.notes])]))
         job.row["seconds"] = round(job.seconds + time.perf_counter() - started, 4)
         job.picture, job.results = None, {}
         job.target.put(job.row, data, f"{self.config.suffix}{ending}" if data is not None else "")
@@ -95,10 +95,12 @@ class Finisher:
             size = output_size(self.config, self.hr_size, here, [] if job.photo else None)
         job.row |= {"output_width": size[0], "output_height": size[1]}
         if size == here and self.config.format in ("auto", "same", "parquet"):
+            job.changed = ()  # these are the bytes that came in
             return data, job.ending
         picture = read_picture(data, self.config.max_pixels)
         kind, ending, said = choose_format(self.config.format, picture, job.ending)
         if size == here and kind == picture.format:
+            job.changed = ()
             return data, job.ending
         check_output(self.config, self.hr_size, here, [] if job.photo else None)
         written, lost = encoded(picture.resized(size), kind, self.config.quality)

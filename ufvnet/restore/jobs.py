@@ -37,6 +37,7 @@ class Job:
     picture: of a crop, which is small; a photo is read once more when its faces are restored.
     boxes: of all faces. crops: (place in boxes, picture) of those to restore. results: by that place.
     left: crops that have no result yet.
+    changed: what reading the picture changed (orientation, mode), which is true of outputs made from it.
     notes: what the reason tells besides. seconds: spent on it so far.
     """
 
@@ -52,6 +53,7 @@ class Job:
     crops: list[tuple[int, Image.Image]] = field(default_factory=list)
     results: dict[int, Restored] = field(default_factory=dict)
     left: int = 0
+    changed: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     missing: str = "the row has no picture"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ SQUARE = 1.1
 """Longer side to shorter side of what counts as square."""
 MOSTLY_FACE = 0.8
 """In ``auto``, a small picture is a crop where a face's crop covers this much of its shorter side."""
+log = logging.getLogger(__name__)
 
 
 class Looker:
@@ -51,7 +53,7 @@ class Looker:
         width, height = rgb.size
         given = self.given.find(name)
         if given is not None:
-            return [_placed(box, rgb.size, name) for box in given]
+            return [_placed(box, rgb.size) for box in given]
         may_be_crop = self.config.mode == "auto" and max(rgb.size) < self.small
         if may_be_crop and max(rgb.size) <= SURELY_A_CROP and max(rgb.size) <= SQUARE * min(rgb.size):
             return None
@@ -99,9 +101,28 @@ class Given:
                 return [self.landmarks[key]]
         return None
 
+    def check(self, names: Iterable[str]) -> None:
+        """See that it is about these pictures.
+
+        Raises:
+            ConfigError: it names none of them.
+        """
+        if not (self.boxes or self.landmarks):
+            return
+        found = [self.find(name) is not None for name in names]
+        given = next(iter({**self.boxes, **self.landmarks}))
+        if not any(found):
+            raise ConfigError(f"boxes, landmarks: name none of the {len(found):,} pictures, but e.g. {given}")
+        if not all(found):
+            log.warning("boxes, landmarks: name %s of %s pictures; dlib searches the others", sum(found), len(found))
+
 
 def _given(config: RestoreConfig) -> Given:
     given = Given()
+    if config.mode == "aligned" and (config.boxes or config.landmarks):
+        raise ConfigError(
+            "mode = aligned: every picture is a crop, so boxes and landmarks have no use; give auto or photo"
+        )
     if config.boxes is not None:
         given.boxes = _read_boxes(config.boxes)
     if config.landmarks:
@@ -129,12 +150,14 @@ def _read_boxes(path: Path) -> dict[str, list[tuple[float, float, float, float]]
                 if not (math.isfinite(left + top + right + bottom) and left < right and top < bottom):
                     raise ValueError(f"line {rows.line_num}: left must be below right and top below bottom")
                 boxes.setdefault(row[0], []).append((left, top, right, bottom))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"boxes = {path}: is no CSV, but not even text") from error
     except (OSError, ValueError, csv.Error) as error:
         raise ConfigError(f"boxes = {path}: {error}") from error
     return boxes
 
 
-def _placed(given: Sequence[float] | np.ndarray, size: tuple[int, int], name: str) -> Box:
+def _placed(given: Sequence[float] | np.ndarray, size: tuple[int, int]) -> Box:
     """A given box, or the crop box of given landmarks, in whole pixels within the picture."""
     try:
         if isinstance(given, np.ndarray):
@@ -142,7 +165,7 @@ def _placed(given: Sequence[float] | np.ndarray, size: tuple[int, int], name: st
         left, top, right, bottom = (round(v) for v in given)
         return clipped((left, top, right, bottom), size)
     except ValueError as error:
-        raise ImageProblem("failed", f"{name}: {error}") from error
+        raise ImageProblem("failed", str(error)) from error
 
 
 def clipped(box: Box, size: tuple[int, int]) -> Box:

@@ -65,9 +65,10 @@ ROWS = pa.schema(
         ("key", pa.string()),
     ]
 )
-"""One row an input. ``mode``: ``aligned`` or ``photo``, as it was treated. ``face_size``: mean side in pixels of the
-restored faces' crops, ``w1`` ... ``w3``: mean weights of the anchors; ``faces`` has each face. ``output``: path below
-the output folder (of a table ``part#row``). ``sha256``: of the input. ``key``: fingerprint of model and settings."""
+"""One row an input. ``mode``: ``aligned`` or ``photo``, as it was treated. Sizes are of upright pictures.
+``face_size``: mean side in pixels of the restored faces' crops, ``w1`` ... ``w3``: mean weights of the anchors;
+``faces`` has each face. ``output``: path below the output folder (of a table ``part#row``). ``sha256``: of the
+input. ``key``: fingerprint of model and settings."""
 
 Row = dict[str, Any]
 
@@ -163,6 +164,8 @@ def prepare(output: Path, resume: bool) -> None:
     if resume and (manifest.is_file() or others):
         write_atomically(journal, lambda temporary: _merge(output, temporary))
     elif not resume:
+        if manifest.is_file() or journal.is_file():
+            log.warning("%s: files of an earlier run stay there, and this run's manifest replaces its own", output)
         journal.unlink(missing_ok=True)
     for old in (*others, manifest, output / SUMMARY):
         old.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from ufvnet.config import ConfigError, RestoreConfig
+from ufvnet.data.image_table import TABLES
 from ufvnet.data.schema import write_bytes
 
 from .engine import Engine
@@ -49,8 +50,11 @@ def restore_one(config: RestoreConfig) -> dict[str, Any]:
     """
     if len(config.inputs) != 1 or not (config.inputs[0] == PIPE or config.inputs[0].is_file()):
         raise ConfigError("input: a pipe takes one picture: a file, or - for standard input")
+    if config.inputs[0].suffix.lower() in TABLES:
+        raise ConfigError(f"output = {config.output}: the pictures of a table need a folder")
     config = _with_format(config)
     (given,) = config.inputs
+    Looker(config, 0).given.check([str(given)])
     content = sys.stdin.buffer.read() if given == PIPE else given.absolute()
     row, target = restore_alone(config, str(given), content, given.suffix)
     if target.data is not None:
@@ -81,7 +85,9 @@ def _with_format(config: RestoreConfig) -> RestoreConfig:
     format = Image.registered_extensions().get(config.output.suffix.lower(), "").lower()
     if format not in ENDINGS:
         raise ConfigError(f"output = {config.output}: its ending must be one of {', '.join(ENDINGS.values())}")
-    return config if config.format != "auto" else config.model_copy(update={"format": format})
+    if config.format not in ("auto", "same", format):
+        raise ConfigError(f"format = {config.format}: the ending of output = {config.output} says {format}")
+    return config.model_copy(update={"format": format})
 
 
 def _write(config: RestoreConfig, target: Memory) -> None:

@@ -15,12 +15,12 @@ from ufvnet.faces.crop import Box
 from .jobs import Job, side
 from .looking import Looker
 from .pictures import Picture, heif_is_known, picture_endings, read_picture
-from .sizes import check_output
+from .sizes import LEAST_SIDE, check_output
 from .survive import cause_of_death
 from .targets import FileTarget, PartTarget
 
-LEAST_SIDE, LEARNT_SIDE = 4, 8
-"""Crops below the first fail; crops below the second are smaller than any that models learn from."""
+LEARNT_SIDE = 8
+"""Crops below it are smaller than any that models learn from."""
 
 
 class Preparer:
@@ -68,7 +68,7 @@ class Preparer:
         picture = read_picture(data, self.config.max_pixels)
         width, height = picture.size
         job.row |= {"format": picture.format, "width": width, "height": height}
-        job.notes = list(picture.notes)
+        job.changed = picture.notes
         boxes = self.looker.look(picture.colour, job.name)
         if boxes is None:
             self._crop(job, picture)
@@ -101,7 +101,7 @@ class Preparer:
         if not boxes:
             job.row |= {"status": "no_face", "reason": "no frontal face found"}
         elif not chosen:
-            job.row |= {"status": "copied", "reason": "no face to restore"}
+            job.row |= {"status": "copied", "reason": "nothing to restore"}
         else:
             check_output(self.config, self.hr_size, picture.size, [sides[i] for i in chosen])
             job.crops = [(i, picture.colour.crop(boxes[i])) for i in chosen]

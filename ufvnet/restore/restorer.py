@@ -21,7 +21,9 @@ from ufvnet.models.inference import best_device, forward, ready
 from ufvnet.models.srg import to_network, to_pixels
 from ufvnet.models.store import read_card
 
+from .jobs import side
 from .pictures import picture_of
+from .sizes import LEAST_SIDE
 
 BACKENDS = ("torch", "onnx")
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -126,11 +128,15 @@ class Restorer:
                 8, alpha is dropped.
 
         Raises:
+            ValueError: one is smaller than LEAST_SIDE.
             FloatingPointError: the network gave NaN or infinity for one of them.
         """
         if not images:
             return []
         rgb = [picture_of(image).colour.convert("RGB") for image in images]
+        for image in rgb:
+            if max(image.size) < LEAST_SIDE or not min(image.size):
+                raise ValueError(f"{image.width}x{image.height}: no face in fewer than {LEAST_SIDE} pixels")
         rates = [rate_of(image, self.hr_size) for image in rgb]
         stacked = np.stack([np.asarray(resize(image, self.hr_size)) for image in rgb])
         ls = to_network(torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2))
@@ -160,7 +166,8 @@ class Restorer:
             boxes: (left, top, right, bottom) of the faces' crops in whole pixels of the upright photo, clipped to it;
                 None lets dlib find the faces.
             scale: above 0; the photo is enlarged so many times, by bicubic where there is no restored face.
-            max_face: faces whose crop has at least this side are left; None takes the model's output size.
+            max_face: faces whose crop has at least this side are left, as are those below LEAST_SIDE; None takes the
+                model's output size.
             min_face: as in RestoreConfig.
 
         Raises:
@@ -185,7 +192,7 @@ class Restorer:
             boxes = list(dict.fromkeys(crop_box(face.landmarks, *picture.size) for face in found))
         boxes = [clipped(_whole(box), picture.size) for box in boxes]
         limit = min(max_face or self.hr_size, self.hr_size)
-        small = [i for i, (left, top, right, bottom) in enumerate(boxes) if max(right - left, bottom - top) < limit]
+        small = [i for i, box in enumerate(boxes) if LEAST_SIDE <= side(box) < limit]
         restored = dict(zip(small, self.batch([picture.colour.crop(boxes[i]) for i in small])))
         pasted = paste_restored(picture.colour, size, [(boxes[i], restored[i].image) for i in small])
         whole = picture.with_colour(pasted).whole()

@@ -21,6 +21,7 @@ from .inputs import PIPE, Cell, Source, list_sources, other_columns, printable, 
 from .jobs import Job
 from .looking import Looker
 from .manifest import JOURNAL, Account, check_output, finish, prepare
+from .pictures import ENDINGS
 from .restorer import Restorer
 from .survive import Reading, forget
 from .targets import PART, FileTarget, PartTarget, empty_row, remove_temporaries
@@ -113,10 +114,14 @@ def plan(config: RestoreConfig) -> list[Source]:
     """
     if PIPE in (*config.inputs, config.output):
         raise ConfigError("input = -: standard input and output take one picture; see restore_one")
+    if config.output.suffix.lower() in ENDINGS.values() and not config.output.exists():
+        raise ConfigError(f"output = {config.output}: is named as one picture, but these inputs need a folder")
     load(config)
-    Looker(config, 0)
+    looker = Looker(config, 0)
     check_output(config.output)
-    return list_sources(config)
+    sources = list_sources(config)
+    looker.given.check(name for source in sources for name in source.names())
+    return sources
 
 
 def load(config: RestoreConfig) -> Restorer:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from ufvnet.config import RestoreConfig
 from ufvnet.data.images import ImageProblem
 
+LEAST_SIDE = 4
+"""Smaller crops hold no face."""
 LARGEST_SCALE = 8
 """Of a photo in ``native`` size."""
 

@@ -7,7 +7,7 @@ import errno
 import json
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,15 +49,20 @@ class FileTarget:
                 row |= {"output": printable(f"{self.base}{ending}"), "output_sha256": sha256(data)}
             except OSError as error:
                 row |= _unwritten(error)
-        if not row["output"] and row["sha256"]:
-            self._remove_stale(self.account.earlier(row["path"]))
+        if row["sha256"]:
+            self._remove_stale(self.account.earlier(row["path"]), row["output"])
         self.account.add(row)
 
-    def _remove_stale(self, earlier: Row | None) -> None:
-        """An earlier run's output of an input that has none now would pass for one, if it is what that run wrote."""
-        if earlier is not None and (written := self._written(earlier)) is not None:
+    def _remove_stale(self, earlier: Row | None, output: str) -> None:
+        """An earlier run's output of an input that now has none, or another one, would pass for one of this run: it is
+        removed if it is what that run wrote."""
+        if earlier is None or not earlier.get("output") or earlier["output"] == output:
+            return
+        written = Path(unprintable(earlier["output"]))
+        if not written.is_absolute() and ".." not in written.parts:
             with contextlib.suppress(OSError):
-                written.unlink()
+                if sha256(self.account.output / written) == earlier["output_sha256"]:
+                    (self.account.output / written).unlink()
 
     def kept(self, row: Row | None, key: str, content: bytes) -> bool:
         """Whether an earlier row is finished, of these settings and this input, and its output is intact."""
@@ -67,14 +72,9 @@ class FileTarget:
             return False
         if not row.get("output"):
             return True
-        return self._written(row) is not None
-
-    def _written(self, row: Row) -> Path | None:
-        """The output that an earlier row tells of, if it is here and intact."""
-        name = unprintable(row.get("output") or "")
-        path = self.account.output / name
+        name = unprintable(row["output"])
         ours = re.fullmatch(re.escape(self.base + self.suffix) + r"(\.[^./]*)?", name)
-        return path if ours and sha256(path) == row["output_sha256"] else None
+        return bool(ours) and sha256(self.account.output / name) == row["output_sha256"]
 
 
 class PartTarget:
@@ -130,9 +130,8 @@ class PartTarget:
             "restore_status": pa.array([row["status"] for row, _, _ in rows]),
             "restore_reason": pa.array([row["reason"] for row, _, _ in rows]),
         }
+        table = _renamed(table, columns)
         for name, column in columns.items():
-            if name in table.column_names:
-                table = table.drop_columns([name])
             table = table.append_column(name, column) if table.num_columns else pa.table({name: column})
         known = {"info": {"features": {"image": {"_type": "Image"}}}}
         table = table.replace_schema_metadata({"huggingface": json.dumps(known)})
@@ -153,6 +152,19 @@ class PartTarget:
             and row.get("output_sha256") in (written, "")
             for row, content in zip(rows, contents)
         ) and bool(written)
+
+
+def _renamed(table: pa.Table, taken: Collection[str]) -> pa.Table:
+    """A table whose columns of names that are ``taken`` are called ``input_<name>``."""
+    kept = {name for name in table.column_names if name not in taken}
+    names = []
+    for name in table.column_names:
+        if name in taken:
+            while name in taken or name in kept:
+                name = f"input_{name}"
+            kept.add(name)
+        names.append(name)
+    return table.rename_columns(names)
 
 
 def _unwritten(error: Exception) -> Row:
