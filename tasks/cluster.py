@@ -82,7 +82,10 @@ def map_on_client(
     """
     from distributed import as_completed
 
-    futures = [client.submit(function, job, pure=False, retries=RETRIES) for job in jobs]
+    futures = {client.submit(function, job, pure=False, retries=RETRIES): i for i, job in enumerate(jobs)}
+    results: dict[int, R] = {}
     for future in as_completed(futures):
-        on_done(future.result())
-    return client.gather(futures)
+        results[futures[future]] = future.result()
+        future.release()  # or it would be computed again where its worker dies later
+        on_done(results[futures[future]])
+    return [results[i] for i in range(len(jobs))]

@@ -211,19 +211,20 @@ def _cell(image: np.ndarray, label: str, pick: Pick, gallery: Gallery, table: di
 
 
 def _restore(config: EvaluateConfig, row: Row, gallery: Gallery, table: dict) -> None:
-    """Fill the cells of one method, a size at a time."""
+    """Fill the cells of one method, a size at a time; what failed is not tried again, as it may kill the process."""
     picks = gallery.picks(row.label)
+    for pick in picks:
+        if reason := table.get((row.label, pick), (0, 0, ""))[2]:
+            gallery.cells[row.label, pick] = Cell(None, float("nan"), float("nan"), reason)
     for k in gallery.view.ks:
-        some = [p for p in picks if p.k == k]
+        some = [p for p in picks if p.k == k and (row.label, p) not in gallery.cells]
         if not some:
             continue
         done = restored(config, row, gallery, [p.face_id for p in some], k)
         for pick, image, reason in zip(some, done.sr, done.reasons):
             if reason:
-                known = table.get((row.label, pick), (0, 0, ""))[2]
-                if not known:
-                    log.warning("%s, face %s at %d/16 was scored, but now: %s", row.label, pick.face_id, k, reason)
-                gallery.cells[row.label, pick] = Cell(None, float("nan"), float("nan"), known or reason)
+                log.warning("%s, face %s at %d/16 was scored, but now: %s", row.label, pick.face_id, k, reason)
+                gallery.cells[row.label, pick] = Cell(None, float("nan"), float("nan"), reason)
             else:
                 gallery.cells[row.label, pick] = _cell(image, row.label, pick, gallery, table)
 

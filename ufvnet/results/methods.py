@@ -26,6 +26,8 @@ from ufvnet.models.store import read_card
 
 TORCHSCRIPT = (".pt", ".ts", ".torchscript")
 CALLABLE_VERSION = 1
+FAILURES = (Exception, SystemExit)
+"""What a method may do without ending more than itself; Ctrl-C is not its own."""
 
 
 @dataclass(frozen=True)
@@ -175,11 +177,18 @@ def _folder_digest(folder: Path) -> str:
     return whole.hexdigest()
 
 
+def failed(faces: Faces, reason: str) -> Restoration:
+    """Black images, all for one reason."""
+    n = len(faces.lr)
+    sr = np.zeros((n, faces.hr_size, faces.hr_size, 3), np.uint8)
+    return Restoration(sr, None, np.full(n, np.nan), [reason] * n)
+
+
 def restore(row: Row, faces: Faces, batch_size: int, device: str) -> Restoration:
     """Super-resolve faces; where a batch fails, each of its faces is tried alone, so that others are untouched."""
     call = _opened(row, faces.hr_size, device)
     n = len(faces.lr)
-    done = Restoration(np.zeros((n, faces.hr_size, faces.hr_size, 3), np.uint8), None, np.full(n, np.nan), [""] * n)
+    done = failed(faces, "")
     weights: dict[int, np.ndarray] = {}
 
     def attempt(part: slice) -> None:
@@ -195,11 +204,11 @@ def restore(row: Row, faces: Faces, batch_size: int, device: str) -> Restoration
         part = slice(start, min(n, start + batch_size))
         try:
             attempt(part)
-        except Exception:
+        except FAILURES:
             for i in range(part.start, part.stop):
                 try:
                     attempt(slice(i, i + 1))
-                except Exception as error:
+                except FAILURES as error:
                     known = isinstance(error, MethodError)
                     done.reasons[i] = str(error) if known else f"{type(error).__name__}: {error}"
     if not weights:
@@ -280,7 +289,7 @@ def _function(name: str) -> Callable[[np.ndarray, int], np.ndarray]:
         else:
             module = importlib.import_module(where)
         return getattr(module, function)
-    except Exception as error:  # whatever the user's file does when it is imported
+    except FAILURES as error:  # whatever the user's file does when it is imported
         raise ConfigError(f"models: {name}: cannot be imported ({type(error).__name__}: {error})") from error
 
 
