@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -156,16 +159,35 @@ def _row(method: Method) -> Row:
     if source is not None:
         if not source.exists():
             raise ConfigError(f"models: {method.name}: {source} is not there")
-        digest = sha256(source) if source.is_file() else _folder_digest(source)
-        return Row(method.name, str(source), method.trained_on, "", _print(method, digest), method)
+        print_ = _print(method, sha256(source) if source.is_file() else _folder_digest(source))
+        if not method.images:
+            _session(str(source), print_)  # what cannot be loaded is refused here
+        return Row(method.name, str(source), method.trained_on, "", print_, method)
     assert method.python
-    where, code = method.python.rpartition(":")[0], getattr(inspect.unwrap(_function(method.python)), "__code__", None)
-    file = where if where.endswith(".py") else code.co_filename if code else None
-    digest = sha256(Path(file)) if file else method.python
+    files = sorted({file.resolve() for file in _files(method.python) if file.is_file()})
+    digests = [sha256(file) for file in files]
+    digest = digests[0] if len(digests) == 1 else fingerprint(digests)
     return Row(method.name, method.python, method.trained_on, "", _print(method, digest), method)
 
 
-def _print(method: Method, digest: str | None) -> str:
+def _files(name: str) -> Iterator[Path]:
+    """The files whose change makes a Python method another: where it is named, and where its code is.
+
+    What they import is not among them.
+    """
+    where, found = name.rpartition(":")[0], inspect.unwrap(_function(name))
+    named = where if where.endswith(".py") else getattr(sys.modules[where], "__file__", None)
+    if named:
+        yield Path(named)
+    while isinstance(found, functools.partial):
+        found = inspect.unwrap(found.func)
+    for of in (found, type(found)):  # a function, or an object that can be called
+        with contextlib.suppress(TypeError):
+            yield Path(inspect.getfile(of))
+            return
+
+
+def _print(method: Method, digest: str) -> str:
     changing = method.model_dump(mode="json", include={"input", "range", "input_px", "self_ensemble"})
     return fingerprint(CALLABLE_VERSION, digest, changing)
 
@@ -276,21 +298,31 @@ def _function(name: str) -> Callable[[np.ndarray, int], np.ndarray]:
     """``module:function`` or ``path/to/file.py:function``.
 
     Raises:
-        ConfigError: there is no such thing.
+        ConfigError: there is no such thing, or it cannot be called.
     """
     where, _, function = name.rpartition(":")
     try:
-        if where.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(where).stem, where)
-            assert spec
-            assert spec.loader
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(where)
-        return getattr(module, function)
+        module = _module(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+        found = getattr(module, function)
     except FAILURES as error:  # whatever the user's file does when it is imported
         raise ConfigError(f"models: {name}: cannot be imported ({type(error).__name__}: {error})") from error
+    if not callable(found):
+        raise ConfigError(f"models: {name}: is {type(found).__name__}; it must be a function")
+    return found
+
+
+def _module(file: Path) -> ModuleType:
+    """A file as a module of a name that no other has; its folder comes last on the path, where it hides nothing."""
+    file = file.resolve()
+    name = f"ufvnet_method_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec
+    assert spec.loader
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 @functools.lru_cache(maxsize=4)
