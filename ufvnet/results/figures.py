@@ -18,7 +18,7 @@ from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, TestSet
 from ufvnet.data.bicubic import lr_side, resize
 from ufvnet.data.reader import DatasetView
-from ufvnet.metrics import PRIMARY, score
+from ufvnet.metrics import PRIMARY, differences, score
 from ufvnet.models import describe
 from ufvnet.models.inference import BICUBIC
 
@@ -286,7 +286,8 @@ def _charts(config: EvaluateConfig, scores: pd.DataFrame) -> Iterator[tuple[str,
     if gains := [of["gain"] for of in panels.values() if "gain" in of]:
         yield "gain", curves_figure([gains])
     metrics = [m for m in next(iter(panels.values())) if m != "gain"]
-    yield "curves", curves_figure([[of[m] for of in panels.values()] for m in metrics])
+    if metrics:
+        yield "curves", curves_figure([[of[m] for of in panels.values()] for m in metrics])
     for label, of_model in weight_panels(config, scores).items():
         yield f"weights_{file_name(label)}", curves_figure([of_model])
 
@@ -295,11 +296,14 @@ CURVES = {PSNR: "PSNR [dB]", SSIM: "SSIM", "identity": "identity similarity"}
 
 
 def curve_panels(scores: pd.DataFrame, dataset: str) -> dict[str, Panel]:
-    """Charts of one test set by metric: means over images by input size; ``gain`` over bicubic is paired by image."""
+    """Charts of one test set by metric: means over images by input size; ``gain`` over bicubic is paired by image.
+
+    Metrics that no method has on any test set have none.
+    """
     of, models = scores[scores["dataset"] == dataset], list(dict.fromkeys(scores["model"]))
     panels = {
         name: Panel(dataset, title, [_mean_curve(of[of["model"] == m], m, name, i) for i, m in enumerate(models)])
-        for name, title in CURVES.items() if name in of and of[name].notna().any()
+        for name, title in CURVES.items() if name in of and scores[name].notna().any()
     }  # fmt: skip
     if BICUBIC in models and len(models) > 1:
         gain = of.assign(gain=paired_gains(of))
@@ -314,12 +318,12 @@ def curve_panels(scores: pd.DataFrame, dataset: str) -> dict[str, Panel]:
 def paired_gains(of: pd.DataFrame) -> pd.Series:
     """PSNR over bicubic's of the same image, a value a row of one test set's scores."""
     base = of[of["model"] == BICUBIC].set_index(["face_id", "k"])[PSNR].rename("base")
-    return of[PSNR] - of.join(base, on=["face_id", "k"])["base"]
+    return pd.Series(differences(of[PSNR].to_numpy(), of.join(base, on=["face_id", "k"])["base"].to_numpy()), of.index)
 
 
 def _mean_curve(of: pd.DataFrame, label: str, column: str, style: int, band: bool = False) -> Curve:
     """Means by input size; the band is the 95 % interval of the mean (normal approximation)."""
-    groups = of[np.isfinite(of[column])].groupby("px")[column]
+    groups = of[of[column].notna()].groupby("px")[column]
     mean = groups.mean()
     half = (Z95 * groups.std() / np.sqrt(groups.count())).fillna(0) if band else None
     low, high = (None, None) if half is None else ((mean - half).to_numpy(), (mean + half).to_numpy())

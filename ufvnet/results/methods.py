@@ -187,7 +187,7 @@ def _files(name: str) -> Iterator[Path]:
             return
 
 
-def _print(method: Method, digest: str) -> str:
+def _print(method: Method, digest: str | None) -> str:
     changing = method.model_dump(mode="json", include={"input", "range", "input_px", "self_ensemble"})
     return fingerprint(CALLABLE_VERSION, digest, changing)
 

@@ -77,7 +77,8 @@ def _curve(curve: Curve, at: Callable[[float, float], tuple[float, float]]) -> l
         return [f'<path class="line dashed {style}" d="{line}"/>']
     parts = [f'<path class="line {style}" d="{line}"/>']
     if curve.low is not None and curve.high is not None:
-        edge = [at(x, y) for x, y in zip(curve.x, curve.low)] + [at(x, y) for x, y in zip(curve.x, curve.high)][::-1]
+        edge = [at(x, y) for x, y in zip(curve.x, curve.low) if np.isfinite(y)]
+        edge += [at(x, y) for x, y in zip(curve.x, curve.high) if np.isfinite(y)][::-1]
         outline = "".join(f"{'L' if i else 'M'}{x} {y}" for i, (x, y) in enumerate(edge))
         parts.insert(0, f'<path class="band {style}" d="{outline}Z"/>')
     shape = SHAPES[curve.style % len(SHAPES)]
