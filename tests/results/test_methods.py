@@ -16,7 +16,7 @@ from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, load
 from ufvnet.data.export import export
 from ufvnet.results import scoring
-from ufvnet.results.methods import missing_of
+from ufvnet.results.methods import check_methods, missing_of
 from ufvnet.results.tables import all_tables
 
 FACES = 3
@@ -293,3 +293,15 @@ def test_methods_that_are_not_there_may_be_named_and_skipped(table: Any, built: 
     assert "Left out (model = models/nowhere: no model folder there" in tables["table_2"]
     settings = {"name": "e", "models": ["m:f"], "datasets": [{"name": "A", "path": built}], "missing": "skip"}
     assert len(missing_of(load(EvaluateConfig, settings))) == 1
+
+
+def test_an_experiment_s_methods_are_checked_before_its_models_are_there(built: Path, tmp_path: Path) -> None:
+    def check(*models: str) -> None:
+        sets = [{"name": "A", "path": built}]
+        config = load(EvaluateConfig, {"name": "e", "models": models, "datasets": sets})
+        check_methods(config, [tmp_path / "later"])
+
+    check("bicubic", str(tmp_path / "later"))
+    for wrong in ("absent.onnx", "absent.pt", "no.such.module:f", str(tmp_path / "never")):
+        with pytest.raises(ConfigError, match=r"not there|cannot be imported|no model folder"):
+            check("bicubic", str(tmp_path / "later"), wrong)

@@ -10,7 +10,7 @@ import importlib.util
 import inspect
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ufvnet.config import ConfigError, EvaluateConfig, Method, fingerprint
+from ufvnet.config import ConfigError, EvaluateConfig, Method, fingerprint, load
 from ufvnet.data.bicubic import resize, upscale
 from ufvnet.data.plan import sha256
 from ufvnet.models.inference import BICUBIC, ready, super_resolve
@@ -29,6 +29,7 @@ from ufvnet.models.store import read_card
 
 TORCHSCRIPT = (".pt", ".ts", ".torchscript")
 CALLABLE_VERSION = 1
+OTHER_KINDS = "; else FILE.onnx, FILE.pt, module:function, file.py:function, or a mapping (README, Methods)"
 FAILURES = (Exception, SystemExit)
 """What a method may do without ending more than itself; Ctrl-C is not its own."""
 
@@ -106,15 +107,28 @@ def rows_of(config: EvaluateConfig) -> list[Row]:
         ConfigError: a method is not there, or two have one label.
     """
     found = list(_found(config))
-    for one in found:
+    for entry, one in zip(config.models, found):
         if isinstance(one, ConfigError) and config.missing == "error":
-            raise one
+            short = isinstance(entry, str) and as_method(entry).model is not None
+            raise ConfigError(f"{one}{OTHER_KINDS if short else ''}") from one
     rows = [one for one in found if isinstance(one, Row)]
     labels = [r.label for r in rows]
     for label in labels:
         if labels.count(label) > 1:
             raise ConfigError(f"models: {label} stands there twice; give one another name")
     return rows
+
+
+def check_methods(config: EvaluateConfig, made_first: Iterable[Path]) -> None:
+    """As ``rows_of``, before models in some of the folders are trained.
+
+    Raises:
+        ConfigError: a method is not there, or two have one label.
+    """
+    later = {folder.resolve() for folder in made_first}
+    models = [(entry, as_method(entry).model) for entry in config.models]
+    there = tuple(entry for entry, model in models if model is None or model.resolve() not in later)
+    rows_of(config.model_copy(update={"models": there}))
 
 
 def missing_of(config: EvaluateConfig) -> list[str]:
@@ -131,15 +145,19 @@ def _found(config: EvaluateConfig) -> Iterator[Row | ConfigError]:
 
 
 def as_method(entry: str | Method) -> Method:
-    """A string as the method that it is short for."""
+    """A string as the method that it is short for.
+
+    Raises:
+        ConfigError: it is short for none.
+    """
     if isinstance(entry, Method):
         return entry
     if entry.endswith(".onnx"):
-        return Method(name=Path(entry).stem, onnx=Path(entry))
+        return load(Method, {"name": Path(entry).stem, "onnx": entry})
     if entry.endswith(TORCHSCRIPT):
-        return Method(name=Path(entry).stem, torchscript=Path(entry))
+        return load(Method, {"name": Path(entry).stem, "torchscript": entry})
     if ":" in entry:
-        return Method(name=entry.rpartition(":")[2], python=entry)
+        return load(Method, {"name": entry.rpartition(":")[2], "python": entry})
     return Method(model=Path(entry))
 
 

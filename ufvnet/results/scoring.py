@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, TestSet, fingerprint
 from ufvnet.data.bicubic import lr_side
-from ufvnet.data.schema import read_fingerprint, write_table
+from ufvnet.data.schema import check_writable, read_fingerprint, write_table
 from ufvnet.metrics import score
 from ufvnet.metrics.identity import cosine, crop_landmarks, descriptors
 from ufvnet.models.inference import BICUBIC, best_device
@@ -59,9 +59,11 @@ def plan(config: EvaluateConfig) -> list[ScoreTask]:
     """Every task of an evaluation.
 
     Raises:
-        ConfigError: a method, dataset or device is missing, HR sizes differ, or no method is left.
+        ConfigError: a method, dataset or device is missing, HR sizes differ, no method is left, or ``out`` cannot be
+            written to.
     """
     best_device(config.device)
+    check_writable("out", config.out / config.name)
     rows = rows_of(config)
     if not rows:
         raise ConfigError("models: none of them is there")

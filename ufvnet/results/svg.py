@@ -17,8 +17,11 @@ SHAPES = (
     '<path d="M{x} {y}m0-4.4l4 7h-8z"/>',
     '<path d="M{x} {y}m0-4.6l4.3 4.6l-4.3 4.6l-4.3-4.6z"/>',
     '<path d="M{x} {y}m0 4.4l4-7h-8z"/>',
+    '<path d="M{x} {y}m-1.4-4.2h2.8v2.8h2.8v2.8h-2.8v2.8h-2.8v-2.8h-2.8v-2.8h2.8z"/>',
+    '<path transform="rotate(45 {x} {y})" d="M{x} {y}m-1.4-4.2h2.8v2.8h2.8v2.8h-2.8v2.8h-2.8v-2.8h-2.8v-2.8h2.8z"/>',
 )
 COLOURS = 10
+"""Seven shapes beside them: only the 71st curve looks like the first."""
 
 
 def panels_svg(panels: Sequence[Panel]) -> list[str]:
