@@ -21,6 +21,7 @@ R = TypeVar("R")
 
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 RETRIES = 2
+PATIENCE = 15  # seconds for a scheduler to answer: one that was started a moment ago takes some
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def dask_client(cluster: Cluster, tasks: int) -> Iterator[Client]:
     """A client of the configured cluster; the local one has a worker a core, but no more than tasks.
 
     Raises:
-        ConfigError: the cluster's class cannot be imported.
+        ConfigError: the cluster's class cannot be imported, or no scheduler answers at the address.
     """
     import dask
     from distributed import Client
@@ -37,7 +38,7 @@ def dask_client(cluster: Cluster, tasks: int) -> Iterator[Client]:
     configured = os.environ.get("DASK_SCHEDULER_ADDRESS") or dask.config.get("scheduler-address", None)
     address = cluster.address or (None if cluster.cluster_class else configured)
     if address:
-        with Client(address) as client:
+        with _connected(address) as client:
             if not client.scheduler_info()["workers"]:
                 log.warning("the scheduler at %s has no workers yet; waiting for some", address)
             yield client
@@ -53,6 +54,27 @@ def dask_client(cluster: Cluster, tasks: int) -> Iterator[Client]:
     workers = min(cluster.workers or os.cpu_count() or 1, max(1, tasks))
     with Client(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", env=ONE_THREAD) as client:
         yield client
+
+
+def check_address(address: str) -> None:
+    """
+    Raises:
+        ConfigError: no scheduler answers there.
+    """
+    with _connected(address):
+        pass
+
+
+def _connected(address: str) -> Client:
+    from distributed import Client
+
+    try:
+        return Client(address, timeout=PATIENCE)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cluster.address = {address}: no scheduler answers there in {PATIENCE} s (it may also stand in "
+            f"DASK_SCHEDULER_ADDRESS); it must be that of a running one, e.g. tcp://host:8786"
+        ) from error
 
 
 def _cluster_class(name: str) -> Any:
@@ -82,7 +104,10 @@ def map_on_client(
     """
     from distributed import as_completed
 
-    futures = [client.submit(function, job, pure=False, retries=RETRIES) for job in jobs]
+    futures = {client.submit(function, job, pure=False, retries=RETRIES): i for i, job in enumerate(jobs)}
+    results: dict[int, R] = {}
     for future in as_completed(futures):
-        on_done(future.result())
-    return client.gather(futures)
+        results[futures[future]] = future.result()
+        future.release()  # or it would be computed again where its worker dies later
+        on_done(results[futures[future]])
+    return [results[i] for i in range(len(jobs))]

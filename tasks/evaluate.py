@@ -24,6 +24,8 @@ PUBLISHED = ("grid_", "gain", "curves", "weights_")  # the report has the others
 def score(config: EvaluateConfig) -> int:
     """A Dask task a model and row group; finished ones are skipped. Returns how many were scored."""
     jobs = scoring.plan(config)
+    for job in jobs:  # processes that a run before this one lost may have been stopped by its user
+        job.deaths.unlink(missing_ok=True)
     scored: list[bool] = []
     with progress_bar(f"score {config.name}", len(jobs)) as update:
 

@@ -56,6 +56,24 @@ def test_models_list_names_every_row_of_table_iv() -> None:
         ),
         (("train", "configs/recipes/onesrg-tiny.yaml", "-s", "dataset=nowhere"), "no built dataset there"),
         (("evaluate", "configs/evaluations/tiny-congress.yaml", "-s", "models=['nowhere']"), "no model folder there"),
+        (
+            (
+                "reproduce",
+                "configs/experiments/tiny-aaf.yaml",
+                "-s",
+                "evaluate={name: e, models: [no.module:f], datasets: [{name: a, path: data/a}]}",
+            ),
+            "no.module:f: cannot be imported",
+        ),
+        (
+            (
+                "reproduce",
+                "configs/experiments/tiny-aaf.yaml",
+                "-s",
+                "evaluate={name: e, datasets: [{name: a, path: data/a}], cluster: {address: 'nonsense://host'}}",
+            ),
+            "cluster.address = nonsense://host: no scheduler answers",
+        ),
         (("demo", "--photos", "nowhere"), "photos = nowhere: no such folder"),
     ],
 )

@@ -23,7 +23,12 @@ from ufvnet.config import (
 )
 
 REPO = Path(__file__).parents[1]
-SCHEMAS: dict[str, type[Schema]] = {"datasets": BuildConfig, "recipes": TrainConfig, "experiments": ExperimentConfig}
+SCHEMAS: dict[str, type[Schema]] = {
+    "datasets": BuildConfig,
+    "recipes": TrainConfig,
+    "experiments": ExperimentConfig,
+    "evaluations": EvaluateConfig,
+}
 SHIPPED = [(folder, path.name) for folder in SCHEMAS for path in sorted((REPO / "configs" / folder).glob("*.yaml"))]
 
 TRAIN: dict[str, Any] = {"name": "mine", "dataset": "data/faces"}
@@ -91,6 +96,45 @@ def test_an_unknown_key_in_a_section_is_refused_with_a_key_that_is_meant() -> No
         (TrainConfig, TRAIN | {"recipe": {"lr": 0}}, "recipe.lr", "0", ["greater than 0"]),
         (TrainConfig, TRAIN | {"recipe": {"batch_size": "many"}}, "recipe.batch_size", "'many'", ["valid integer"]),
         (EvaluateConfig, EVALUATE | {"datasets": []}, "datasets", "[]", ["at least 1"]),
+        (EvaluateConfig, EVALUATE | {"models": []}, "models", "[]", ["at least 1"]),
+        (
+            EvaluateConfig,
+            EVALUATE | {"models": [{"name": "x", "nme": 1}]},
+            "models.0.nme",
+            "1",
+            ["no such key", "onnx"],
+        ),
+        (
+            EvaluateConfig,
+            EVALUATE | {"models": [{"name": "x", "python": "my.py"}]},
+            "models.0.python",
+            "'my.py'",
+            ["file.py:function"],
+        ),
+        (
+            EvaluateConfig,
+            EVALUATE | {"models": [{"images": "a", "name": "x", "input_px": 8}]},
+            "models.0",
+            "input_px",
+            ["input_px goes with model, onnx, torchscript, python"],
+        ),
+        (
+            EvaluateConfig,
+            EVALUATE | {"models": [{"model": "x", "range": [0, 2]}]},
+            "models.0",
+            "range",
+            ["range goes with onnx, torchscript"],
+        ),
+        (
+            EvaluateConfig,
+            EVALUATE | {"models": [{"python": "m:f", "name": "x", "input": "ls"}]},
+            "models.0",
+            "input",
+            ["input goes with onnx, torchscript"],
+        ),
+        (EvaluateConfig, EVALUATE | {"seed": -1}, "seed", "-1", ["greater than or equal to 0"]),
+        (BuildConfig, BUILD | {"seed": -1}, "seed", "-1", ["greater than or equal to 0"]),
+        (TrainConfig, TRAIN | {"recipe": {"seed": -1}}, "recipe.seed", "-1", ["greater than or equal to 0"]),
         (EvaluateConfig, EVALUATE | {"grid_faces": 17}, "grid_faces", "17", ["less than or equal to 16"]),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
@@ -107,6 +151,12 @@ def test_a_bad_value_is_refused_by_key_value_and_what_is_allowed(
 def test_a_value_in_the_source_is_refused_by_the_key_that_one_writes() -> None:
     message = _refusal(BuildConfig, BUILD | {"source": {"kind": "folder", "root": "photos", "rooot": 1}})
     assert "source.rooot = 1" in message
+
+
+def test_a_wrong_method_is_one_line_in_the_words_of_the_file() -> None:
+    message = _refusal(EvaluateConfig, EVALUATE | {"models": [{"name": "x", "nme": 1}]})
+    assert len(message.splitlines()) == 2
+    assert not re.search(r"function-after|Tuple|\.str\b", message)
 
 
 def test_a_missing_key_is_named() -> None:

@@ -84,6 +84,7 @@ def build(
         _verify(settings.out / settings.name, settings.cluster)
         return
     list_photos(settings)  # a source that is not as it should be is refused before Prefect starts
+    _check_cluster(settings)
     card = _pipeline("build_datasets", "build_datasets")(settings)
     for status, count in card["counts"].items():
         if count:
@@ -172,13 +173,23 @@ def evaluate(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
 
     settings = _checked("EvaluateConfig", config, overrides)
     plan(settings)
+    _check_cluster(settings)
     print(_pipeline("evaluate", "evaluate")(settings))
 
 
 @app.command()
 def reproduce(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
     """An experiment file: build, train, evaluate, restore, end to end."""
-    print(_pipeline("reproduce", "reproduce")(_checked("ExperimentConfig", config, overrides)))
+    from ufvnet.data.schema import check_writable
+    from ufvnet.results.methods import check_methods
+
+    experiment = _checked("ExperimentConfig", config, overrides)
+    if experiment.evaluate:
+        check_methods(experiment.evaluate, [t.out / t.name for t in experiment.train])
+        check_writable("evaluate.out", experiment.evaluate.out / experiment.evaluate.name)
+    for part in (*experiment.build, experiment.evaluate, experiment.restore):
+        _check_cluster(part)
+    print(_pipeline("reproduce", "reproduce")(experiment))
 
 
 @app.command()
@@ -383,6 +394,12 @@ def _checked(schema: str, path: Path, overrides: list[str]) -> Any:
     from ufvnet import config
 
     return config.load(getattr(config, schema), path, overrides)
+
+
+def _check_cluster(settings: Any) -> None:
+    """Refuse a scheduler that does not answer before Prefect starts; only an address needs Dask to be imported."""
+    if settings and settings.cluster and settings.cluster.address:
+        _pipeline("cluster", "check_address", package="tasks")(settings.cluster.address)
 
 
 def _pipeline(module: str, name: str, package: str = "flows") -> Any:

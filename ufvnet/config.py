@@ -15,12 +15,15 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from ufvnet.errors import ConfigError
 
@@ -207,7 +210,7 @@ class BuildConfig(Schema):
     """Larger photos are recorded as too_large."""
     limit: int | None = Field(default=None, ge=1)
     """Take a seeded subset of this many photos a split; null takes all."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     shard_size: int = Field(default=1000, ge=1)
     """Photos a shard has at most, on average; where it holds, twice as few."""
     cluster: Cluster = Cluster()
@@ -264,7 +267,7 @@ class Recipe(Schema):
     """How often a scale (sixteenths) comes in each round of all scales; 1 where none is given."""
     keep: Literal["last", "best"] = "last"
     """The weights that are published: of the last step, or of the best measurement on the validation split."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     compile: bool = False
     """torch.compile the network: minutes at the start, for long trainings on a GPU."""
@@ -355,6 +358,15 @@ class TrainConfig(Schema):
         return (self.dataset,) if isinstance(self.dataset, Path) else self.dataset
 
 
+OPTIONS = {
+    "self_ensemble": ("model",),
+    "input": ("onnx", "torchscript"),
+    "range": ("onnx", "torchscript"),
+    "input_px": ("model", "onnx", "torchscript", "python"),
+}
+"""Keys of a method that only some kinds of it know."""
+
+
 class Method(Schema):
     """A method in an evaluation: one of ``model``, ``onnx``, ``torchscript``, ``python`` and ``images``."""
 
@@ -382,6 +394,14 @@ class Method(Schema):
     self_ensemble: bool = False
     """Models: the mean of the image's restoration and that of its mirror image."""
 
+    @field_validator("python")
+    @classmethod
+    def _named(cls, python: str | None) -> str | None:
+        where, _, function = (python or "m:f").rpartition(":")
+        if not where or not function:
+            raise ValueError("must be module:function or file.py:function")
+        return python
+
     @model_validator(mode="after")
     def _one(self) -> Method:
         given = [k for k in ("model", "onnx", "torchscript", "python", "images") if getattr(self, k) is not None]
@@ -389,11 +409,19 @@ class Method(Schema):
             raise ValueError(f"give one of model, onnx, torchscript, python, images; got {', '.join(given) or 'none'}")
         if not self.name and self.model is None:
             raise ValueError(f"{given[0]} needs a name for its row")
-        if self.self_ensemble and self.model is None:
-            raise ValueError("self_ensemble goes with model alone")
+        for key, kinds in OPTIONS.items():
+            if getattr(self, key) != type(self).model_fields[key].default and given[0] not in kinds:
+                raise ValueError(f"{key} goes with {', '.join(kinds)} alone")
         if self.range[0] >= self.range[1]:
             raise ValueError("range must be black < white")
         return self
+
+
+Entry = Annotated[
+    Annotated[str, Tag("str")] | Annotated[Method, Tag("mapping")],
+    Discriminator(lambda entry: "str" if isinstance(entry, str) else "mapping"),
+]
+"""Told apart before they are checked, so that an error is of the one that was meant."""
 
 
 class TestSet(Schema):
@@ -411,7 +439,7 @@ class EvaluateConfig(Schema):
     """Models x test sets to scores, tables, figures and a report (``ufvnet evaluate``)."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
-    models: tuple[str | Method, ...] = Field(default=("bicubic",), min_length=1)
+    models: tuple[Entry, ...] = Field(default=("bicubic",), min_length=1)
     """Methods. In short: ``bicubic``, a model folder or shipped model, FILE.onnx, FILE.pt (TorchScript),
     module:function; a model's row has the registry name in its model.json."""
     missing: Literal["error", "skip"] = "error"
@@ -423,7 +451,7 @@ class EvaluateConfig(Schema):
     out: Path = Path("evaluations")
     batch_size: int = Field(default=32, ge=1)
     device: Device = "cpu"
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Of the assigned view and of the bootstrap."""
     identity_faces: int = Field(default=0, ge=0)
     """Faces of each test set whose identity similarity (dlib) is measured; each takes a CPU core 0.1 s a scale."""
@@ -575,7 +603,7 @@ def load(schema: type[C], source: Path | str | dict[str, Any] | C, overrides: Se
         return schema.model_validate(data)
     except ValidationError as error:
         where = source if isinstance(source, str | Path) else schema.__name__
-        raise ConfigError("\n".join([f"{where}:", *(_explain(schema, dict(e)) for e in error.errors())])) from error
+        raise ConfigError("\n".join([f"{where}:", *(_explain(schema, dict(e)) for e in _errors(error))])) from error
 
 
 def _own(value: Any) -> Any:
@@ -585,13 +613,22 @@ def _own(value: Any) -> Any:
     return [_own(v) for v in value] if isinstance(value, list | tuple) else value
 
 
+def _errors(error: ValidationError) -> list[ErrorDetails]:
+    """Without complaints of a list that is too short for its wrong items, which have their own."""
+    every = error.errors()
+    wrong = {e["loc"][:n] for e in every for n in range(len(e["loc"]))}
+    return [e for e in every if e["type"] != "too_short" or e["loc"] not in wrong]
+
+
 def _explain(schema: type[Schema], error: dict[str, Any]) -> str:
     """One line: the key as it is written, its value, what is allowed."""
     sections: list[type[Schema]] = [schema]
     key: list[str] = []
     for part in error["loc"]:
         fields = [s.model_fields[part].annotation for s in sections if part in s.model_fields]
-        if part in TAGS and key[-1:] == ["source"]:  # pydantic's name of the kind, which nobody writes
+        if part in ("str", "mapping") and key[-2:-1] == ["models"]:  # pydantic's name of the kind, which nobody writes
+            continue
+        if part in TAGS and key[-1:] == ["source"]:  # likewise
             sections = [s for s in sections if s.model_fields["kind"].annotation == Literal[part]]
             continue
         key.append(str(part))

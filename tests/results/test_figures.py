@@ -17,7 +17,7 @@ from ufvnet import data
 from ufvnet.config import EvaluateConfig
 from ufvnet.metrics import luma, score
 from ufvnet.results import figures, methods
-from ufvnet.results.charts import GAP, PAGE, Cell, Panel, error_limit, luma_error, top_of, weights_panel
+from ufvnet.results.charts import GAP, PAGE, Cell, Curve, Panel, error_limit, luma_error, top_of, weights_panel
 from ufvnet.results.figures import (
     Gallery,
     Pick,
@@ -27,6 +27,7 @@ from ufvnet.results.figures import (
     weight_panels,
     write_figures,
 )  # fmt: skip
+from ufvnet.results.svg import legend
 from ufvnet.results.tables import gain_table
 
 UFVNET = "ufvnet (MR8)"
@@ -215,3 +216,25 @@ def test_many_methods_go_on_pages_that_fit_the_paper(galleries: list[Gallery]) -
     assert list(pages) == [f"{kind}_A{page}" for kind in ("grid", "errors") for page in ("", "_2", "_3")]
     assert all(f.get_size_inches()[0] <= PAGE + 1e-6 for f in pages.values())
     assert all(f.axes[0].texts[0].get_fontsize() >= 6 for f in pages.values())
+
+
+def test_seventy_curves_all_look_different_in_print_and_page() -> None:
+    panel = Panel("", "", [Curve(str(i), np.arange(2), np.arange(2) + i, i) for i in range(70)])
+    lines = figures.curves_figure([[panel]]).axes[0].get_lines()
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 70
+    assert len({swatch for _, swatch in legend([panel])}) == 70
+
+
+def test_there_are_no_curves_where_the_only_method_fails_everywhere(
+    shown_config: EvaluateConfig, shown_scores: pd.DataFrame, tmp_path: Path
+) -> None:
+    scores = shown_scores[shown_scores["model"] == UFVNET].copy()
+    scores[[c for c in scores if c.startswith(("psnr_", "ssim_", "w"))]] = np.nan
+    scores[["status", "reason"]] = ["failed", "it always does"]
+    config = shown_config.model_copy(update={"out": tmp_path, "models": shown_config.models[1:2]})
+    written = {p.stem for p in write_figures(config, scores)}
+    assert "extremes_A_ufvnet-MR8" in written
+    assert not written & {"curves", "gain"}
+    scores.loc[scores["dataset"] == "B", "psnr_y"] = 30.0
+    assert [len(of["psnr_y"].curves[0].x) for of in (curve_panels(scores, name) for name in "AB")] == [0, 8]
+    assert "curves" in {p.stem for p in write_figures(config, scores)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, load
 from ufvnet.data.export import export
 from ufvnet.results import scoring
-from ufvnet.results.methods import missing_of
+from ufvnet.results.methods import check_methods, missing_of
 from ufvnet.results.tables import all_tables
 
 FACES = 3
@@ -168,6 +169,60 @@ def test_a_changed_function_is_scored_anew_though_it_is_wrapped(functions: str) 
     assert _row(as_method(f"{functions}:wrapped")).fingerprint != before
 
 
+OBJECTS = """
+import functools
+from theirs import Up
+
+up = Up(1)
+part = functools.partial(Up(2), side=64)
+"""
+THEIRS = """
+class Up:
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, lr, side):
+        return lr
+"""
+
+
+@pytest.mark.parametrize("changed", ["ours", "theirs"])
+@pytest.mark.parametrize("name", ["up", "part"])
+def test_a_changed_object_that_is_called_is_scored_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, changed: str
+) -> None:
+    from ufvnet.results.methods import _row, as_method
+
+    for module, text in (("ours", OBJECTS), ("theirs", THEIRS)):
+        (tmp_path / f"{module}.py").write_text(text)
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = _row(as_method(f"ours:{name}")).fingerprint
+    with (tmp_path / f"{changed}.py").open("a") as file:
+        file.write("# changed")
+    assert _row(as_method(f"ours:{name}")).fingerprint != before
+
+
+def test_a_file_may_have_dataclasses_and_import_its_neighbours(table: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "neighbour_of_mine.py").write_text(FUNCTIONS)
+    (folder / "json.py").write_text("raise RuntimeError('hides the true json')")
+    (folder / "mine.py").write_text(
+        "from __future__ import annotations\n"
+        "import json\n"
+        "from dataclasses import dataclass\n"
+        "@dataclass\n"
+        "class Options:\n"
+        "    gain: float = 1.0\n"
+        "def restore(lr, side):\n"
+        "    from neighbour_of_mine import up\n"
+        "    return up(lr, side)\n"
+    )
+    scores, _ = table(["bicubic", f"{folder}/mine.py:restore"])
+    _same_as_bicubic(scores, "restore")
+
+
 @pytest.mark.parametrize("name", ["../../out", "..", ".hidden", "a/b"])
 def test_names_of_test_sets_are_no_paths_and_differ(built: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=r"datasets"):
@@ -222,6 +277,9 @@ def test_identity_is_high_for_fine_images_and_lower_for_coarse_ones(table: Any) 
         ({"name": "a/b", "images": "there"}, "name"),
         ("no.such.module:f", "cannot be imported"),
         ("absent.onnx", "absent.onnx is not there"),
+        ("math:pi", "math:pi: is float; it must be a function"),
+        ({"name": "x", "onnx": __file__}, "cannot be loaded"),
+        ({"name": "x", "torchscript": __file__}, "cannot be loaded"),
     ],
 )
 def test_a_wrong_method_fails_before_any_work(table: Any, entry: Any, message: str) -> None:
@@ -235,3 +293,15 @@ def test_methods_that_are_not_there_may_be_named_and_skipped(table: Any, built: 
     assert "Left out (model = models/nowhere: no model folder there" in tables["table_2"]
     settings = {"name": "e", "models": ["m:f"], "datasets": [{"name": "A", "path": built}], "missing": "skip"}
     assert len(missing_of(load(EvaluateConfig, settings))) == 1
+
+
+def test_an_experiment_s_methods_are_checked_before_its_models_are_there(built: Path, tmp_path: Path) -> None:
+    def check(*models: str) -> None:
+        sets = [{"name": "A", "path": built}]
+        config = load(EvaluateConfig, {"name": "e", "models": models, "datasets": sets})
+        check_methods(config, [tmp_path / "later"])
+
+    check("bicubic", str(tmp_path / "later"))
+    for wrong in ("absent.onnx", "absent.pt", "no.such.module:f", str(tmp_path / "never")):
+        with pytest.raises(ConfigError, match=r"not there|cannot be imported|no model folder"):
+            check("bicubic", str(tmp_path / "later"), wrong)

@@ -164,7 +164,7 @@ def test_a_method_that_the_paper_does_not_have_is_a_row_of_each_of_its_tables(ev
     for number in (1, 2, 4):
         table = pd.read_csv(evaluation.folder / "tables" / f"table_{number}.csv").set_index("method")
         assert table.loc[NEW, "trained MR8 → A-MR8"] != "–"
-        assert table.loc[NEW, "paper: CelebA-MR8"] == "–"
+        assert table.loc[NEW, "paper: trained MR8 → CelebA-MR8"] == "–"
 
 
 def test_the_paper_s_tables_have_a_number_for_every_column() -> None:
@@ -177,7 +177,9 @@ def test_the_paper_s_tables_have_a_number_for_every_column() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("models=['nowhere']", "no model folder there"),
+        ("models=['nowhere']", "no model folder there.*else FILE.onnx, FILE.pt, module:function"),
+        ("models=['mine:']", r"python = 'mine:': must be module:function"),
+        ("out=/dev/null", "out = /dev/null/small: /dev/null is not a folder that can be written to"),
         ("models=['bicubic', 'bicubic']", "bicubic stands there twice"),
         ("datasets.0.split=holdout", "no faces in split 'holdout'"),
         ("datasets.0.path=nowhere", "no built dataset there"),

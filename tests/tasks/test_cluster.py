@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
+from tasks import cluster
 from tasks.cluster import map_on_cluster
 from ufvnet.config import Cluster, ConfigError
 
@@ -39,8 +40,8 @@ def test_a_job_whose_worker_is_killed_is_run_again(tmp_path: Path) -> None:
 
 
 def test_an_existing_scheduler_is_used_by_address_and_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
-        address = cluster.scheduler_address
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as running:
+        address = running.scheduler_address
         assert map_on_cluster(_process, [1], Cluster(address=address)) == [(1, os.getpid())]
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
         assert {pid for _, pid in map_on_cluster(_process, range(2), Cluster())} == {os.getpid()}
@@ -48,13 +49,22 @@ def test_an_existing_scheduler_is_used_by_address_and_by_environment(monkeypatch
 
 def test_a_cluster_class_is_started_with_its_arguments() -> None:
     kwargs = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
-    cluster = Cluster(cluster_class="distributed.LocalCluster", cluster_kwargs=kwargs)
-    assert map_on_cluster(_process, [7], cluster) == [(7, os.getpid())]
+    started = Cluster(cluster_class="distributed.LocalCluster", cluster_kwargs=kwargs)
+    assert map_on_cluster(_process, [7], started) == [(7, os.getpid())]
 
 
 def test_an_unknown_cluster_class_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"cluster\.cluster_class = nosuch\.Cluster: cannot be imported"):
         map_on_cluster(_process, [1], Cluster(cluster_class="nosuch.Cluster"))
+
+
+def test_an_address_that_nobody_answers_at_is_refused_by_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "PATIENCE", 1)
+    address = "tcp://127.0.0.1:9"
+    with pytest.raises(ConfigError, match=rf"cluster\.address = {address}: no scheduler answers there in 1 s"):
+        cluster.check_address(address)
+    with pytest.raises(ConfigError, match="no scheduler answers"):
+        map_on_cluster(_process, [1], Cluster(address=address))
 
 
 def test_no_jobs_start_no_cluster() -> None:

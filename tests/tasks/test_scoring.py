@@ -1,4 +1,4 @@
-"""Scoring on Dask: a worker killed in the middle changes no number."""
+"""Scoring on Dask: a worker killed in the middle changes no number, and a method that kills them has failed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 from tasks.cluster import map_on_cluster
 from ufvnet.config import Cluster, EvaluateConfig, load
 from ufvnet.results import scoring
+from ufvnet.results.evaluation import write_evaluation
 
 FUNCTION = '''
 import os, signal
@@ -46,3 +47,32 @@ def test_a_worker_killed_in_the_middle_changes_no_number_and_a_rerun_scores_noth
     killed = scores("killed", 2)
     assert file.with_suffix(".killed").exists()
     pd.testing.assert_frame_equal(killed, scores("undisturbed", None))
+
+
+DEADLY = """
+import os
+import sys
+
+def restore(lr, side):
+    os._exit(1)
+
+def leave(lr, side):
+    sys.exit("no licence")
+"""
+
+
+def test_a_method_that_kills_its_process_fails_and_the_others_are_untouched(built: Path, tmp_path: Path) -> None:
+    file = tmp_path / "deadly.py"
+    file.write_text(DEADLY)
+    sets = [{"name": "A", "path": built, "limit": 3}]
+    models = ["bicubic", f"{file}:restore", f"{file}:leave"]
+    config = load(EvaluateConfig, {"name": "e", "models": models, "datasets": sets, "out": tmp_path})
+    tasks = scoring.plan(config)
+    map_on_cluster(scoring.score_faces, tasks, Cluster(workers=1))
+    evaluation = write_evaluation(config)  # in this process, which the method does not kill
+    of = scoring.read_scores(config).groupby("model")
+    assert {m: set(s["status"]) for m, s in of} == {"bicubic": {"ok"}, "restore": {"failed"}, "leave": {"failed"}}
+    assert set(of.get_group("restore")["reason"]) == {"it kills the process that runs it: 3 died, one after the other"}
+    assert set(of.get_group("leave")["reason"]) == {"SystemExit: no licence"}
+    assert "it kills the process that runs it" in evaluation.report.read_text()
+    assert not list(tmp_path.rglob("*.deaths"))

@@ -13,6 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ufvnet.errors import ConfigError
+
 from .bicubic import SIXTEENTHS
 
 SCHEMA_VERSION = 2
@@ -58,6 +60,17 @@ FACES = pa.schema(
     ],
     metadata={"huggingface": json.dumps({"info": {"features": {name: {"_type": "Image"} for name in IMAGE_COLUMNS}}})},
 )
+
+
+def check_writable(key: str, folder: Path) -> None:
+    """Refuse a folder of a configuration's key in which no file can be made.
+
+    Raises:
+        ConfigError: it is not there and cannot be made, is no folder, or is not to be written to.
+    """
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(f"{key} = {folder}: {there} is not a folder that can be written to")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -11,7 +11,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Difference:
-    """mean: of a - b over images; low, high: ends of its 95 % interval."""
+    """mean: of a - b over images; low, high: ends of its 95 % interval, NaN where the mean is not finite."""
 
     mean: float
     low: float
@@ -21,6 +21,12 @@ class Difference:
     def real(self) -> bool:
         """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
+
+
+def differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a - b; two infinities, the PSNR of two exact images, differ by 0."""
+    with np.errstate(invalid="ignore"):
+        return np.where(a == b, 0.0, a - b)
 
 
 def paired_difference(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Difference:
@@ -34,7 +40,14 @@ def paired_difference(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Difference
     """
     if a.shape != b.shape or a.ndim != 1 or not len(a):
         raise ValueError(f"paired scores must be two (N,) arrays, got {a.shape} and {b.shape}")
-    d = a - b
+    return mean_interval(differences(a, b), seed)
+
+
+def mean_interval(d: np.ndarray, seed: int = 0) -> Difference:
+    """The mean of (N,) differences and its interval by the percentile bootstrap."""
+    if not np.isfinite(d).all():
+        with np.errstate(invalid="ignore"):
+            return Difference(float(d.mean()), float("nan"), float("nan"))
     rng = np.random.default_rng(seed)
     means = [d[rng.integers(0, len(d), len(d))].mean() for _ in range(RESAMPLES)]
     low, high = np.percentile(means, [2.5, 97.5])

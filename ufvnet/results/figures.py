@@ -18,7 +18,7 @@ from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, TestSet
 from ufvnet.data.bicubic import lr_side, resize
 from ufvnet.data.reader import DatasetView
-from ufvnet.metrics import PRIMARY, score
+from ufvnet.metrics import PRIMARY, differences, score
 from ufvnet.models import describe
 from ufvnet.models.inference import BICUBIC
 
@@ -211,19 +211,20 @@ def _cell(image: np.ndarray, label: str, pick: Pick, gallery: Gallery, table: di
 
 
 def _restore(config: EvaluateConfig, row: Row, gallery: Gallery, table: dict) -> None:
-    """Fill the cells of one method, a size at a time."""
+    """Fill the cells of one method, a size at a time; what failed is not tried again, as it may kill the process."""
     picks = gallery.picks(row.label)
+    for pick in picks:
+        if reason := table.get((row.label, pick), (0, 0, ""))[2]:
+            gallery.cells[row.label, pick] = Cell(None, float("nan"), float("nan"), reason)
     for k in gallery.view.ks:
-        some = [p for p in picks if p.k == k]
+        some = [p for p in picks if p.k == k and (row.label, p) not in gallery.cells]
         if not some:
             continue
         done = restored(config, row, gallery, [p.face_id for p in some], k)
         for pick, image, reason in zip(some, done.sr, done.reasons):
             if reason:
-                known = table.get((row.label, pick), (0, 0, ""))[2]
-                if not known:
-                    log.warning("%s, face %s at %d/16 was scored, but now: %s", row.label, pick.face_id, k, reason)
-                gallery.cells[row.label, pick] = Cell(None, float("nan"), float("nan"), known or reason)
+                log.warning("%s, face %s at %d/16 was scored, but now: %s", row.label, pick.face_id, k, reason)
+                gallery.cells[row.label, pick] = Cell(None, float("nan"), float("nan"), reason)
             else:
                 gallery.cells[row.label, pick] = _cell(image, row.label, pick, gallery, table)
 
@@ -285,7 +286,8 @@ def _charts(config: EvaluateConfig, scores: pd.DataFrame) -> Iterator[tuple[str,
     if gains := [of["gain"] for of in panels.values() if "gain" in of]:
         yield "gain", curves_figure([gains])
     metrics = [m for m in next(iter(panels.values())) if m != "gain"]
-    yield "curves", curves_figure([[of[m] for of in panels.values()] for m in metrics])
+    if metrics:
+        yield "curves", curves_figure([[of[m] for of in panels.values()] for m in metrics])
     for label, of_model in weight_panels(config, scores).items():
         yield f"weights_{file_name(label)}", curves_figure([of_model])
 
@@ -294,11 +296,14 @@ CURVES = {PSNR: "PSNR [dB]", SSIM: "SSIM", "identity": "identity similarity"}
 
 
 def curve_panels(scores: pd.DataFrame, dataset: str) -> dict[str, Panel]:
-    """Charts of one test set by metric: means over images by input size; ``gain`` over bicubic is paired by image."""
+    """Charts of one test set by metric: means over images by input size; ``gain`` over bicubic is paired by image.
+
+    Metrics that no method has on any test set have none.
+    """
     of, models = scores[scores["dataset"] == dataset], list(dict.fromkeys(scores["model"]))
     panels = {
         name: Panel(dataset, title, [_mean_curve(of[of["model"] == m], m, name, i) for i, m in enumerate(models)])
-        for name, title in CURVES.items() if name in of and of[name].notna().any()
+        for name, title in CURVES.items() if name in of and scores[name].notna().any()
     }  # fmt: skip
     if BICUBIC in models and len(models) > 1:
         gain = of.assign(gain=paired_gains(of))
@@ -313,12 +318,12 @@ def curve_panels(scores: pd.DataFrame, dataset: str) -> dict[str, Panel]:
 def paired_gains(of: pd.DataFrame) -> pd.Series:
     """PSNR over bicubic's of the same image, a value a row of one test set's scores."""
     base = of[of["model"] == BICUBIC].set_index(["face_id", "k"])[PSNR].rename("base")
-    return of[PSNR] - of.join(base, on=["face_id", "k"])["base"]
+    return pd.Series(differences(of[PSNR].to_numpy(), of.join(base, on=["face_id", "k"])["base"].to_numpy()), of.index)
 
 
 def _mean_curve(of: pd.DataFrame, label: str, column: str, style: int, band: bool = False) -> Curve:
     """Means by input size; the band is the 95 % interval of the mean (normal approximation)."""
-    groups = of[np.isfinite(of[column])].groupby("px")[column]
+    groups = of[of[column].notna()].groupby("px")[column]
     mean = groups.mean()
     half = (Z95 * groups.std() / np.sqrt(groups.count())).fillna(0) if band else None
     low, high = (None, None) if half is None else ((mean - half).to_numpy(), (mean + half).to_numpy())

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from ufvnet.config import ConfigError, EvaluateConfig, Method, fingerprint
+from ufvnet.config import ConfigError, EvaluateConfig, Method, fingerprint, load
 from ufvnet.data.bicubic import resize, upscale
 from ufvnet.data.plan import sha256
 from ufvnet.models.inference import BICUBIC, ready, super_resolve
@@ -26,6 +29,9 @@ from ufvnet.models.store import read_card
 
 TORCHSCRIPT = (".pt", ".ts", ".torchscript")
 CALLABLE_VERSION = 1
+OTHER_KINDS = "; else FILE.onnx, FILE.pt, module:function, file.py:function, or a mapping (README, Methods)"
+FAILURES = (Exception, SystemExit)
+"""What a method may do without ending more than itself; Ctrl-C is not its own."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +107,28 @@ def rows_of(config: EvaluateConfig) -> list[Row]:
         ConfigError: a method is not there, or two have one label.
     """
     found = list(_found(config))
-    for one in found:
+    for entry, one in zip(config.models, found):
         if isinstance(one, ConfigError) and config.missing == "error":
-            raise one
+            short = isinstance(entry, str) and as_method(entry).model is not None
+            raise ConfigError(f"{one}{OTHER_KINDS if short else ''}") from one
     rows = [one for one in found if isinstance(one, Row)]
     labels = [r.label for r in rows]
     for label in labels:
         if labels.count(label) > 1:
             raise ConfigError(f"models: {label} stands there twice; give one another name")
     return rows
+
+
+def check_methods(config: EvaluateConfig, made_first: Iterable[Path]) -> None:
+    """As ``rows_of``, before models in some of the folders are trained.
+
+    Raises:
+        ConfigError: a method is not there, or two have one label.
+    """
+    later = {folder.resolve() for folder in made_first}
+    models = [(entry, as_method(entry).model) for entry in config.models]
+    there = tuple(entry for entry, model in models if model is None or model.resolve() not in later)
+    rows_of(config.model_copy(update={"models": there}))
 
 
 def missing_of(config: EvaluateConfig) -> list[str]:
@@ -126,15 +145,19 @@ def _found(config: EvaluateConfig) -> Iterator[Row | ConfigError]:
 
 
 def as_method(entry: str | Method) -> Method:
-    """A string as the method that it is short for."""
+    """A string as the method that it is short for.
+
+    Raises:
+        ConfigError: it is short for none.
+    """
     if isinstance(entry, Method):
         return entry
     if entry.endswith(".onnx"):
-        return Method(name=Path(entry).stem, onnx=Path(entry))
+        return load(Method, {"name": Path(entry).stem, "onnx": entry})
     if entry.endswith(TORCHSCRIPT):
-        return Method(name=Path(entry).stem, torchscript=Path(entry))
+        return load(Method, {"name": Path(entry).stem, "torchscript": entry})
     if ":" in entry:
-        return Method(name=entry.rpartition(":")[2], python=entry)
+        return load(Method, {"name": entry.rpartition(":")[2], "python": entry})
     return Method(model=Path(entry))
 
 
@@ -154,13 +177,32 @@ def _row(method: Method) -> Row:
     if source is not None:
         if not source.exists():
             raise ConfigError(f"models: {method.name}: {source} is not there")
-        digest = sha256(source) if source.is_file() else _folder_digest(source)
-        return Row(method.name, str(source), method.trained_on, "", _print(method, digest), method)
+        print_ = _print(method, sha256(source) if source.is_file() else _folder_digest(source))
+        if not method.images:
+            _session(str(source), print_)  # what cannot be loaded is refused here
+        return Row(method.name, str(source), method.trained_on, "", print_, method)
     assert method.python
-    where, code = method.python.rpartition(":")[0], getattr(inspect.unwrap(_function(method.python)), "__code__", None)
-    file = where if where.endswith(".py") else code.co_filename if code else None
-    digest = sha256(Path(file)) if file else method.python
+    files = sorted({file.resolve() for file in _files(method.python) if file.is_file()})
+    digests = [sha256(file) for file in files]
+    digest = digests[0] if len(digests) == 1 else fingerprint(digests)
     return Row(method.name, method.python, method.trained_on, "", _print(method, digest), method)
+
+
+def _files(name: str) -> Iterator[Path]:
+    """The files whose change makes a Python method another: where it is named, and where its code is.
+
+    What they import is not among them.
+    """
+    where, found = name.rpartition(":")[0], inspect.unwrap(_function(name))
+    named = where if where.endswith(".py") else getattr(sys.modules[where], "__file__", None)
+    if named:
+        yield Path(named)
+    while isinstance(found, functools.partial):
+        found = inspect.unwrap(found.func)
+    for of in (found, type(found)):  # a function, or an object that can be called
+        with contextlib.suppress(TypeError):
+            yield Path(inspect.getfile(of))
+            return
 
 
 def _print(method: Method, digest: str | None) -> str:
@@ -175,11 +217,18 @@ def _folder_digest(folder: Path) -> str:
     return whole.hexdigest()
 
 
+def failed(faces: Faces, reason: str) -> Restoration:
+    """Black images, all for one reason."""
+    n = len(faces.lr)
+    sr = np.zeros((n, faces.hr_size, faces.hr_size, 3), np.uint8)
+    return Restoration(sr, None, np.full(n, np.nan), [reason] * n)
+
+
 def restore(row: Row, faces: Faces, batch_size: int, device: str) -> Restoration:
     """Super-resolve faces; where a batch fails, each of its faces is tried alone, so that others are untouched."""
     call = _opened(row, faces.hr_size, device)
     n = len(faces.lr)
-    done = Restoration(np.zeros((n, faces.hr_size, faces.hr_size, 3), np.uint8), None, np.full(n, np.nan), [""] * n)
+    done = failed(faces, "")
     weights: dict[int, np.ndarray] = {}
 
     def attempt(part: slice) -> None:
@@ -195,11 +244,11 @@ def restore(row: Row, faces: Faces, batch_size: int, device: str) -> Restoration
         part = slice(start, min(n, start + batch_size))
         try:
             attempt(part)
-        except Exception:
+        except FAILURES:
             for i in range(part.start, part.stop):
                 try:
                     attempt(slice(i, i + 1))
-                except Exception as error:
+                except FAILURES as error:
                     known = isinstance(error, MethodError)
                     done.reasons[i] = str(error) if known else f"{type(error).__name__}: {error}"
     if not weights:
@@ -267,21 +316,31 @@ def _function(name: str) -> Callable[[np.ndarray, int], np.ndarray]:
     """``module:function`` or ``path/to/file.py:function``.
 
     Raises:
-        ConfigError: there is no such thing.
+        ConfigError: there is no such thing, or it cannot be called.
     """
     where, _, function = name.rpartition(":")
     try:
-        if where.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(where).stem, where)
-            assert spec
-            assert spec.loader
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(where)
-        return getattr(module, function)
-    except Exception as error:  # whatever the user's file does when it is imported
+        module = _module(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+        found = getattr(module, function)
+    except FAILURES as error:  # whatever the user's file does when it is imported
         raise ConfigError(f"models: {name}: cannot be imported ({type(error).__name__}: {error})") from error
+    if not callable(found):
+        raise ConfigError(f"models: {name}: is {type(found).__name__}; it must be a function")
+    return found
+
+
+def _module(file: Path) -> ModuleType:
+    """A file as a module of a name that no other has; its folder comes last on the path, where it hides nothing."""
+    file = file.resolve()
+    name = f"ufvnet_method_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec
+    assert spec.loader
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 @functools.lru_cache(maxsize=4)

@@ -29,7 +29,7 @@ from .charts import Cell
 from .figures import PSNR, SSIM, Gallery, Pick, curve_panels, open_galleries, paired_gains, weight_panels
 from .methods import missing_of, rows_of
 from .svg import legend, panels_svg
-from .tables import FAILED, NOTHING, Table
+from .tables import FAILED, NOTHING, Table, best_of, brief, ranking
 
 if TYPE_CHECKING:
     from .charts import Panel
@@ -77,6 +77,7 @@ def write_report(
         test_sets=set_lines(config, scores, made),
         models=method_lines(made),
         made=made,
+        left_out=[brief(reason) for reason in made["left out"]],
         protocols=PROTOCOLS,
         primary=PRIMARY,
         seed=config.seed,
@@ -118,7 +119,8 @@ def overview_table(config: EvaluateConfig, scores: pd.DataFrame) -> Table:
     """A row a method: means over all faces and sizes of each test set, and what failed."""
     models = list(dict.fromkeys(scores["model"]))
     has_identity = "identity" in scores and scores["identity"].notna().any()
-    header, columns, best = ["method"], [], set()
+    header, columns = ["method"], []
+    ranked: dict[tuple[int, int], float] = {}
     for test_set in config.datasets:
         of = scores[scores["dataset"] == test_set.name]
         groups = of.groupby("model", sort=False)
@@ -126,8 +128,7 @@ def overview_table(config: EvaluateConfig, scores: pd.DataFrame) -> Table:
         marks = [FAILED if (of.loc[of["model"] == m, PSNR].isna()).any() else "" for m in models]
         header.append(f"{test_set.name}: PSNR / SSIM")
         columns.append([_pair(p, s) + mark for p, s, mark in zip(means[PSNR], means[SSIM], marks)])
-        if means[PSNR].notna().any():
-            best.add((int(np.nanargmax(means[PSNR])), len(header) - 1))
+        ranked |= {(i, len(header) - 1): ranking(of[of["model"] == m], PRIMARY) for i, m in enumerate(models)}
         if BICUBIC in models and len(models) > 1:
             gains = paired_gains(of).groupby(of["model"]).mean().reindex(models)
             header.append(f"{test_set.name}: gain [dB]")
@@ -145,7 +146,7 @@ def overview_table(config: EvaluateConfig, scores: pd.DataFrame) -> Table:
         f"scored, on the device {config.device}; gains are paired by image."
         + (f" {FAILED} Without the images that the method failed on." if failed.any() else "")
     )
-    return Table("overview", caption, tuple(header), tuple(zip(models, *columns)), frozenset(best))
+    return Table("overview", caption, tuple(header), tuple(zip(models, *columns)), best_of(ranked))
 
 
 def _small_intervals(html: str) -> str:
@@ -166,7 +167,7 @@ def failure_tables(scores: pd.DataFrame) -> list[Table]:
     groups = failed.assign(why=reasons.replace("", "no score")).groupby(["model", "dataset", "px"], sort=False)
     rows = []
     for (model, dataset, px), of in groups:
-        why = "; ".join(f"{text} ({n}×)" for text, n in Counter(of["why"]).most_common(3))
+        why = "; ".join(f"{brief(text)} ({n}×)" for text, n in Counter(of["why"]).most_common(3))
         faces = ", ".join(of["face_id"].head(3)) + (", …" if len(of) > 3 else "")
         rows.append((str(model), str(dataset), f"{px} px", str(len(of)), why, faces))
     header = ("method", "test set", "input size", "images", "most frequent reasons", "faces")
@@ -322,7 +323,7 @@ def _extremes(gallery: Gallery, label: str, count: int, pictures: _Pictures) -> 
 def _shown(cell: Cell, pictures: _Pictures, exact: bool = True) -> list[Any]:
     """[picture or -1, PSNR, SSIM, reason]."""
     place = -1 if cell.image is None else pictures.add(cell.image, exact)
-    return [place, _number(cell.psnr, 2), _number(cell.ssim, 4), cell.reason]
+    return [place, _number(cell.psnr, 2), _number(cell.ssim, 4), brief(cell.reason)]
 
 
 def _number(value: float, digits: int) -> float | None:

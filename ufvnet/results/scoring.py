@@ -14,16 +14,19 @@ import pyarrow.parquet as pq
 from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, TestSet, fingerprint
 from ufvnet.data.bicubic import lr_side
-from ufvnet.data.schema import read_fingerprint, write_table
+from ufvnet.data.schema import check_writable, read_fingerprint, write_table
 from ufvnet.metrics import score
 from ufvnet.metrics.identity import cosine, crop_landmarks, descriptors
 from ufvnet.models.inference import BICUBIC, best_device
 from ufvnet.models.store import read_card
 
-from .methods import Faces, Restoration, Row, restore, rows_of
+from .methods import Faces, Restoration, Row, failed, restore, rows_of
 
 SCORING_VERSION = 2
 MOST_ANCHORS = 4
+DEATHS = 3
+"""A task at which so many processes died one after the other has failed; one alone may die of its machine's trouble."""
+DEADLY = f"it kills the process that runs it: {DEATHS} died, one after the other"
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,21 @@ class ScoreTask:
     batch_size: int
     device: str
 
+    @property
+    def deaths(self) -> Path:
+        """A file with a byte for every process that began the task and did not come to its end."""
+        return self.file.with_suffix(".deaths")
+
 
 def plan(config: EvaluateConfig) -> list[ScoreTask]:
     """Every task of an evaluation.
 
     Raises:
-        ConfigError: a method, dataset or device is missing, HR sizes differ, or no method is left.
+        ConfigError: a method, dataset or device is missing, HR sizes differ, no method is left, or ``out`` cannot be
+            written to.
     """
     best_device(config.device)
+    check_writable("out", config.out / config.name)
     rows = rows_of(config)
     if not rows:
         raise ConfigError("models: none of them is there")
@@ -87,10 +97,26 @@ def _tasks(config: EvaluateConfig, test_set: TestSet, row: Row) -> list[ScoreTas
 def score_faces(task: ScoreTask) -> bool:
     """Score one task into its file; False where the file was there already.
 
-    A face that the method fails on has the status ``failed``, the reason, and NaN for scores.
+    A face that the method fails on has the status ``failed``, the reason, and NaN for scores. So have all faces of a
+    task that DEATHS processes died at.
     """
     if read_fingerprint(task.file) == task.fingerprint:
         return False
+    task.deaths.parent.mkdir(parents=True, exist_ok=True)
+    with task.deaths.open("ab") as file:
+        died = file.tell()
+        file.write(b"+")
+    try:
+        frames = _frames(task, died >= DEATHS)
+        table = pa.Table.from_pandas(pd.concat(frames, ignore_index=True), preserve_index=False)
+        write_table(task.file, table, task.fingerprint)
+    finally:  # a failure that Python sees is no death
+        task.deaths.unlink(missing_ok=True)
+    return True
+
+
+def _frames(task: ScoreTask, deadly: bool) -> list[pd.DataFrame]:
+    """The scores at each scale. deadly: the method is not run."""
     columns = ["face_id", "landmarks", "box", "angle", "hr", *(f"lr_{k}" for k in task.ks)]
     faces = pq.ParquetFile(task.shard).read_row_group(task.group, columns=columns).slice(0, task.faces)
     hr = np.stack([data.decode(v) for v in faces["hr"].to_pylist()])
@@ -99,21 +125,18 @@ def score_faces(task: ScoreTask) -> bool:
     for k in task.ks:
         lr = np.stack([data.decode(v) for v in faces[f"lr_{k}"].to_pylist()])
         px, ids = lr_side(task.hr_size, k), faces["face_id"].to_pylist()
-        done = restore(
-            task.row, Faces(lr, k / 16, task.hr_size, ids, task.test_set.name, px), task.batch_size, task.device
-        )
+        given = Faces(lr, k / 16, task.hr_size, ids, task.test_set.name, px)
+        done = failed(given, DEADLY) if deadly else restore(task.row, given, task.batch_size, task.device)
         names = {"model": task.row.label, "dataset": task.test_set.name, "face_id": ids, "k": k, "px": px}
         frames.append(pd.DataFrame(names | _scores(done, hr) | {"identity": identity.of(done)}))
-    table = pa.Table.from_pandas(pd.concat(frames, ignore_index=True), preserve_index=False)
-    write_table(task.file, table, task.fingerprint)
-    return True
+    return frames
 
 
 def _scores(done: Restoration, hr: np.ndarray) -> dict[str, Any]:
-    failed = np.array([bool(reason) for reason in done.reasons])
-    scores = {name: np.where(failed, np.nan, values) for name, values in score(done.sr, hr).items()}
+    without = np.array([bool(reason) for reason in done.reasons])
+    scores = {name: np.where(without, np.nan, values) for name, values in score(done.sr, hr).items()}
     columns: dict[str, Any] = {
-        "status": np.where(failed, "failed", "ok"), "reason": done.reasons, **scores,
+        "status": np.where(without, "failed", "ok"), "reason": done.reasons, **scores,
         "milliseconds": done.milliseconds,
     }  # fmt: skip
     for i in range(MOST_ANCHORS):
@@ -137,8 +160,8 @@ class _Identity:
         result = np.full(len(done.sr), np.nan)
         if self.hr is not None:
             n = len(self.hr)
-            failed = [bool(reason) for reason in done.reasons[:n]]
-            result[:n] = np.where(failed, np.nan, cosine(descriptors(done.sr[:n], self.landmarks), self.hr))
+            without = [bool(reason) for reason in done.reasons[:n]]
+            result[:n] = np.where(without, np.nan, cosine(descriptors(done.sr[:n], self.landmarks), self.hr))
         return result
 
 

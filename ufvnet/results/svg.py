@@ -17,8 +17,11 @@ SHAPES = (
     '<path d="M{x} {y}m0-4.4l4 7h-8z"/>',
     '<path d="M{x} {y}m0-4.6l4.3 4.6l-4.3 4.6l-4.3-4.6z"/>',
     '<path d="M{x} {y}m0 4.4l4-7h-8z"/>',
+    '<path d="M{x} {y}m-1.4-4.2h2.8v2.8h2.8v2.8h-2.8v2.8h-2.8v-2.8h-2.8v-2.8h2.8z"/>',
+    '<path transform="rotate(45 {x} {y})" d="M{x} {y}m-1.4-4.2h2.8v2.8h2.8v2.8h-2.8v2.8h-2.8v-2.8h-2.8v-2.8h2.8z"/>',
 )
 COLOURS = 10
+"""Seven shapes beside them: only the 71st curve looks like the first."""
 
 
 def panels_svg(panels: Sequence[Panel]) -> list[str]:
@@ -77,7 +80,8 @@ def _curve(curve: Curve, at: Callable[[float, float], tuple[float, float]]) -> l
         return [f'<path class="line dashed {style}" d="{line}"/>']
     parts = [f'<path class="line {style}" d="{line}"/>']
     if curve.low is not None and curve.high is not None:
-        edge = [at(x, y) for x, y in zip(curve.x, curve.low)] + [at(x, y) for x, y in zip(curve.x, curve.high)][::-1]
+        edge = [at(x, y) for x, y in zip(curve.x, curve.low) if np.isfinite(y)]
+        edge += [at(x, y) for x, y in zip(curve.x, curve.high) if np.isfinite(y)][::-1]
         outline = "".join(f"{'L' if i else 'M'}{x} {y}" for i, (x, y) in enumerate(edge))
         parts.insert(0, f'<path class="band {style}" d="{outline}Z"/>')
     shape = SHAPES[curve.style % len(SHAPES)]

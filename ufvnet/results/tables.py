@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -13,7 +13,7 @@ import pandas as pd
 from ufvnet.config import EvaluateConfig, TestSet
 from ufvnet.data.bicubic import VIEWS
 from ufvnet.data.schema import write_text
-from ufvnet.metrics import PRIMARY, PROTOCOLS, Difference, paired_difference
+from ufvnet.metrics import PRIMARY, PROTOCOLS, differences, mean_interval
 from ufvnet.models.inference import BICUBIC
 
 from .methods import Row, missing_of, rows_of
@@ -22,6 +22,7 @@ from .paper import SAME_NETWORK, TABLES, Column, Numbers, PaperTable
 NOTHING = "–"
 FAILED = "†"
 """Marks a mean without the images that the method failed on."""
+LONGEST_REASON = 120
 ROMAN = {"1": "I", "2": "II", "3": "III", "4": "IV"}
 
 
@@ -36,7 +37,8 @@ class Table:
     best: frozenset[tuple[int, int]] = frozenset()
 
     def markdown(self) -> str:
-        lines = [self.header, tuple("---" for _ in self.header), *self._with_best("**{}**")]
+        header = tuple(_cell_text(c) for c in self.header)
+        lines = [header, tuple("---" for _ in header), *self._with_best("**{}**", _cell_text)]
         return f"**{self.caption}**\n\n" + "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
     def csv(self) -> str:
@@ -45,7 +47,7 @@ class Table:
     def latex(self) -> str:
         """booktabs, best in bold as the paper does."""
         rows = [" & ".join(_tex(c) for c in self.header) + r" \\"]
-        body = [" & ".join(_tex(c) for c in cells) + r" \\" for cells in self._with_best(r"\textbf{{{}}}")]
+        body = [" & ".join(cells) + r" \\" for cells in self._with_best(r"\textbf{{{}}}", _tex)]
         return "\n".join(
             [r"\begin{table}", rf"\caption{{{_tex(self.caption)}}}",
              rf"\begin{{tabular}}{{l{'c' * (len(self.header) - 1)}}}", r"\toprule",
@@ -64,17 +66,37 @@ class Table:
              "<tbody>", *body, "</tbody>", "</table>", ""]
         )  # fmt: skip
 
-    def _with_best(self, form: str) -> list[tuple[str, ...]]:
+    def _with_best(self, form: str, escaped: Callable[[str], str]) -> list[tuple[str, ...]]:
         return [
-            tuple(form.format(c) if (i, j) in self.best else c for j, c in enumerate(cells))
+            tuple(form.format(escaped(c)) if (i, j) in self.best else escaped(c) for j, c in enumerate(cells))
             for i, cells in enumerate(self.rows)
         ]
 
 
+TEX = str.maketrans({
+    **{c: f"\\{c}" for c in "&%_#{}$"}, "\\": r"\textbackslash{}", "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$",
+    "→": r"$\rightarrow$", FAILED: r"$\dagger$", NOTHING: "--",
+})  # fmt: skip
+
+
 def _tex(text: str) -> str:
-    for plain, escaped in (("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#"), ("±", r"$\pm$"), (NOTHING, "--")):
-        text = text.replace(plain, escaped)
-    return text
+    return _one_line(text).translate(TEX)
+
+
+def _cell_text(text: str) -> str:
+    """Of a cell in Markdown."""
+    return _one_line(text).replace("|", "\\|")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def brief(reason: str) -> str:
+    """A reason on one line, as captions and the report tell it; scores/ has all of it."""
+    line = _one_line(reason)
+    return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 1] + "…"
 
 
 def all_tables(config: EvaluateConfig, scores: pd.DataFrame) -> list[Table]:
@@ -109,33 +131,37 @@ def paper_table(paper: PaperTable, config: EvaluateConfig, scores: pd.DataFrame,
     header = ["method"]
     for c in columns:
         name = f"{config.datasets[c.place].name}-{c.tested}"
-        header += [f"trained {c.trained} → {name}", f"paper: {c.paper}"]
+        header += [f"trained {c.trained} → {name}", f"paper: trained {c.trained} → {c.paper}"]
     cells, measured = [], {}
-    methods = [*paper.rows, *_new_methods(rows)]
-    for i, method in enumerate(methods):
+    lines = _lines(paper, columns, rows)
+    for i, (method, labels) in enumerate(lines):
         printed = paper.rows.get(method)
         line = [method]
-        for j, c in enumerate(columns):
-            of = _measured(method, c, config, scores, rows)
+        for j, (c, label) in enumerate(zip(columns, labels)):
+            of = _measured(label, c, config, scores)
             if of is not None:
-                measured[i, 2 * j + 1] = _ranked(of, PRIMARY)
+                measured[i, 2 * j + 1] = ranking(of, PRIMARY)
             line += [_cell(of, PRIMARY), _pair(printed[paper.columns.index(c)] if printed else None)]
         cells.append(tuple(line))
-    best = {max((v, k) for k, v in measured.items() if k[1] == j and v == v)[1] for j in _full(measured)}
-    missing = [m for i, m in enumerate(methods) if not any(k[0] == i for k in measured)]
+    missing = [m for i, (m, _) in enumerate(lines) if not any(k[0] == i for k in measured)]
     caption = (
         f"Table {ROMAN[paper.number]}: {paper.title}. PSNR / SSIM (protocol {PRIMARY}, every image at every scale), "
         f"measured on {' and '.join(_set_name(s) for s in config.datasets)}, beside the paper's numbers. "
         + _what_differs(rows)
         + (f" Not evaluated: {', '.join(missing)}." if missing else "")
-        + "".join(f" Left out ({reason})." for reason in missing_of(config))
+        + "".join(f" Left out ({brief(reason)})." for reason in missing_of(config))
         + failures(scores)
     )
-    return Table(f"table_{paper.number}", caption, tuple(header), tuple(cells), frozenset(best))
+    return Table(f"table_{paper.number}", caption, tuple(header), tuple(cells), best_of(measured))
 
 
-def _full(measured: dict[tuple[int, int], float]) -> set[int]:
-    return {column for (_, column), value in measured.items() if value == value}
+def best_of(values: dict[tuple[int, int], float]) -> frozenset[tuple[int, int]]:
+    """Of (row, column) cells those with their column's highest value, which several may share; NaN is no value."""
+    highest: dict[int, float] = {}
+    for (_, column), value in values.items():
+        if value == value:
+            highest[column] = max(value, highest.get(column, value))
+    return frozenset(cell for cell, value in values.items() if value == highest.get(cell[1]))
 
 
 def _set_name(test_set: TestSet) -> str:
@@ -173,7 +199,7 @@ def _reason(failed: pd.DataFrame) -> str:
     """The most frequent reason, and how many others there are."""
     reasons = failed["reason"].value_counts()
     others = f", and {len(reasons) - 1} other reasons" if len(reasons) > 1 else ""
-    return f"most often {reasons.index[0]}{others}" if others else str(reasons.index[0])
+    return f"most often {brief(reasons.index[0])}{others}" if others else brief(reasons.index[0])
 
 
 def _new_methods(rows: list[Row]) -> list[str]:
@@ -182,15 +208,32 @@ def _new_methods(rows: list[Row]) -> list[str]:
     return list(dict.fromkeys(r.name for r in rows if r.name not in known))
 
 
-def _measured(
-    method: str, c: Column, config: EvaluateConfig, scores: pd.DataFrame, rows: list[Row]
-) -> pd.DataFrame | None:
-    """The scores behind a cell, or None where the method, or a scale of this table, was not evaluated."""
-    names = (method, SAME_NETWORK.get(method, method))
-    labels = [r.label for r in rows if r.name in names and r.trained_on in ("", c.trained)]
+def _lines(paper: PaperTable, columns: list[Column], rows: list[Row]) -> list[tuple[str, list[str | None]]]:
+    """The table's rows: their name, and the label of the method that fills each column.
+
+    A method whose place another fills has a row of its own, by its label, below.
+    """
+    lines: list[tuple[str, list[str | None]]] = []
+    for name in [*paper.rows, *_new_methods(rows)]:
+        places = [_labels(name, c, rows) for c in columns]
+        lines.append((name, [of[0] if of else None for of in places]))
+        others = dict.fromkeys(label for of in places for label in of[1:])
+        lines += [(label, [label if label in of else None for of in places]) for label in others]
+    return lines
+
+
+def _labels(name: str, c: Column, rows: list[Row]) -> list[str]:
+    """The methods that may fill a cell: those of its very name first, then those that were not trained on a view."""
+    names = (name, SAME_NETWORK.get(name, name))
+    found = [r for r in rows if r.name in names and r.trained_on in ("", c.trained)]
+    return [r.label for r in sorted(found, key=lambda r: (r.name != name, r.trained_on != ""))]
+
+
+def _measured(label: str | None, c: Column, config: EvaluateConfig, scores: pd.DataFrame) -> pd.DataFrame | None:
+    """The scores behind a cell, or None where a scale of this table was not evaluated."""
     ks = set(VIEWS[c.tested])
     of = scores[(scores["dataset"] == config.datasets[c.place].name) & scores["k"].isin(ks)]
-    of = of[of["model"] == labels[0]] if labels else of[:0]
+    of = of[of["model"] == label]
     return of if set(of["k"]) == ks else None
 
 
@@ -208,7 +251,7 @@ def _cell(of: pd.DataFrame | None, protocol: str) -> str:
     return _pair((of[f"psnr_{protocol}"].mean(), of[f"ssim_{protocol}"].mean())) + mark
 
 
-def _ranked(of: pd.DataFrame, protocol: str) -> float:
+def ranking(of: pd.DataFrame, protocol: str) -> float:
     """The mean PSNR by which cells are compared; NaN where images are missing from it, perhaps the hardest."""
     return float("nan") if (of["status"] == "failed").any() else float(of[f"psnr_{protocol}"].mean())
 
@@ -219,15 +262,17 @@ def scale_table(scores: pd.DataFrame, dataset: str, protocol: str) -> Table:
     parts = {m: of for m, of in scores.groupby("model")}
     columns = [[of[of["px"] == px] for px in sizes] + [of] for of in (parts[m] for m in models)]
     cells = tuple((m, *(_cell(of, protocol) for of in line)) for m, line in zip(models, columns))
-    values = np.array([[_ranked(of, protocol) for of in line] for line in columns])
-    values = np.where(np.isnan(values), -np.inf, values)
-    best = frozenset((int(i), j + 1) for j, i in enumerate(values.argmax(0)) if values[i, j] > -np.inf)
+    ranked = {(i, j): ranking(of, protocol) for i, line in enumerate(columns) for j, of in enumerate(line, start=1)}
     faces = scores["face_id"].nunique()
     caption = (
         f"{dataset}: PSNR / SSIM by input size, protocol {protocol}, {faces:,} faces at every scale.{failures(scores)}"
     )
     return Table(
-        f"scales_{dataset}_{protocol}", caption, ("method", *(f"{px} px" for px in sizes), "mean"), cells, best
+        f"scales_{dataset}_{protocol}",
+        caption,
+        ("method", *(f"{px} px" for px in sizes), "mean"),
+        cells,
+        best_of(ranked),
     )
 
 
@@ -236,17 +281,27 @@ def _wide(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     return scores.pivot_table(index="face_id", columns=["model", "px"], values=metric, dropna=False)
 
 
-def _interval(a: np.ndarray, b: np.ndarray, seed: int) -> Difference | None:
-    """Paired over the images that both methods have; None where there are none."""
-    both = np.isfinite(a) & np.isfinite(b)
-    return paired_difference(a[both], b[both], seed) if both.any() else None
+def _paired(wide: pd.DataFrame, a: str, b: str) -> np.ndarray:
+    """a - b: (faces, sizes)."""
+    return differences(wide[a].to_numpy(), wide[b].to_numpy())
 
 
-def _shown(d: Difference | None, digits: int = 2) -> str:
-    if d is None:
+def _shown(d: np.ndarray, seed: int, digits: int = 2) -> str:
+    """The mean of (N,) differences and its interval, over the images that both methods have."""
+    d = d[~np.isnan(d)]
+    if not len(d):
         return NOTHING
-    text = f"{d.mean:+.{digits}f} [{d.low:+.{digits}f}, {d.high:+.{digits}f}]"
-    return text if d.real else f"{text} n.s."
+    of = mean_interval(d, seed)
+    if not np.isfinite(of.mean):  # NaN: gains and losses without end
+        return NOTHING if np.isnan(of.mean) else f"{of.mean:+}"
+    text = f"{of.mean:+.{digits}f} [{of.low:+.{digits}f}, {of.high:+.{digits}f}]"
+    return text if of.real else f"{text} n.s."
+
+
+def _mean(d: np.ndarray) -> np.ndarray:
+    """Of each face over the sizes."""
+    with np.errstate(invalid="ignore"):
+        return d.mean(1)
 
 
 def gain_table(scores: pd.DataFrame, dataset: str, seed: int) -> Table:
@@ -257,9 +312,8 @@ def gain_table(scores: pd.DataFrame, dataset: str, seed: int) -> Table:
     for metric, unit, digits in ((f"psnr_{PRIMARY}", "dB", 2), (f"ssim_{PRIMARY}", "SSIM", 4)):
         wide = _wide(scores, metric)
         for model in models:
-            pairs = [(wide[model][px].to_numpy(), wide[BICUBIC][px].to_numpy()) for px in sizes]
-            pairs.append((wide[model][sizes].to_numpy().mean(1), wide[BICUBIC][sizes].to_numpy().mean(1)))
-            cells.append((f"{model}, {unit}", *(_shown(_interval(a, b, seed), digits) for a, b in pairs)))
+            gains = _paired(wide, model, BICUBIC)
+            cells.append((f"{model}, {unit}", *(_shown(d, seed, digits) for d in (*gains.T, _mean(gains)))))
     caption = (
         f"{dataset}: gain over bicubic (protocol {PRIMARY}), mean and bootstrap 95 % interval over images; n.s.: the "
         f"interval holds zero.{failures(scores)}"
@@ -271,15 +325,14 @@ def difference_table(scores: pd.DataFrame, dataset: str, seed: int) -> Table:
     """Row minus column in PSNR, in the mean over all sizes, paired by image: which differences are real."""
     models = list(dict.fromkeys(scores["model"]))
     wide = _wide(scores, f"psnr_{PRIMARY}")
-    means = {m: wide[m].to_numpy().mean(1) for m in models}
     cells = tuple(
-        (a, *(NOTHING if a == b else _shown(_interval(means[a], means[b], seed)) for b in models)) for a in models
+        (a, *(NOTHING if a == b else _shown(_mean(_paired(wide, a, b)), seed) for b in models)) for a in models
     )
     caption = (
         f"{dataset}: row minus column in dB (protocol {PRIMARY}), mean over sizes and images with a bootstrap 95 % "
         f"interval; n.s.: the interval holds zero, so the difference is not shown to be real.{failures(scores)}"
     )
-    return Table(f"differences_{dataset}", caption, ("", *models), cells)
+    return Table(f"differences_{dataset}", caption, ("row minus column", *models), cells)
 
 
 def cost_table(scores: pd.DataFrame, dataset: str) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +14,7 @@ from ufvnet import data
 from ufvnet.config import ConfigError, TrainConfig, fingerprint
 from ufvnet.data.bicubic import VIEWS
 from ufvnet.data.reader import Dataset, FaceArrays, join
+from ufvnet.data.schema import check_writable
 from ufvnet.models import PRESETS, SRG, UFVNet, WeightRegressor, create, names
 from ufvnet.models.fau import init_as_identity
 from ufvnet.models.inference import best_device
@@ -196,13 +196,6 @@ class Part:
                 raise ConfigError(f"stage1.{self.name} = {self.given}: its {what} is {found}; it must be {expected}")
 
 
-def _check_writable(key: str, folder: Path) -> None:
-    """Raise ConfigError unless files can be made in a folder that is there or can be made."""
-    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ConfigError(f"{key} = {folder}: {there} is not a folder that can be written to")
-
-
 def _check_start(whole: Part) -> None:
     """Raise ConfigError unless ``start`` holds weights of the network that is to be trained."""
     config = whole.config
@@ -228,7 +221,7 @@ def parts_of(config: TrainConfig) -> tuple[list[Part], Part]:
         raise ConfigError(f"model = {config.model}: must be one of {', '.join(names())}")
     best_device(config.device)
     for key, folder in (("out", config.out), ("runs", config.runs)):
-        _check_writable(key, folder)
+        check_writable(key, folder)
     whole = Part("whole", config)
     with torch.device("meta"):  # only its shape is asked for
         try:

@@ -16,7 +16,7 @@ function options(select, names) {
 }
 
 // Tables: a number is what a cell begins with, as in "27.71 / 0.7853" and "+0.90 [+0.88, +0.93]"; a dash is nothing.
-const NUMBER = /^[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?(?=$|[\s/[%])/i;
+const NUMBER = /^[+-]?(inf|\d[\d,]*(\.\d+)?(e[+-]?\d+)?)(?=$|[\s/[%])/i;
 const plain = (cell) => cell.textContent.trim().replace(/\u2212/g, "-");
 const isNothing = (text) => text === "" || text === "\u2013" || text === "-" || text.startsWith("failed");
 
@@ -28,9 +28,9 @@ function sortBy(table, column) {
   const numeric = filled.every((r) => NUMBER.test(r.text));
   const before = header.getAttribute("aria-sort");
   const order = before ? (before === "ascending" ? "descending" : "ascending") : numeric ? "descending" : "ascending";
-  const value = (r) => Number(r.text.match(NUMBER)[0].replace(/,/g, ""));
+  const value = (r) => Number(r.text.match(NUMBER)[0].replace(/,/g, "").replace("inf", "Infinity"));
   const compare = numeric
-    ? (a, b) => value(a) - value(b)
+    ? (a, b) => value(a) - value(b) || 0
     : (a, b) => a.text.localeCompare(b.text, "en", { numeric: true });
   filled.sort((a, b) => (order === "ascending" ? compare(a, b) : compare(b, a)));
   body.append(...filled.map((r) => r.row), ...rows.filter((r) => isNothing(r.text)).map((r) => r.row));

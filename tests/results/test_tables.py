@@ -1,0 +1,144 @@
+"""Tables from scores that are made by hand: ties, infinities, methods that share a row, text that must be escaped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ufvnet.config import EvaluateConfig, Method, load
+from ufvnet.results.figures import curve_panels
+from ufvnet.results.methods import Row
+from ufvnet.results.paper import TABLES
+from ufvnet.results.report import overview_table
+from ufvnet.results.svg import panels_svg
+from ufvnet.results.tables import Table, difference_table, failures, gain_table, paper_table, scale_table
+
+FACES, KS = 4, range(1, 9)
+
+
+def _scores(psnrs: dict[str, Any]) -> pd.DataFrame:
+    """Of one test set, A: label -> (faces, sizes) PSNR, or what broadcasts to that."""
+    frames = []
+    for label, psnr in psnrs.items():
+        values = np.broadcast_to(np.asarray(psnr, dtype=float), (FACES, len(KS)))
+        for k, column in zip(KS, values.T):
+            frames.append(pd.DataFrame({
+                "model": label, "dataset": "A", "face_id": list("abcd"), "k": k, "px": 8 * k,
+                "status": np.where(np.isnan(column), "failed", "ok"), "reason": "", "psnr_y": column,
+                "ssim_y": np.where(np.isnan(column), np.nan, 0.9), "milliseconds": 1.0, "identity": np.nan,
+            }))  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
+
+
+def _lines(table: Table) -> dict[str, dict[str, str]]:
+    return {row[0]: dict(zip(table.header, row)) for row in table.rows}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> EvaluateConfig:
+    return load(EvaluateConfig, {"name": "e", "datasets": [{"name": "A", "path": tmp_path}]})
+
+
+def _row(name: str, trained_on: str = "") -> Row:
+    return Row(name, name, trained_on, "", name, Method(name=name, python="m:f"))
+
+
+def _exact(of: float, *faces: int) -> np.ndarray:
+    """PSNR of which some faces' first size is exact."""
+    psnr = np.full((FACES, len(KS)), float(of))
+    psnr[list(faces), 0] = np.inf
+    return psnr
+
+
+# Infinite PSNR
+
+
+def test_exact_images_of_both_methods_differ_by_nothing_and_no_face_is_dropped(config: EvaluateConfig) -> None:
+    scores = _scores({"bicubic": _exact(30, 0, 1), "mine": _exact(31, 0, 1)})
+    line = _lines(gain_table(scores, "A", 0))["mine, dB"]
+    assert line["8 px"].startswith("+0.50 [")
+    assert line["16 px"] == "+1.00 [+1.00, +1.00]"
+    assert line["mean"].startswith("+0.94 [")  # 30 of 32 pairs differ by 1
+    assert _lines(scale_table(scores, "A", "y"))["mine"]["8 px"] == "inf / 0.9000"
+    assert _lines(overview_table(config, scores))["mine"]["A: gain [dB]"] == "+0.94"
+
+
+def test_an_exact_image_of_one_method_is_an_infinite_difference_everywhere(config: EvaluateConfig) -> None:
+    scores = _scores({"bicubic": 30, "mine": _exact(31, 2)})
+    line = _lines(gain_table(scores, "A", 0))["mine, dB"]
+    assert (line["8 px"], line["16 px"], line["mean"]) == ("+inf", "+1.00 [+1.00, +1.00]", "+inf")
+    differences = _lines(difference_table(scores, "A", 0))
+    assert (differences["mine"]["bicubic"], differences["bicubic"]["mine"]) == ("+inf", "-inf")
+    assert _lines(overview_table(config, scores))["mine"]["A: gain [dB]"] == "+inf"
+    assert "inf" not in "".join(panels_svg(list(curve_panels(scores, "A").values())))
+
+
+def test_infinite_gains_and_losses_have_no_mean() -> None:
+    scores = _scores({"bicubic": _exact(30, 0), "mine": _exact(31, 1)})
+    assert _lines(gain_table(scores, "A", 0))["mine, dB"]["8 px"] == "–"
+
+
+# Rows, best cells and headers
+
+
+def test_methods_of_one_row_each_stand_in_the_table(config: EvaluateConfig) -> None:
+    scores = _scores({"mine (MR8)": 31, "mine": 30})
+    lines = _lines(paper_table(TABLES[1], config, scores, [_row("mine", "MR8"), _row("mine")]))
+    at = [lines[name]["trained MR8 → A-MR8"] for name in ("mine", "mine (MR8)")]
+    assert at == ["30.00 / 0.9000", "31.00 / 0.9000"]
+    assert lines["mine"]["trained MR3 → A-MR8"] == "30.00 / 0.9000"
+
+
+@pytest.mark.parametrize(("number", "name", "other"), [(1, "sparnet", "onesrg"), (3, "onesrg", "sparnet")])
+def test_sparnet_and_onesrg_together_have_a_row_each(
+    config: EvaluateConfig, number: int, name: str, other: str
+) -> None:
+    scores = _scores({"onesrg (MR8)": 30, "sparnet (MR8)": 31})
+    lines = _lines(paper_table(TABLES[number], config, scores, [_row("onesrg", "MR8"), _row("sparnet", "MR8")]))
+    values = {"onesrg": "30.00 / 0.9000", "sparnet": "31.00 / 0.9000"}
+    assert lines[name]["trained MR8 → A-MR8"] == values[name]
+    assert lines[f"{other} (MR8)"]["trained MR8 → A-MR8"] == values[other]
+
+
+def test_all_that_share_the_highest_value_are_best_in_every_kind_of_table(config: EvaluateConfig) -> None:
+    scores = _scores({"a": 30, "b": 30, "c": 29, "d": np.where(np.arange(FACES)[:, None] == 0, np.nan, 40)})
+    rows = [_row(name) for name in "abcd"]
+    for table in (
+        scale_table(scores, "A", "y"), paper_table(TABLES[0], config, scores, rows), overview_table(config, scores)
+    ):  # fmt: skip
+        assert {table.rows[i][0] for i, _ in table.best} == {"a", "b"}
+        assert {i for i, j in table.best if j == 1} == {i for i, row in enumerate(table.rows) if row[0] in ("a", "b")}
+
+
+@pytest.mark.parametrize("paper", TABLES, ids=lambda t: t.number)
+def test_the_headers_of_a_csv_are_all_different(paper: Any, tmp_path: Path) -> None:
+    sets = [{"name": n, "path": tmp_path} for n in "AB"]
+    config = load(EvaluateConfig, {"name": "e", "datasets": sets})
+    scores = _scores({"bicubic": 30, "mine": 31})
+    for table in (paper_table(paper, config, scores, [_row("mine")]), difference_table(scores, "A", 0)):
+        assert len({*table.header} - {""}) == len(table.header)
+
+
+# Text
+
+
+def test_names_are_escaped_in_markdown_and_latex() -> None:
+    table = Table("t", r"\a {b} $c^d~ <e>", ("method", "x|y"), (("p|q\nr", "1_2"),), frozenset({(0, 1)}))
+    assert r"| p\|q r | **1_2** |" in table.markdown()
+    assert r"| method | x\|y |" in table.markdown()
+    assert (
+        r"\textbackslash{}a \{b\} \$c\textasciicircum{}d\textasciitilde{} \textless{}e\textgreater{}" in table.latex()
+    )
+    assert r"p\textbar{}q r & \textbf{1\_2} \\" in table.latex()
+
+
+def test_a_long_reason_is_one_short_line_of_the_caption() -> None:
+    scores = _scores({"a": np.nan}).assign(reason="first line\n" + "x" * 500)
+    note = failures(scores)
+    assert "first line xxx" in note
+    assert "x" * 108 + "…)" in note
+    assert "x" * 110 not in note
