@@ -136,7 +136,12 @@ def test_a_process_that_dies_before_it_finishes_anything_is_given_up(faces: Path
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_stop_a_run_stops_and_can_be_resumed(faces: Path, model: Path, number: signal.Signals) -> None:
     out = faces.parent / "out"
-    with start(faces, model, SLOW) as running:
+    before = signal.signal(number, signal.SIG_DFL)  # which a job in the background may have inherited as ignored
+    try:
+        started = start(faces, model, SLOW)
+    finally:
+        signal.signal(number, before)
+    with started as running:
         wait(running, out)
         running.send_signal(number)
         _, said = running.communicate(timeout=60)
