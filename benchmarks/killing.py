@@ -1,7 +1,8 @@
 """``kill -9`` at ten random moments, then ``--resume``, against a run left alone.
 
 ``python -m benchmarks.killing FOLDER`` makes 2,500 small pictures in FOLDER, restores them with and without the kills,
-and fails unless all files and the account (but for the times) are the same and nothing finished was written twice.
+and fails unless all files and the account (but for the times) are the same and no more was written twice than a batch a
+kill: what was in place, but not in the journal yet.
 3 minutes of two cores.
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .restoring import _faces
+from .restoring import BATCH, _faces
 
 PICTURES, KILLS, SECONDS = 2500, 10, (3.0, 9.0)
 
@@ -43,7 +44,7 @@ def main(folder: Path) -> None:
     files = all(path.read_bytes() == (cut / path.name).read_bytes() for path in whole.glob("*.png"))
     account, other = (pd.read_parquet(out / "manifest.parquet").drop(columns="seconds") for out in (whole, cut))
     print(f"files equal: {files}; account equal: {account.equals(other)}; written twice: {twice}")
-    sys.exit(not (files and account.equals(other) and not twice))
+    sys.exit(not (files and account.equals(other) and twice <= KILLS * BATCH))
 
 
 def _command(faces: Path, out: Path, *more: str) -> list[str]:
