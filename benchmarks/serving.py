@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_model
 from torch import nn
 
-from ufvnet.data.schema import write_json
+from ufvnet.files import write_json
 from ufvnet.models import create
 from ufvnet.models.complexity import complexity
 from ufvnet.models.conv import fold_norms

@@ -180,7 +180,7 @@ def evaluate(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
 @app.command()
 def reproduce(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
     """An experiment file: build, train, evaluate, restore, end to end."""
-    from ufvnet.data.schema import check_writable
+    from ufvnet.files import check_writable
     from ufvnet.results.methods import check_methods
 
     experiment = _checked("ExperimentConfig", config, overrides)

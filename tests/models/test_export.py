@@ -15,8 +15,8 @@ from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from ufvnet import Restorer, cli
-from ufvnet.data.schema import write_json
 from ufvnet.errors import ConfigError
+from ufvnet.files import write_json
 from ufvnet.models import SROutput, create, load, registry
 from ufvnet.models import export as exporting
 from ufvnet.models.export import TOLERANCE, export

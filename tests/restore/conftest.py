@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ufvnet import data
-from ufvnet.data.schema import write_json
+from ufvnet.files import write_json
 from ufvnet.models import create
 
 

@@ -24,10 +24,10 @@ from safetensors.torch import save_model
 from starlette.testclient import TestClient
 
 from ufvnet.data.images import ImageProblem
-from ufvnet.data.schema import write_json
 from ufvnet.errors import ConfigError
 from ufvnet.faces.crop import crop_box
 from ufvnet.faces.detect import find_faces
+from ufvnet.files import write_json
 from ufvnet.models import create
 from ufvnet.models.store import CARD, WEIGHTS
 from ufvnet.restore import Restorer, serve

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ufvnet.config import EvaluateConfig, load
-from ufvnet.data.schema import write_json
+from ufvnet.files import write_json
 from ufvnet.models import SRG, create, names, register
 from ufvnet.results import scoring
 

@@ -15,7 +15,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, load
-from ufvnet.data.schema import write_json
+from ufvnet.files import write_json
 from ufvnet.models import SRG, create, register
 from ufvnet.results import scoring
 from ufvnet.results.evaluation import Evaluation, write_evaluation

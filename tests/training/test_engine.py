@@ -24,8 +24,8 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ufvnet.config import ConfigError, Recipe, TrainConfig, load
-from ufvnet.data.schema import write_json
 from ufvnet.errors import TrainingError
+from ufvnet.files import write_json
 from ufvnet.models import UFVNet
 from ufvnet.models import load as load_model
 from ufvnet.training.checkpoints import last_whole

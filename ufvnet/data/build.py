@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 
 from ufvnet.config import BuildConfig, fingerprint
 from ufvnet.faces.detect import load_models
+from ufvnet.files import write_json
 
 from .degrade import DEGRADATIONS
 from .duplicates import alike, rank
 from .plan import AGAIN, Scan, Scanned, Shard, contents, dataset_root, plan, scan, scans
 from .rows import NO_FAILURES, STATUSES, Built, build_photo, photo_row
-from .schema import FACES, PHOTOS, ROW_GROUP, SCHEMA_VERSION, read_fingerprint, write_json, write_rows
+from .schema import FACES, PHOTOS, ROW_GROUP, SCHEMA_VERSION, read_fingerprint, write_rows
 
 __all__ = [
     "NO_FAILURES", "STATUSES", "Scan", "Scanned", "Shard", "ShardReport", "build_shard", "finish", "plan", "scan",

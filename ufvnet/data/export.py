@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from ufvnet.files import write_atomically
+
 from .bicubic import lr_side
 from .reader import Dataset
-from .schema import write_atomically
 
 
 def export(dataset: Dataset, out: Path, view: str = "MR8", split: str = "test", hr: bool = False) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from ufvnet.config import BuildConfig, ConfigError, fingerprint
+from ufvnet.files import sha256
 
 from .degrade import DEGRADATIONS
 from .duplicates import dhash, originals, rank
@@ -136,19 +137,6 @@ def contents(config: BuildConfig, photos: Sequence[Photo]) -> Iterator[Path | by
 
         cells = read_cells(config.source.root, config.source.image, photos)  # type: ignore[union-attr]
         yield from (None if isinstance(cell, OSError) else cell for cell in cells)
-
-
-def sha256(content: Path | bytes | None) -> str | None:
-    """None for what cannot be read; a pipe would block for ever."""
-    try:
-        if isinstance(content, Path):
-            if not content.is_file():
-                return None
-            with content.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        return None if content is None else hashlib.sha256(content).hexdigest()
-    except OSError:
-        return None
 
 
 def _looks(content: Path | bytes | None, max_pixels: int) -> str | None:

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from ufvnet.config import ConfigError
+from ufvnet.files import write_atomically
 
 from .bicubic import VIEWS, lr_side
-from .schema import ROW_GROUP, SCHEMA_VERSION, write_atomically
+from .schema import ROW_GROUP, SCHEMA_VERSION
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from ufvnet.files import write_atomically
+
 from .reader import DatasetView, decode
-from .schema import write_atomically
 
 FACE = (160, 25, 320, 225)
 """Where the face stands in scikit-image's astronaut: left, top, right, bottom."""

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ufvnet.errors import ConfigError
+from ufvnet.files import write_atomically
 
 from .bicubic import SIXTEENTHS
 
 SCHEMA_VERSION = 2
 FINGERPRINT = b"ufvnet.fingerprint"
 ROW_GROUP = 100
-TEMPORARY = ".ufvnet-{}.tmp"
-"""Name of a file that is being written: short, as the name it gets may be as long as names can be."""
-
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """The Hugging Face image type: a lossless PNG and a name for it."""
 
@@ -60,44 +55,6 @@ FACES = pa.schema(
     ],
     metadata={"huggingface": json.dumps({"info": {"features": {name: {"_type": "Image"} for name in IMAGE_COLUMNS}}})},
 )
-
-
-def check_writable(key: str, folder: Path) -> None:
-    """Refuse a folder of a configuration's key in which no file can be made.
-
-    Raises:
-        ConfigError: it is not there and cannot be made, is no folder, or is not to be written to.
-    """
-    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ConfigError(f"{key} = {folder}: {there} is not a folder that can be written to")
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(TEMPORARY.format(uuid.uuid4().hex[:12]))
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Atomically write bytes."""
-    write_atomically(path, lambda p: p.write_bytes(data))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Atomically write UTF-8 text."""
-    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
-
-
-def write_json(path: Path, data: object) -> None:
-    """Atomically write indented JSON."""
-    write_text(path, json.dumps(data, indent=2, default=str) + "\n")
 
 
 def write_table(path: Path, table: pa.Table, fingerprint: str = "") -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from ufvnet.files import write_atomically
+
 from .bicubic import SIXTEENTHS
 from .reader import Dataset, DatasetView, decode
-from .schema import write_atomically
 
 COLUMNS = ("hr", *(f"lr_{k}" for k in reversed(SIXTEENTHS)))
 GAP = 2

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ufvnet.config import fingerprint
-from ufvnet.data.schema import write_atomically
 from ufvnet.errors import ConfigError
+from ufvnet.files import write_atomically
 
 from .conv import fold_norms
 from .onnx_network import CARD, OnnxNetwork, import_onnxruntime

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from ufvnet.config import ConfigError, fingerprint
-from ufvnet.data.schema import write_json
+from ufvnet.files import write_json
 
 from .registry import create
 

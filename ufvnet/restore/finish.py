@@ -9,7 +9,7 @@ from PIL import Image
 
 from ufvnet.config import RestoreConfig
 from ufvnet.data.images import ImageProblem
-from ufvnet.data.plan import sha256
+from ufvnet.files import sha256
 
 from .jobs import Job, side
 from .paste import paste_restored

@@ -17,7 +17,7 @@ import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from ufvnet.config import ConfigError, RestoreConfig
-from ufvnet.data.schema import write_atomically, write_json
+from ufvnet.files import write_atomically, write_json
 
 from .survive import WORK, forget
 

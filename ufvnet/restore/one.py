@@ -11,7 +11,7 @@ from PIL import Image
 
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.data.image_table import TABLES
-from ufvnet.data.schema import write_bytes
+from ufvnet.files import write_bytes
 
 from .engine import Engine
 from .inputs import PIPE

@@ -9,8 +9,8 @@ from pathlib import Path
 from ufvnet.config import RestoreConfig
 from ufvnet.data.image_table import TABLES
 from ufvnet.data.images import ImageProblem, NotAnImage
-from ufvnet.data.plan import sha256
 from ufvnet.faces.crop import Box
+from ufvnet.files import sha256
 
 from .jobs import Job, side
 from .looking import Looker

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ufvnet.data.plan import sha256
-from ufvnet.data.schema import IMAGE, TEMPORARY, write_bytes
+from ufvnet.data.schema import IMAGE
+from ufvnet.files import TEMPORARY, sha256, write_bytes
 
 from .inputs import printable, unprintable
 from .manifest import FINISHED, Account, Row

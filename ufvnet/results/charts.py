@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from ufvnet.data.schema import write_atomically
+from ufvnet.files import write_atomically
 from ufvnet.metrics import luma
 from ufvnet.models import anchor_weights
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 from ufvnet.config import ConfigError, EvaluateConfig, Method, fingerprint, load
 from ufvnet.data.bicubic import resize, upscale
-from ufvnet.data.plan import sha256
+from ufvnet.files import sha256
 from ufvnet.models.inference import BICUBIC, ready, super_resolve
 from ufvnet.models.onnx_network import CARD, OnnxNetwork
 from ufvnet.models.store import read_card

@@ -21,7 +21,7 @@ from PIL import Image
 from ufvnet import data
 from ufvnet.config import EvaluateConfig
 from ufvnet.data.bicubic import lr_side
-from ufvnet.data.schema import write_text
+from ufvnet.files import write_text
 from ufvnet.metrics import PRIMARY, PROTOCOLS, score
 from ufvnet.models.inference import BICUBIC
 

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, TestSet, fingerprint
 from ufvnet.data.bicubic import lr_side
-from ufvnet.data.schema import check_writable, read_fingerprint, write_table
+from ufvnet.data.schema import read_fingerprint, write_table
+from ufvnet.files import check_writable
 from ufvnet.metrics import score
 from ufvnet.metrics.identity import cosine, crop_landmarks, descriptors
 from ufvnet.models.inference import BICUBIC, best_device

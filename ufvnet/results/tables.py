@@ -12,7 +12,7 @@ import pandas as pd
 
 from ufvnet.config import EvaluateConfig, TestSet
 from ufvnet.data.bicubic import VIEWS
-from ufvnet.data.schema import write_text
+from ufvnet.files import write_text
 from ufvnet.metrics import PRIMARY, PROTOCOLS, differences, mean_interval
 from ufvnet.models.inference import BICUBIC
 

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ufvnet.data.plan import sha256
 from ufvnet.errors import TrainingError
+from ufvnet.files import sha256
 
 KEEP = 2
 """Checkpoints that stay; older ones are deleted."""

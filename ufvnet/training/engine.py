@@ -23,8 +23,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from ufvnet.config import ConfigError, Recipe
 from ufvnet.data.loader import Batch, TrainingLoader
-from ufvnet.data.schema import write_atomically
 from ufvnet.errors import TrainingError
+from ufvnet.files import write_atomically
 from ufvnet.models import anchor_weights, to_network
 from ufvnet.models.inference import best_device, channels_last
 

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ufvnet.data.schema import write_json
 from ufvnet.errors import TrainingError
+from ufvnet.files import write_json
 
 from .engine import Interrupted, Progress
 from .parts import Part

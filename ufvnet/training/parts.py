@@ -14,7 +14,7 @@ from ufvnet import data
 from ufvnet.config import ConfigError, TrainConfig, fingerprint
 from ufvnet.data.bicubic import VIEWS
 from ufvnet.data.reader import Dataset, FaceArrays, join
-from ufvnet.data.schema import check_writable
+from ufvnet.files import check_writable
 from ufvnet.models import PRESETS, SRG, UFVNet, WeightRegressor, create, names
 from ufvnet.models.fau import init_as_identity
 from ufvnet.models.inference import best_device

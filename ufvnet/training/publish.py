@@ -11,7 +11,7 @@ from safetensors.torch import save_model
 from torch import nn
 
 from ufvnet.config import fingerprint
-from ufvnet.data.schema import write_atomically, write_json
+from ufvnet.files import write_atomically, write_json
 from ufvnet.models.store import CARD, WEIGHTS, read_card
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ufvnet.data.schema import write_atomically
+from ufvnet.files import write_atomically
 
 FACES = 4
 """Rows of the picture."""

@@ -1,0 +1,220 @@
+"""Files that we write and names that we print: whole or not there, only our own, never outside their folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from ufvnet.errors import ConfigError
+
+TEMPORARY = ".ufvnet-{}.tmp"
+"""Name of a file that is being written: short, as the name it gets may be as long as names can be."""
+
+MARKER = ".ufvnet.json"
+"""In every folder of ours from its first moment on: what kind of folder it is."""
+
+LONGEST = 200
+"""Bytes of a name that ``safe_name`` gives, so that endings and temporary names still fit a file system's 255."""
+
+
+# Atomic writing
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(TEMPORARY.format(uuid.uuid4().hex[:12]))
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Atomically write bytes."""
+    write_atomically(path, lambda p: p.write_bytes(data))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Atomically write UTF-8 text."""
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, data: object) -> None:
+    """Atomically write indented JSON."""
+    write_text(path, json.dumps(data, indent=2, default=str) + "\n")
+
+
+# Digests
+
+
+def sha256(content: Path | bytes | None) -> str | None:
+    """The sha256 (hex) of a file or of bytes; None for what cannot be read. A pipe, which would block, is not read."""
+    try:
+        if isinstance(content, Path):
+            if not content.is_file():
+                return None
+            with content.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        return None if content is None else hashlib.sha256(content).hexdigest()
+    except OSError:
+        return None
+
+
+# Folders of ours
+
+
+def check_writable(key: str, folder: Path) -> None:
+    """Refuse a folder of a configuration's key in which no file can be made.
+
+    Raises:
+        ConfigError: it is not there and cannot be made, is no folder, or is not to be written to.
+    """
+    try:
+        there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{key} = {printed(folder)}: {error}") from error
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(f"{key} = {printed(folder)}: {printed(there)} is not a folder that can be written to")
+
+
+def check_ours(
+    key: str,
+    folder: Path,
+    kind: str,
+    sources: Iterable[tuple[str, Path]] = (),
+    cards: Callable[[Path], bool] = lambda _: False,
+) -> None:
+    """Refuse an output folder that holds files of somebody else, or that overlaps what is read.
+
+    A folder is ours if it is missing or empty, has our marker of this kind, or if ``cards`` knows it by a card of
+    ours (folders of releases before there were markers).
+
+    Args:
+        key: the configuration's key that names the folder, for the message.
+        folder: the output folder.
+        kind: what it is to hold, e.g. ``dataset``; a folder of another kind of ours is refused too.
+        sources: (key, folder or file) of what is read, none of which may contain the other.
+        cards: whether a folder has such a card.
+
+    Raises:
+        ConfigError: it is not ours, overlaps a source, or cannot be written to.
+    """
+    check_writable(key, folder)
+    for source_key, source in sources:
+        ours, theirs = folder.resolve(), source.resolve()
+        if ours == theirs or ours in theirs.parents or theirs in ours.parents:
+            raise ConfigError(
+                f"{key} = {printed(folder)}: overlaps {source_key} = {printed(source)}; outputs need a folder apart"
+            )
+    if not folder.is_dir() or _empty(folder) or _marked(folder) == kind or (not _marked(folder) and cards(folder)):
+        return
+    found = _marked(folder)
+    what = f"holds a {found} of ufvnet" if found else "is not empty, and ufvnet did not make it"
+    raise ConfigError(f"{key} = {printed(folder)}: {what}; name a new or empty folder, or move its files away")
+
+
+def claim(folder: Path, kind: str) -> None:
+    """Make a folder that ``check_ours`` let pass, and mark it as ours."""
+    if _marked(folder) != kind:
+        write_json(folder / MARKER, {"made_by": "ufvnet", "kind": kind})
+
+
+def _marked(folder: Path) -> str | None:
+    try:
+        card = json.loads((folder / MARKER).read_bytes())
+        return str(card["kind"]) if card["made_by"] == "ufvnet" else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _empty(folder: Path) -> bool:
+    """Nothing in it, or only what a killed run of ours or a lock of ours left."""
+    return all(re.fullmatch(r"\.ufvnet(-[0-9a-f]{12}\.tmp|\.lock)", path.name) for path in folder.iterdir())
+
+
+# Names
+
+
+def safe_name(text: str) -> str:
+    """Any text as the name of one file or folder: itself where it is a name, else escaped, with its hash at the end.
+
+    No two texts get one name. ``.`` and ``..``, separators, control characters, hidden names and names of more than
+    LONGEST bytes are escaped or cut.
+    """
+    raw = os.fsencode(text) if _encodes(text) else text.encode("utf-8", "backslashreplace")
+    plain = raw.decode("utf-8", "backslashreplace")
+    name = re.sub(r"[\x00-\x1f\x7f/\\]", lambda m: f"%{ord(m[0]):02x}", plain)
+    name = f"%2e{name[1:]}" if name.startswith(".") else name
+    if name == text and len(raw) <= LONGEST and name:
+        return name
+    short = name.encode()[: LONGEST - 13].decode("utf-8", "ignore")
+    return f"{short}~{hashlib.sha256(raw).hexdigest()[:12]}"
+
+
+def _encodes(text: str) -> bool:
+    try:
+        os.fsencode(text)
+        return True
+    except UnicodeEncodeError:
+        return False
+
+
+def below(root: Path, name: str) -> Path:
+    """The file below ``root`` that data call ``name``, ``/`` between folders; every part is made safe.
+
+    Raises:
+        OSError: a folder on the way is a symbolic link, which might lead elsewhere.
+    """
+    path = root
+    *folders, last = name.split("/")
+    for folder in folders:
+        path = path / safe_name(folder)
+        if path.is_symlink():
+            raise OSError(f"{printed(path)}: is a symbolic link; nothing is written through it")
+    return path / safe_name(last)
+
+
+def printed(text: object) -> str:
+    """A name or message that can be printed on a terminal, in a log or a report and written as UTF-8.
+
+    Control characters (but not the ends of lines), direction marks and bytes that are no UTF-8 are escaped.
+    """
+    plain = str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]", _escape, plain)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+# What a later run trusts
+
+
+def seal(data: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object with the sha256 of its content under ``sealed``."""
+    return data | {"sealed": _content(data)}
+
+
+def unseal(text: str | bytes) -> dict[str, Any] | None:
+    """The object that ``seal`` made and JSON holds, without its seal; None if it is damaged or not sealed."""
+    try:
+        data = json.loads(text)
+        mark = data.pop("sealed")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return data if mark == _content(data) else None
+
+
+def _content(data: dict[str, Any]) -> str:
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
