@@ -170,7 +170,7 @@ Source = Annotated[
 
 
 class Crop(Schema):
-    """How a face is cut out; the default is the crop of Ma et al. (METHOD.md section 5)."""
+    """How a face is cut out; the default is the crop of Ma et al. (docs/method.md section 5)."""
 
     factor: float = Field(default=0.3, ge=0, le=4)
     """The square of the landmarks grows by this share of its side, half of it on each side."""
@@ -222,7 +222,7 @@ class BuildConfig(Schema):
 
 
 class Recipe(Schema):
-    """How a model is trained; the defaults are the paper's (METHOD.md section 4)."""
+    """How a model is trained; the defaults are the paper's (docs/method.md section 4)."""
 
     anchor_steps: int = Field(default=100_000, ge=0)
     """Steps of each anchor SRG in stage 1; 0 leaves its encoder untrained."""

@@ -137,7 +137,7 @@ class Dataset:
         return self.card["hr_size"]
 
     def view(self, name: str = "MR8", split: str = "train") -> DatasetView:
-        """A view of a split: ``MR3``, ``MR7`` or ``MR8`` (METHOD.md section 5).
+        """A view of a split: ``MR3``, ``MR7`` or ``MR8`` (docs/method.md section 5).
 
         Raises:
             ConfigError: unknown view, or a split without faces.
