@@ -94,7 +94,7 @@ def build(
     if card["near_duplicates"] and any(card["near_duplicates"].values()):
         pairs = card["near_duplicates"]
         print(f"Look alike: {pairs['within']:,} within a split, {pairs['across']:,} across: near_duplicates.parquet")
-    if sum(n for status, n in card["counts"].items() if status not in NO_FAILURES):
+    if sum(n for status, n in card["counts"].items() if status not in NO_FAILURES) or not any(card["faces"].values()):
         print("The others are rows of photos/*.parquet, each with its status and reason.")
         raise typer.Exit(SOME_FAILED)
 
@@ -230,6 +230,9 @@ def restore(
     recursive: Annotated[bool, typer.Option(help="Folders below too; their structure is kept.")] = True,
     resume: Annotated[bool, typer.Option(help="Keep finished, verified outputs of an earlier run.")] = False,
     image_column: Annotated[str | None, typer.Option(help="Column of tables with the pictures (image).")] = None,
+    image_root: Annotated[
+        Path | None, typer.Option(help="A further folder that rows of tables may name files below.")
+    ] = None,
     backend: Annotated[str | None, typer.Option(help="torch (default) or onnx.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 (default), bf16 or fp16.")] = None,

@@ -154,7 +154,10 @@ class TableSource(_Shared):
     files: dict[str, str] = {}
     """A glob below root a split, e.g. {train: "train-*.parquet"}; else every *.parquet and *.arrow."""
     image: str = "image"
-    """Column of encoded images: binary, or the struct {bytes, path} of ``datasets``."""
+    """Column of encoded images: binary of any kind, lists of uint8, or the struct {bytes, path} of ``datasets``."""
+    image_root: Path | None = None
+    """A further folder that rows may name files below. Without it they may name only files below their table's own
+    folder; symbolic links count as what they lead to."""
     name: str | None = None
     """Column of the photo's name; else <file>#<row>."""
     split: str | None = None
@@ -509,6 +512,9 @@ class RestoreConfig(Schema):
     """Put between the name of an output and its ending, e.g. _restored."""
     image_column: str = "image"
     """Column of tables that holds the pictures."""
+    image_root: Path | None = None
+    """A further folder that rows of tables may name files below. Without it they may name only files below their
+    table's own folder; symbolic links count as what they lead to."""
     unrestored: Literal["copy", "leave"] = "copy"
     """Pictures without a face to restore are copied to the output, or left out of it."""
     into_input: bool = False

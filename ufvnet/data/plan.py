@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from ufvnet.config import BuildConfig, ConfigError, fingerprint
+from ufvnet.config import BuildConfig, ConfigError, TableSource, fingerprint
 from ufvnet.files import sha256
 
+from .cells import Cell
 from .degrade import DEGRADATIONS
 from .duplicates import dhash, originals, rank
 from .images import ImageProblem, read_image
@@ -111,7 +112,8 @@ def scans(config: BuildConfig) -> list[Scan]:
     Raises:
         ConfigError: the source is not as it should be.
     """
-    source = config.source.model_copy(update={"root": config.source.root.absolute()})
+    folders = {key: getattr(config.source, key, None) for key in ("root", "image_root")}
+    source = config.source.model_copy(update={key: folder.absolute() for key, folder in folders.items() if folder})
     config = config.model_copy(update={"source": source, "out": config.out.absolute()})
     photos = list_photos(config)
     return [Scan(tuple(photos[i : i + SCAN]), config) for i in range(0, len(photos), SCAN)]
@@ -128,20 +130,22 @@ def scan(job: Scan) -> list[Scanned]:
     return found
 
 
-def contents(config: BuildConfig, photos: Sequence[Photo]) -> Iterator[Path | bytes | None]:
-    """Where each photo's bytes are: a path, or the bytes of a table's row; None for an empty row."""
-    if photos and photos[0].cell is None:
+def contents(config: BuildConfig, photos: Sequence[Photo]) -> Iterator[Cell]:
+    """Where each photo's bytes are: a path, or the bytes of a table's row, None for an empty row, an error for one
+    that cannot be read."""
+    if not isinstance(config.source, TableSource):
         yield from (config.source.root / p.path for p in photos)
-    elif photos:
+    else:
         from .image_table import read_cells
 
-        cells = read_cells(config.source.root, config.source.image, photos)  # type: ignore[union-attr]
-        yield from (None if isinstance(cell, OSError) else cell for cell in cells)
+        yield from read_cells(config.source, photos)
 
 
-def _looks(content: Path | bytes | None, max_pixels: int) -> str | None:
+def _looks(content: Cell, max_pixels: int) -> str | None:
     try:
-        return None if content is None else dhash(read_image(content, max_pixels).rgb)
+        if content is None or isinstance(content, OSError):
+            return None
+        return dhash(read_image(content, max_pixels).rgb)
     except ImageProblem:
         return None
 
@@ -184,7 +188,7 @@ def _made_by(config: BuildConfig) -> str:
 def _key(made_by: str, entry: Entry) -> str:
     photo, scanned = entry.photo, entry.scanned
     points = None if photo.landmarks is None else photo.landmarks.tobytes().hex()
-    told = (photo.path, photo.split, photo.identity, points, photo.hint)
+    told = (photo.path, photo.split, photo.identity, points, photo.hint, *(photo.fault or ()))
     return fingerprint(made_by, told, scanned.sha256, entry.copy_of, entry.alike)[:32]
 
 
