@@ -8,13 +8,14 @@ from pathlib import Path
 
 from ufvnet.config import RestoreConfig
 from ufvnet.data.image_table import TABLES
-from ufvnet.data.images import ImageProblem, NotAnImage
 from ufvnet.faces.crop import Box
 from ufvnet.files import sha256
+from ufvnet.imaging.decode import ImageProblem, NotAnImage, OtherFormat
+from ufvnet.imaging.formats import picture_endings, why_not_read_by_name
 
 from .jobs import Job, side
 from .looking import Looker
-from .pictures import Picture, heif_is_known, picture_endings, read_picture
+from .pictures import Picture, read_picture
 from .sizes import LEAST_SIDE, check_output
 from .survive import cause_of_death
 from .targets import FileTarget, PartTarget
@@ -110,14 +111,14 @@ class Preparer:
 def _status(job: Job, problem: ImageProblem) -> dict[str, str]:
     """Status and reason; ``skipped`` for a file that neither its name nor its content takes for a picture."""
     ending, reason = job.ending.lower(), problem.reason
-    if isinstance(problem, NotAnImage):
+    if isinstance(problem, NotAnImage) and not isinstance(problem, OtherFormat):
         if ending in TABLES:
             return {"status": "failed", "reason": "a table that cannot be read"}
         among_others = isinstance(job.content, Path) and isinstance(job.target, FileTarget | PartTarget)
-        if among_others and ending not in picture_endings():
+        if among_others and ending not in picture_endings() and not why_not_read_by_name(ending):
             return {"status": "skipped", "reason": "not a picture, by its name and by its content"}
-        if ending in (".heic", ".heif") and not heif_is_known() and "0 bytes" not in reason:
-            reason = "HEIC needs pillow-heif: pip install ufvnet[heic]"
+        if "0 bytes" not in reason:
+            reason = why_not_read_by_name(ending) or reason
     return {"status": "failed", "reason": reason}
 
 
