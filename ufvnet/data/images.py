@@ -53,9 +53,8 @@ def read_image(path: Path | bytes, max_pixels: int = MAX_PIXELS) -> ReadImage:
         ImageProblem: it cannot be read or declares more than max_pixels.
     """
     decoded = decode(path, max_pixels)
-    image, notes = decoded.image, list(decoded.notes)
+    image, notes = decoded.hand_over(), decoded.notes
     kind = image.format or "?"
-    del decoded  # every copy counts where a picture has 100 megapixels
     profile = profile_of(image, notes)
     image = eight_bits(turned(image, notes), notes)
     if has_alpha(image):

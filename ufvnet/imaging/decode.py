@@ -7,7 +7,7 @@ import io
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from .mend import JPEG, PNG, bloated, without_optional
 from .metadata import UPRIGHT, orientation_of
 
 MAX_PIXELS = 100_000_000
+BITS_PER_SAMPLE = 258
 HEAD = 4096
 """Bytes at the start of a file that tell of its format."""
 
@@ -42,25 +43,38 @@ class OtherFormat(NotAnImage):
     """A picture of a format that is not read."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Decoded:
     """A decoded picture.
 
-    image: its first frame, loaded, as the file stores it.
-    data: the file, without what had to be left out.
+    image: its first frame, loaded, as the file stores it; None once it was handed over.
     notes: what was left out or mended, and whether there are further frames.
+    deep: it had 16 bits a channel, which Pillow reduces to 8 without a word.
     """
 
-    image: Image.Image
-    data: bytes
-    notes: tuple[str, ...]
+    image: Image.Image | None
+    notes: list[str]
+    deep: bool = False
+
+    def hand_over(self) -> Image.Image:
+        """The image, which nothing else holds from now on: where it has 60 megapixels, every copy counts."""
+        image, self.image = self.image, None
+        assert image is not None
+        return image
 
 
-def decode(content: Path | bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode(
+    content: Path | bytes, max_pixels: int = MAX_PIXELS, admit: Callable[[int], None] = lambda _: None
+) -> Decoded:
     """Decode the first frame of a picture, in a time that does not depend on the number of frames.
 
     Where an optional part of the file (EXIF, profile, text, ...) or its end marker is damaged, the picture is decoded
     without it. A picture of which pixels are missing is not.
+
+    Args:
+        content: the file, or its bytes.
+        max_pixels: pictures that declare more are not decoded.
+        admit: called with the number of pixels before they are decoded.
 
     Raises:
         ImageProblem: it cannot be read or declares more than max_pixels.
@@ -77,6 +91,8 @@ def decode(content: Path | bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
                 notes.append("first frame of an animation")
         except Exception:  # its second frame is damaged
             image, data = _opened(data, max_pixels, notes)
+        admit(image.width * image.height)
+        deep = _is_deep(image, data)
         turned = image.format == "TIFF" and orientation_of(image) != UPRIGHT
         try:
             image.load()
@@ -87,7 +103,16 @@ def decode(content: Path | bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
         notes.append("EXIF orientation applied")
     if data.startswith(PNG) and data.rfind(b"IEND\xaeB`\x82") < 0:
         notes.append("its end marker is missing or damaged")
-    return Decoded(image, data, tuple(notes))
+    return Decoded(image, notes, deep)
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    if image.mode not in ("RGB", "RGBA", "LA"):
+        return False
+    if image.format == "PNG":
+        return data[24:25] == b"\x10"
+    bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, ())
+    return max(bits if isinstance(bits, tuple) else (bits,), default=8) > 8
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from ufvnet.data.png import encode
 from ufvnet.imaging.colour import eight_bits, has_alpha, name_of, profile_of, to_srgb, with_alpha
-from ufvnet.imaging.decode import decode, quiet
+from ufvnet.imaging.decode import Decoded, decode, quiet
 from ufvnet.imaging.encode import save
 from ufvnet.imaging.formats import heif_is_known
 from ufvnet.imaging.metadata import extras_of, turned
@@ -21,8 +22,6 @@ PLAIN_SIDE = 1024
 
 COLOUR_ONLY = ("WEBP", "AVIF", "HEIF")
 """Formats that have no grey."""
-
-BITS_PER_SAMPLE = 258
 
 
 @dataclass(frozen=True)
@@ -69,17 +68,21 @@ class Picture:
 
 
 @quiet()
-def read_picture(data: bytes, max_pixels: int) -> Picture:
+def read_picture(data: bytes, max_pixels: int, admit: Callable[[int], None] = lambda _: None) -> Picture:
     """The picture in the bytes of a file, whatever the file's name says it is.
 
     16 bits are reduced to 8, palettes, CMYK and the like become RGB, the first frame of an animation is taken, EXIF
     orientation is applied; ``notes`` says which, and what of the file is damaged and was left out.
 
+    Args:
+        data: the bytes.
+        max_pixels: pictures that declare more are not decoded.
+        admit: called with the number of pixels before they are decoded.
+
     Raises:
         ImageProblem: it cannot be read or declares more than max_pixels.
     """
-    decoded = decode(data, max_pixels)
-    picture = _picture(decoded.image, list(decoded.notes), decoded.data)
+    picture = _picture(decode(data, max_pixels, admit))
     picture.colour.info = {}
     return picture
 
@@ -92,17 +95,17 @@ def picture_of(image: Image.Image) -> Picture:
         if getattr(image, "is_animated", False):
             notes.append("first frame of an animation")
     image.load()
-    picture = _picture(image, notes)
+    picture = _picture(Decoded(image, notes))
     if picture.colour is image:
         picture = replace(picture, colour=image.copy())
     picture.colour.info = {}
     return picture
 
 
-def _picture(image: Image.Image, notes: list[str], data: bytes = b"") -> Picture:
-    """A decoded image as a Picture; ``data``, the file, tells of 16-bit colours that PIL reduces silently."""
+def _picture(decoded: Decoded) -> Picture:
+    image, notes = decoded.hand_over(), decoded.notes
     kind = image.format or "?"
-    if _is_deep(image, data):
+    if decoded.deep:
         notes.append("16 bits a channel reduced to 8")
     extras = extras_of(image, notes)
     profile = profile_of(image, notes)
@@ -131,36 +134,26 @@ def _as_rgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> tupl
     return (to_srgb(image, profile) if profile is not None else None) or image.convert("RGB"), None
 
 
-def _is_deep(image: Image.Image, data: bytes) -> bool:
-    """Whether Pillow reduces 16-bit RGB to 8 bits without a word."""
-    if image.mode not in ("RGB", "RGBA", "LA"):
-        return False
-    if image.format == "PNG":
-        return data[24:25] == b"\x10"
-    bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, ())
-    return max(bits if isinstance(bits, tuple) else (bits,), default=8) > 8
-
-
-def choose_format(wanted: str, picture: Picture, ending: str) -> tuple[str, str, str]:
+def choose_format(wanted: str, came_as: str, ending: str) -> tuple[str, str, str]:
     """(Pillow's name of the format to write, the ending of the file, what to say about it).
 
     Args:
         wanted: one of RestoreConfig.format but parquet.
-        picture: what is written.
+        came_as: Pillow's name of the format of the input.
         ending: of the input, for ``same``.
     """
     if wanted in ("auto", "parquet"):
         wanted = "png"
     if wanted != "same":
         return wanted.upper(), ENDINGS[wanted], ""
-    if picture.format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF"):
-        known = Image.registered_extensions().get(ending.lower()) == picture.format
-        return picture.format, ending if known else ENDINGS[picture.format.lower()], ""
-    if picture.format == "MPO":  # what cameras name .jpg
+    if came_as in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF"):
+        known = Image.registered_extensions().get(ending.lower()) == came_as
+        return came_as, ending if known else ENDINGS[came_as.lower()], ""
+    if came_as == "MPO":  # what cameras name .jpg
         return "JPEG", ending if ending.lower() in (".jpg", ".jpeg") else ".jpg", ""
-    if picture.format == "HEIF" and heif_is_known():
+    if came_as == "HEIF" and heif_is_known():
         return "HEIF", ending or ".heic", ""
-    return "PNG", ".png", f"written as PNG, not as {picture.format}"
+    return "PNG", ".png", f"written as PNG, not as {came_as}"
 
 
 def encoded(picture: Picture, kind: str, quality: int) -> tuple[bytes, str]:

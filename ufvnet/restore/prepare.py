@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ufvnet.config import RestoreConfig
@@ -16,6 +16,7 @@ from ufvnet.imaging.formats import picture_endings, why_not_read_by_name
 from .jobs import Job, side
 from .looking import Looker
 from .pictures import Picture, read_picture
+from .room import Room
 from .sizes import LEAST_SIDE, check_output
 from .survive import cause_of_death
 from .targets import FileTarget, PartTarget
@@ -31,19 +32,21 @@ class Preparer:
         config: how.
         hr_size: side of the model's output; crops of at least that side gain nothing.
         looker: finds faces.
+        room: for decoded pictures.
         suspects: names of pictures that may have killed a process, which are tried in one of their own first.
     """
 
-    def __init__(self, config: RestoreConfig, hr_size: int, looker: Looker, suspects: Collection[str] = ()):
+    def __init__(self, config: RestoreConfig, hr_size: int, looker: Looker, room: Room, suspects: Collection[str] = ()):
         self.config, self.hr_size, self.looker = config, hr_size, looker
-        self.suspects = suspects
+        self.room, self.suspects = room, suspects
         self.max_face = min(config.max_face or hr_size, hr_size)
 
     def __call__(self, job: Job) -> Job:
         """The job with its crops, or with the status that it has without them; never raises."""
         started = time.perf_counter()
         try:
-            self._prepare(job)
+            with self.room.visit(job.file_size()) as admit:
+                self._prepare(job, admit)
         except ImageProblem as problem:
             job.crops = []
             job.row |= _status(job, problem)
@@ -54,7 +57,7 @@ class Preparer:
         job.seconds += time.perf_counter() - started
         return job
 
-    def _prepare(self, job: Job) -> None:
+    def _prepare(self, job: Job, admit: Callable[[int], None]) -> None:
         data = job.read()
         if self.config.resume and isinstance(job.target, FileTarget):
             earlier = job.target.account.earlier(job.name)
@@ -66,7 +69,7 @@ class Preparer:
             cause = cause_of_death(self.config, job.name, job.content, job.ending)
             if cause:
                 raise ImageProblem("failed", cause)
-        picture = read_picture(data, self.config.max_pixels)
+        picture = read_picture(data, self.config.max_pixels, admit)
         width, height = picture.size
         job.row |= {"format": picture.format, "width": width, "height": height}
         job.changed = picture.notes
