@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageCms
 
-BAND = 2**21
+BAND = 2**20
 """Pixels that are converted at once."""
 
 SAME = 2
