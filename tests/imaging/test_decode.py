@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import warnings
@@ -14,6 +15,7 @@ from PIL import TiffImagePlugin
 
 from ufvnet.data.images import ImageProblem, read_image
 from ufvnet.imaging.decode import quiet
+from ufvnet.imaging.mend import optional_parts, without_optional
 from ufvnet.restore.pictures import encoded, read_picture
 
 MENDED = list(damaged.mended())
@@ -107,3 +109,17 @@ def test_pictures_are_read_where_warnings_are_errors() -> None:
         warnings.simplefilter("error")
         for _, data, _ in MENDED:
             read_picture(data, 10**6)
+
+
+def test_mutated_files_give_a_picture_or_a_problem_and_nothing_else() -> None:
+    random = np.random.default_rng(0)
+    seeds = [data for _, data, _ in MENDED if len(data) < 50_000]
+    for data in (bytearray(seeds[i % len(seeds)]) for i in range(400)):
+        for at in random.integers(0, min(len(data), 300), 3):
+            data[at] = random.integers(256)
+        with contextlib.suppress(ImageProblem):
+            read_picture(bytes(data), 10**6)
+    huge = b"II+\0\x08\0\0\0" + b"\xff" * 8 + bytes(20)
+    endless = b"II+\0\x08\0\0\0\x10\0\0\0\0\0\0\0" + b"\xff" * 8 + bytes(20)
+    for tiff in (huge, endless):
+        assert optional_parts(tiff) == list(without_optional(tiff)) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from PIL import Image
 from .mend import jpeg_segments
 
 END = b"\xff\xd9"
+MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 PADDINGS = (b"\xa5\x3c" * 64, b"\x5a\xc3" * 64)
 """Two different continuations of the pixels' data, which hold no marker."""
 
@@ -76,10 +78,5 @@ def _completed(data: bytes, at: int) -> set[tuple[int, int]]:
 
 def _next_marker(data: bytes, at: int) -> int:
     """Where the next marker but restarts stands, or -1."""
-    while True:
-        at = data.find(b"\xff", at)
-        if at < 0 or at + 1 >= len(data):
-            return -1
-        if data[at + 1] not in (0, 0xFF) and not 0xD0 <= data[at + 1] <= 0xD7:
-            return at
-        at += 1
+    found = MARKER.search(data, at)
+    return found.start() if found else -1

@@ -62,7 +62,7 @@ def optional_parts(data: bytes) -> list[Part]:
             return list(_boxes_of_exif(data))
         start = data.find(CODESTREAM, 0, 2**20)
         return [Part("JPEG 2000 header", 0, start)] if data[4:8] == b"jP  " and start > 0 else []
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError):
         return []
 
 
@@ -222,7 +222,9 @@ def _tiff(data: bytes) -> Iterator[Part]:
     """Entries of the first directory that Pillow can do without."""
     layout = _layout(data)
     (count,) = struct.unpack_from(layout.order + layout.count, data, layout.start)
-    for at in range(layout.first, layout.first + min(count, 2**16) * layout.entry, layout.entry):
+    if count > 2**16:
+        return
+    for at in range(layout.first, layout.first + count * layout.entry, layout.entry):
         (tag,) = struct.unpack_from(layout.order + "H", data, at)
         if tag not in _NEEDED and at + layout.entry <= len(data):
             yield Part(_TAGS.get(tag, "other tags"), at, at + layout.entry)
