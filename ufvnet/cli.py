@@ -238,6 +238,9 @@ def restore(
     precision: Annotated[str | None, typer.Option(help="fp32 (default), bf16 or fp16.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Faces a batch, across files (16; on a GPU 64).")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads that compute; else one a core.")] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(help="Pictures and outputs with more pixels fail (64000000); a pixel takes 10 bytes.")
+    ] = None,
     cluster: Annotated[
         int | None, typer.Option(help="Share the pictures out among so many processes (the super-resolve flow).")
     ] = None,

@@ -16,7 +16,7 @@ from ufvnet.files import sha256
 from .cells import Cell
 from .degrade import DEGRADATIONS
 from .duplicates import dhash, originals, rank
-from .images import ImageProblem, read_image
+from .images import READING, ImageProblem, read_image
 from .schema import SCHEMA_VERSION, read_fingerprint
 from .sources import Photo, list_photos
 
@@ -182,7 +182,7 @@ def _made_by(config: BuildConfig) -> str:
     settings = config.model_dump(mode="json", include=set(DECIDING))
     way = DEGRADATIONS[config.degradation]
     seed = config.seed if way.random else None
-    return fingerprint("photo", SCHEMA_VERSION, settings, way.version, seed, config.near_duplicates == "off")
+    return fingerprint("photo", SCHEMA_VERSION, READING, settings, way.version, seed, config.near_duplicates == "off")
 
 
 def _key(made_by: str, entry: Entry) -> str:

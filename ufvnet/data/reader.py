@@ -15,6 +15,7 @@ from PIL import Image
 
 from ufvnet.config import ConfigError
 from ufvnet.files import write_atomically
+from ufvnet.imaging.formats import formats
 
 from .bicubic import VIEWS, lr_side
 from .schema import ROW_GROUP, SCHEMA_VERSION
@@ -177,4 +178,4 @@ def open(path: Path | str) -> Dataset:
 
 def decode(image: dict[str, Any]) -> np.ndarray:
     """An image column's value to (h, w, 3) uint8."""
-    return np.asarray(Image.open(io.BytesIO(image["bytes"])).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(image["bytes"]), formats=formats()).convert("RGB"))
