@@ -44,9 +44,10 @@ def to_stderr(line: str) -> None:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Those that were finished, oldest first."""
+    """Those that were finished, oldest first; links and folders without a file of ours are none."""
     found = (p for p in (folder / "checkpoints").glob("step-*") if NAME.fullmatch(p.name))
-    return sorted((p for p in found if p.is_dir() and not p.is_symlink()), key=lambda p: int(p.name[5:]))
+    ours = (p for p in found if not p.is_symlink() and p.is_dir() and any(FILES.fullmatch(f.name) for f in p.iterdir()))
+    return sorted(ours, key=lambda p: int(p.name[5:]))
 
 
 def remove(checkpoint: Path) -> None:

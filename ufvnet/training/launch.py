@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -101,12 +102,17 @@ def _failure(part: Part, code: int, ends: dict[str, Any], errors: Path) -> Excep
             return OSError(ends["errno"], f"{part.name}: {os.strerror(ends['errno'])}", str(part.folder))
         kind = ConfigError if ends["kind"] == "ConfigError" else TrainingError
         return kind(ends["error"])
+    text = errors.read_text(errors="replace")
+    killed = re.search(r"exitcode *: (-\d+)", text)  # torchrun's report of one of several processes
+    if killed:
+        code = int(killed[1])
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         return TrainingError(
             f"{part.name}: training was killed ({name}), by hand or for want of memory; run again to go on from the "
             "last checkpoint"
         )
-    lines = errors.read_text(errors="replace").strip().splitlines()
-    last = f"{printed(lines[-1][:500])} (all of it: {printed(errors)})" if lines else "it wrote nothing"
-    return TrainingError(f"{part.name}: training ended with code {code}: {last}")
+    lines = text.strip().splitlines() or ["it wrote nothing"]
+    raised = [line for line in lines if re.match(r"(\[rank\d+\]: )?[\w.]+(Error|Exception)\b", line)]
+    last = printed((raised or lines)[-1][:500])
+    return TrainingError(f"{part.name}: training ended with code {code}: {last} (all of it: {printed(errors)})")
