@@ -261,7 +261,7 @@ def test_a_gradient_that_is_not_finite_ends_at_its_own_step(
 
 
 def test_a_killed_loader_process_is_one_line_and_a_rerun_goes_on(built: Path, tmp_path: Path) -> None:
-    part = whole_of(built, tmp_path, steps=60, checkpoint_every=20, validate_every=60)
+    part = whole_of(built, tmp_path, steps=60, checkpoint_every=10, validate_every=60)
     part = Part("whole", part.config.model_copy(update={"loader_workers": 1}))
 
     def kill(_: dict[str, Any]) -> None:

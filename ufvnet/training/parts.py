@@ -166,7 +166,8 @@ class Part:
             ConfigError: a folder is not ours, or leads elsewhere by a symbolic link.
         """
         config = self.config
-        read = [("dataset", path) for path in config.datasets] + list(config.stage1.items())
+        read = [("dataset", path) for path in config.datasets]
+        read += [(f"stage1.{name}", find(path)) for name, path in config.stage1.items()]
         if config.start is not None:
             read.append(("start", find(config.start)))
         if self.role == "whole":
