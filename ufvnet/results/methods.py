@@ -26,7 +26,7 @@ from ufvnet.files import sha256
 from ufvnet.imaging.formats import formats
 from ufvnet.models.inference import BICUBIC, ready, super_resolve
 from ufvnet.models.onnx_network import CARD, OnnxNetwork
-from ufvnet.models.store import read_card
+from ufvnet.models.store import identity, read_card
 
 TORCHSCRIPT = (".pt", ".ts", ".torchscript")
 CALLABLE_VERSION = 1
@@ -171,9 +171,9 @@ def _row(method: Method) -> Row:
         return Row(method.name or BICUBIC, BICUBIC, "", "", _print(method, BICUBIC), method)
     if method.model:
         card = read_card(method.model)
-        view = method.trained_on or card["trained_on"]["view"]
+        view = method.trained_on or card.get("trained_on", {}).get("view", "")
         name = method.name or card["model"] + ("+flip" if method.self_ensemble else "")
-        return Row(name, str(method.model), view, card["preset"], _print(method, card["fingerprint"]), method)
+        return Row(name, str(method.model), view, card["preset"], _print(method, identity(method.model)), method)
     source = method.onnx or method.torchscript or method.images
     if source is not None:
         if not source.exists():
