@@ -13,11 +13,13 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ufvnet.errors import ConfigError, TrainingError
+from ufvnet.console import escape_logs, prepare_streams
+from ufvnet.errors import ConfigError, PipelineError, TrainingError
+from ufvnet.files import printed
 
 app = typer.Typer(
     help="One model that super-resolves face images of any low resolution, and the pipeline around it.",
@@ -38,19 +40,26 @@ Overrides = Annotated[list[str], typer.Option("-s", "--set", help="key=value ove
 
 def main() -> None:
     """Entry point: a wrong configuration is one clear message and exit code 2."""
+    prepare_streams()
+    escape_logs()
+    os.environ["PYTHONSAFEPATH"] = "1"  # no process that this one starts imports what lies in the working directory
     try:
         app()
     except ConfigError as error:
-        print(f"ufvnet: {error}", file=sys.stderr)
-        sys.exit(WRONG_USE)
-    except TrainingError as error:
-        print(f"ufvnet: {error}", file=sys.stderr)
-        sys.exit(SOME_FAILED)
+        _leave(WRONG_USE, error)
+    except (PipelineError, TrainingError) as error:
+        _leave(SOME_FAILED, error)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _leave(SOME_FAILED, f"{error}: make room and run this again; what is finished stays")
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO):
             raise
-        print(f"ufvnet: {error}: make room and run this again; what is finished stays", file=sys.stderr)
-        sys.exit(SOME_FAILED)
+        _leave(SOME_FAILED, error)
+
+
+def _leave(code: int, message: object) -> NoReturn:
+    print(f"ufvnet: {printed(message)}", file=sys.stderr)
+    sys.exit(code)
 
 
 @app.command()
@@ -226,7 +235,10 @@ def restore(
     unrestored: Annotated[
         str | None, typer.Option(help="Pictures without a face to restore: copy them (default) or leave them out.")
     ] = None,
-    into_input: Annotated[bool, typer.Option(help="Let the output lie in the input folder.")] = False,
+    into_input: Annotated[
+        bool, typer.Option(help="Let the output lie in the input folder or hold files of others; none is replaced.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the file that OUTPUT names.")] = False,
     recursive: Annotated[bool, typer.Option(help="Folders below too; their structure is kept.")] = True,
     resume: Annotated[bool, typer.Option(help="Keep finished, verified outputs of an earlier run.")] = False,
     image_column: Annotated[str | None, typer.Option(help="Column of tables with the pictures (image).")] = None,
@@ -258,12 +270,12 @@ def restore(
     crashed = cluster is None and Path("-") not in (*inputs, output) and supervised(settings.output, one)
     if crashed:
         settings = settings.model_copy(update={"resume": True})
-    from ufvnet.restore.terminal import restore_here
-
     flow = None
     if cluster is not None:
         flow = _pipeline("super_resolve", "super_resolve")
         _on_signals(_stop_restoring)
+    from ufvnet.restore.terminal import restore_here
+
     raise typer.Exit(SOME_FAILED if restore_here(settings, flow, crashed) else 0)
 
 
@@ -412,8 +424,10 @@ def _pipeline(module: str, name: str, package: str = "flows") -> Any:
     """A flow of this checkout, in process, with Prefect's embedded database where no server is set.
 
     Raises:
-        ConfigError: ufvnet was installed without its checkout.
+        ConfigError: ufvnet was installed without its checkout, or Prefect could not write or reach its server.
     """
+    from ufvnet.preflight import check_prefect_home, check_server
+
     checkout = next(
         (p for p in (Path(__file__).parents[1], Path.cwd()) if (p / "flows" / "reproduce.py").is_file()), None
     )
@@ -425,9 +439,16 @@ def _pipeline(module: str, name: str, package: str = "flows") -> Any:
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would spin beside Prefect's and Dask's
+    check_prefect_home()
+    check_server(os.environ.get("PREFECT_API_URL"))
     if str(checkout) not in sys.path:
         sys.path.insert(0, str(checkout))
-    return getattr(importlib.import_module(f"{package}.{module}"), name)
+    found = getattr(importlib.import_module(f"{package}.{module}"), name)
+    if "prefect" in sys.modules and not os.environ.get("PREFECT_API_URL"):
+        from prefect.settings import PREFECT_API_URL
+
+        check_server(PREFECT_API_URL.value())  # of a profile
+    return found
 
 
 if __name__ == "__main__":

@@ -508,7 +508,7 @@ class RestoreConfig(Schema):
     ``auto``: png, which loses nothing, and parquet for rows of tables."""
     quality: int = Field(default=95, ge=1, le=100)
     """Of JPEG, WebP and AVIF outputs; a WebP of 100 is lossless."""
-    suffix: str = Field(default="", pattern=r"^[^/\\\x00]*$")
+    suffix: str = Field(default="", pattern=r"^[^/\\\x00]*$", max_length=50)
     """Put between the name of an output and its ending, e.g. _restored."""
     image_column: str = "image"
     """Column of tables that holds the pictures."""
@@ -518,8 +518,11 @@ class RestoreConfig(Schema):
     unrestored: Literal["copy", "leave"] = "copy"
     """Pictures without a face to restore are copied to the output, or left out of it."""
     into_input: bool = False
-    """Let the output lie in an input folder or be one; the latter needs a suffix. An output that an input lies below is
-    refused all the same."""
+    """Let the output lie in an input folder or be one, which needs a suffix, or hold files of others, of which none is
+    replaced. An output that an input lies below is refused all the same."""
+    overwrite: bool = False
+    """Where the output is one file: replace it if it is there already. Folders need no such leave: there a run replaces
+    only what runs wrote."""
     recursive: bool = True
     """Folders below too; their structure is kept."""
     resume: bool = False

@@ -7,3 +7,15 @@ class ConfigError(ValueError):
 
 class TrainingError(RuntimeError):
     """A training that cannot go on; the message says where and why."""
+
+
+class PipelineError(RuntimeError):
+    """A step of the pipeline that cannot go on; the message is one line that says why."""
+
+
+class NothingUsableError(PipelineError):
+    """A run over folders is done, and not one of the inputs could be used."""
+
+
+class OutputLostError(PipelineError):
+    """The output folder of a run, or its notes in it, went away while it ran; the message says which."""

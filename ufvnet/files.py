@@ -243,6 +243,11 @@ def printed(text: object) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]", _escape, plain)
 
 
+def printed_line(text: object) -> str:
+    """As ``printed``, for what stands among other lines: ends of lines and tabs are escaped too."""
+    return re.sub(r"[\t\n]", _escape, printed(text))
+
+
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
