@@ -7,3 +7,7 @@ class ConfigError(ValueError):
 
 class TrainingError(RuntimeError):
     """A training that cannot go on; the message says where and why."""
+
+
+class EvaluationError(RuntimeError):
+    """An evaluation that cannot go on, or not on this machine; the message says where and why."""
