@@ -173,7 +173,7 @@ def _overlapping(config: EvaluateConfig, built: Path) -> dict[str, list[Any]]:
 )  # fmt: skip
 def test_a_folder_that_overlaps_what_is_read_is_refused(config: EvaluateConfig, built: Path, where: str) -> None:
     wrong = load(EvaluateConfig, config, _overlapping(config, built)[where])
-    with pytest.raises(ConfigError, match="overlaps (datasets|models)"):
+    with pytest.raises(ConfigError, match=r"overlaps (datasets|models)"):
         scoring.plan(wrong)
 
 

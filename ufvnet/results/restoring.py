@@ -78,7 +78,8 @@ def restore(row: Row, faces: Faces, batch_size: int, device: str) -> Restoration
         MethodDied: it ended the process that it runs in.
         OSError: the disk is full; no face is to blame.
     """
-    call = _opened(row, faces.hr_size, device)
+    with process_state_kept():  # a network of the user's is made here
+        call = _opened(row, faces.hr_size, device)
     n = len(faces.lr)
     done = failed(faces, "")
     weights: dict[int, np.ndarray] = {}
