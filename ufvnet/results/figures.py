@@ -38,9 +38,9 @@ from .charts import (
     weights_figure,
     weights_panel,
 )
-from .methods import Row, rows_of
+from .methods import Row, restore, rows_of
 from .own_process import MethodDied
-from .restoring import Faces, Restoration, failed, restore
+from .restoring import Faces, Restoration, failed
 from .scoring import MOST_ANCHORS
 
 if TYPE_CHECKING:

@@ -6,19 +6,28 @@ import functools
 import hashlib
 import os
 import socket
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from PIL import Image
+
 from ufvnet.config import ConfigError, EvaluateConfig, Method, fingerprint, load
+from ufvnet.data.bicubic import resize
 from ufvnet.errors import EvaluationError
 from ufvnet.files import printed, sha256
-from ufvnet.models.inference import BICUBIC
+from ufvnet.models.inference import BICUBIC, ready
 from ufvnet.models.store import read_card
 
 from . import own_process
-from .restoring import load_file
+from .method_process import FAILURES
+from .own_process import DISK_FULL, MethodDied, MethodError
+from .process_state import process_state_kept
+from .restoring import Call, Faces, Found, Restoration, failed, load_file, of_file, of_images, of_network
 
 TORCHSCRIPT = (".pt", ".ts", ".torchscript")
 CALLABLE_VERSION = 1
@@ -189,3 +198,89 @@ def _prove(row: Row) -> None:
 def _prove_once(row: Row) -> None:
     """A folder of images may hold many thousand; a process looks at them once."""
     _prove(row)
+
+
+def restore(row: Row, faces: Faces, batch_size: int, device: str) -> Restoration:
+    """Super-resolve faces; where a batch fails, each of its faces is tried alone, so that others are untouched.
+
+    Raises:
+        ConfigError: the method cannot be loaded here.
+        MethodDied: it ended the process that it runs in.
+        OSError: the disk is full; no face is to blame.
+    """
+    with process_state_kept():  # a network of the user's is made here
+        call = _opened(row, faces.hr_size, device)
+    n = len(faces.lr)
+    done = failed(faces, "")
+    weights: dict[int, np.ndarray] = {}
+
+    def attempt(part: slice) -> None:
+        given = replace(faces[part], lr=faces.lr[part].copy())  # a method may work in place and fail
+        with process_state_kept():
+            started = time.perf_counter()
+            sr, found = _checked(call(_fixed(row, given)), faces[part])
+            done.milliseconds[part] = (time.perf_counter() - started) * 1000 / len(sr)
+        done.sr[part] = sr
+        if found is not None:
+            weights.update(zip(range(part.start, part.stop), found))
+
+    for start in range(0, n, batch_size):
+        part = slice(start, min(n, start + batch_size))
+        if _reason(attempt, part):
+            for i in range(part.start, part.stop):
+                done.reasons[i] = _reason(attempt, slice(i, i + 1))
+    if not weights:
+        return done
+    none = np.full_like(next(iter(weights.values())), np.nan)
+    return replace(done, weights=np.stack([weights.get(i, none) for i in range(n)]))
+
+
+def _reason(attempt: Callable[[slice], None], part: slice) -> str:
+    """Why a method failed on a part, "" where it did not."""
+    try:
+        attempt(part)
+    except MethodDied:
+        raise
+    except FAILURES as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise
+        return printed(error if isinstance(error, MethodError) else f"{type(error).__name__}: {error}")
+    return ""
+
+
+def _fixed(row: Row, faces: Faces) -> Faces:
+    """For a fixed-resolution method, the LR images resized to its size (the paper's FR rows)."""
+    side = row.method.input_px
+    if side is None or faces.lr.shape[1:3] == (side, side):
+        return faces
+    lr = np.stack([np.asarray(resize(Image.fromarray(image), side)) for image in faces.lr])
+    return replace(faces, lr=lr, rate=side / faces.hr_size)
+
+
+def _checked(found: Found, faces: Faces) -> Found:
+    sr = found[0]
+    expected = (len(faces.lr), faces.hr_size, faces.hr_size, 3)
+    if not isinstance(sr, np.ndarray) or sr.shape != expected:
+        raise MethodError(f"gave {getattr(sr, 'shape', type(sr).__name__)} instead of {expected}")
+    if sr.dtype != np.uint8:
+        raise MethodError(f"gave {sr.dtype} instead of uint8")
+    return found
+
+
+def _opened(row: Row, hr_size: int, device: str) -> Call:
+    """
+    Raises:
+        ConfigError: what cannot be loaded here, which is no fault of a face.
+    """
+    method = row.method
+    if method.model:
+        return functools.partial(of_network, ready(row.ref, row.fingerprint, hr_size, device), method, hr_size)
+    if method.images:
+        return functools.partial(of_images, method.images)
+    if method.python:
+        function = own_process.opened(method.python)
+        return lambda faces: (function(faces.lr, faces.hr_size), None)
+    found = load_file(str(method.onnx or method.torchscript), row.fingerprint)
+    if isinstance(found, torch.nn.Module):  # our own export, which has a rate and weights
+        return functools.partial(of_network, found, method, hr_size)
+    return functools.partial(of_file, method, found)

@@ -27,9 +27,9 @@ from ufvnet.models.inference import BICUBIC, best_device
 from ufvnet.models.store import read_card
 
 from .folder import KIND, check_folder
-from .methods import Row, prove, rows_of
+from .methods import Row, prove, restore, rows_of
 from .own_process import MethodDied
-from .restoring import Faces, Restoration, failed, restore
+from .restoring import Faces, Restoration, failed
 
 SCORING_VERSION = 2
 MOST_ANCHORS = 4
