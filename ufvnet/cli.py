@@ -178,10 +178,13 @@ def _picture_to_picture(given: Path, output: Path) -> bool:
 @app.command()
 def evaluate(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
     """Models x datasets to scores, tables, figures and a report."""
+    from ufvnet.results.folder import alone
     from ufvnet.results.scoring import plan
 
     settings = _checked("EvaluateConfig", config, overrides)
     plan(settings)
+    with alone(settings):  # where another run is at it, this one ends before Prefect starts
+        pass
     _check_cluster(settings)
     print(_pipeline("evaluate", "evaluate")(settings))
 
@@ -189,13 +192,13 @@ def evaluate(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
 @app.command()
 def reproduce(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
     """An experiment file: build, train, evaluate, restore, end to end."""
-    from ufvnet.files import check_writable
+    from ufvnet.results.folder import check_folder
     from ufvnet.results.methods import check_methods
 
     experiment = _checked("ExperimentConfig", config, overrides)
     if experiment.evaluate:
         check_methods(experiment.evaluate, [t.out / t.name for t in experiment.train])
-        check_writable("evaluate.out", experiment.evaluate.out / experiment.evaluate.name)
+        check_folder(experiment.evaluate)
     for part in (*experiment.build, experiment.evaluate, experiment.restore):
         _check_cluster(part)
     print(_pipeline("reproduce", "reproduce")(experiment))

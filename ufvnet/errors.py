@@ -19,3 +19,7 @@ class NothingUsableError(PipelineError):
 
 class OutputLostError(PipelineError):
     """The output folder of a run, or its notes in it, went away while it ran; the message says which."""
+
+
+class EvaluationError(PipelineError):
+    """An evaluation that cannot go on, or not on this machine; the message says where and why."""
