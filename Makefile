@@ -16,7 +16,7 @@ test: .venv/ready
 
 # The tests that look for photos beside the checkout, as where there are none.
 test-without-photos: .venv/ready
-	UFVNET_TEST_FACES=none $(BIN)/python -m pytest -m photos
+	UFVNET_TEST_FACES=none $(BIN)/python -m pytest -m "photos and not server"
 
 lint: .venv/ready
 	$(BIN)/ruff check .
