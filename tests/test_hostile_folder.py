@@ -10,7 +10,7 @@ from benchmarks import hostile
 
 
 def test_a_folder_of_odd_files_is_survived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wrong = hostile.main(tmp_path, sample=60, texts=False)
+    wrong = hostile.main(tmp_path, sample=60, short=True)
     assert wrong == [], capsys.readouterr().out
 
 
