@@ -177,7 +177,7 @@ def _problems(ran: Ran, rows: Path, expected: list[str]) -> list[str]:
     """Print what became of the files of a run; what is wrong with it."""
     table = pq.read_table(rows).to_pylist() if rows.exists() else []
     _tell(ran, Counter(row["status"] for row in table))
-    times = [(row.get("seconds") or (row.get("milliseconds") or 0) / 1000, row["path"]) for row in table]
+    times = [(row["seconds"], row["path"]) for row in table if row.get("seconds") is not None]  # of builds none is kept
     if times:
         print("  slowest: {:.1f} s, {}".format(*max(times)))
     there = {row["path"] for row in table} | {row["path"].rpartition("#")[0] for row in table}
