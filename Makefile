@@ -6,7 +6,7 @@ BIN := .venv/bin
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-without-photos lint requirements bench clean
 
 demo: .venv/ready
 	$(BIN)/ufvnet demo --out $(OUT) $(if $(PHOTOS),--photos $(PHOTOS))
@@ -14,10 +14,22 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest
 
+# The tests that look for photos beside the checkout, as where there are none.
+test-without-photos: .venv/ready
+	UFVNET_TEST_FACES=none $(BIN)/python -m pytest -m "photos and not server"
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# constraints.txt and pyproject.toml agree with each other and with what the index has for each Python. uv reads only the
+# wheels' metadata (30 s); pip's dry run would fetch gigabytes.
+requirements: .venv/ready
+	for python in 3.11 3.12 3.13; do \
+		$(BIN)/uv pip compile --quiet --python-version $$python --no-build --constraint constraints.txt --extra dev pyproject.toml >/dev/null || exit 1; \
+		echo "the requirements resolve for Python $$python"; \
+	done
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks

@@ -21,7 +21,8 @@ from ufvnet.data.sample import jittered_photos
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads would starve the processes tests start
 
 REPO = Path(__file__).parents[1]
-FACES = REPO.parent / "shared" / "faces"
+FACES = Path(os.environ.get("UFVNET_TEST_FACES") or REPO.parent / "shared" / "faces")
+"""Real photos, if they are there. UFVNET_TEST_FACES names another folder; ``none`` tests as a checkout alone does."""
 
 PutPhotos = Callable[[Path, int], list[Path]]
 PutLists = Callable[[Path, dict[str, int]], dict[str, Path]]
@@ -34,24 +35,36 @@ def repo() -> Path:
     return REPO
 
 
-@pytest.fixture(scope="session")
-def faces_root() -> Path:
-    """The folder of real face photos beside the checkout; tests that need it are skipped without it."""
-    if not FACES.is_dir():
-        pytest.skip("there are no real face photos at ../shared/faces")
-    return FACES
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that look for real photos, so that ``pytest -m photos`` runs them without any."""
+    for item in items:
+        if "real_faces" in getattr(item, "fixturenames", ()):
+            item.add_marker("photos")
 
 
 @pytest.fixture(scope="session")
-def put_photos() -> PutPhotos:
+def real_faces() -> Path | None:
+    """The folder of real face photos beside the checkout, or None; what looks for them asks for this fixture."""
+    return FACES if FACES.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def faces_root(real_faces: Path | None) -> Path:
+    """The folder of real face photos; tests that need it are skipped without it."""
+    if real_faces is None:
+        pytest.skip(f"there are no real face photos at {FACES}")
+    return real_faces
+
+
+@pytest.fixture(scope="session")
+def put_photos(real_faces: Path | None) -> PutPhotos:
     """Fill a folder with so many different photos, each of one person whose face dlib finds."""
 
     def put(folder: Path, count: int) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
-        real = FACES / "aaf" / "images"
-        if not real.is_dir():
+        if real_faces is None:
             return sorted(jittered_photos(folder, count).iterdir())
-        everyone = sorted(real.iterdir())
+        everyone = sorted((real_faces / "aaf" / "images").iterdir())
         return [Path(shutil.copy(p, folder)) for p in everyone[:: len(everyone) // count][:count]]
 
     return put

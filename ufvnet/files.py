@@ -105,6 +105,8 @@ def check_writable(key: str, folder: Path) -> None:
     Raises:
         ConfigError: it is not there and cannot be made, is no folder, or is not to be written to.
     """
+    if "\0" in str(folder):  # which Path.exists takes for not there
+        raise ConfigError(f"{key} = {printed(folder)}: no folder's name has a NUL in it")
     try:
         there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     except (OSError, ValueError) as error:
@@ -157,6 +159,8 @@ def claim(folder: Path, kind: str) -> None:
 
 def _marked(folder: Path) -> str | None:
     try:
+        if not (folder / MARKER).is_file():
+            return None  # a pipe would block
         card = json.loads((folder / MARKER).read_bytes())
         return str(card["kind"]) if card["made_by"] == "ufvnet" else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -181,10 +185,10 @@ def safe_name(text: str) -> str:
     plain = raw.decode("utf-8", "backslashreplace")
     name = re.sub(r"[\x00-\x1f\x7f/\\]", lambda m: f"%{ord(m[0]):02x}", plain)
     name = f"%2e{name[1:]}" if name.startswith(".") else name
-    if name == text and len(raw) <= LONGEST and name:
+    if name == text and len(raw) <= LONGEST and name and not re.search("~[0-9a-f]{12}$", name):
         return name
     short = name.encode()[: LONGEST - 13].decode("utf-8", "ignore")
-    return f"{short}~{hashlib.sha256(raw).hexdigest()[:12]}"
+    return f"{short}~{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 
 NAME = 64
@@ -235,11 +239,9 @@ def printed(text: object) -> str:
 
     Control characters (but not the ends of lines), direction marks and bytes that are no UTF-8 are escaped.
     """
-    try:
-        raw = str(text).encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half of a character, as JSON and YAML can write it
-        raw = str(text).encode("utf-8", "backslashreplace")
-    plain = raw.decode("utf-8", "backslashreplace")
+    # Half of a character, as JSON and YAML can write it, cannot be encoded.
+    encodable = re.sub(r"[\ud800-\udc7f\udd00-\udfff]", _escape, str(text))
+    plain = encodable.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]", _escape, plain)
 
 

@@ -21,7 +21,6 @@ from ufvnet.models.complexity import complexity
 from ufvnet.models.store import WEIGHTS, find, read_card, shipped
 
 NAME = "ufvnet-lite"
-FACES = Path(__file__).parents[3] / "shared" / "faces"
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +52,10 @@ def test_it_loads_by_name_and_restores_without_a_network(monkeypatch: pytest.Mon
 
 
 @pytest.fixture(scope="module")
-def hr(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+def hr(tmp_path_factory: pytest.TempPathFactory, real_faces: Path | None) -> np.ndarray:
     """(6, 128, 128, 3) face crops that it was not trained on."""
-    congress = FACES / "us_congress" / "images"
-    if congress.is_dir():
-        photos = sorted(congress.iterdir())[:60:10]
+    if real_faces is not None:
+        photos = sorted((real_faces / "us_congress" / "images").iterdir())[:60:10]
     else:
         photos = sorted(jittered_photos(tmp_path_factory.mktemp("photos"), 6).iterdir())
     crops = []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
-import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -23,7 +25,8 @@ from PIL import Image
 from safetensors.torch import save_model
 from starlette.testclient import TestClient
 
-from ufvnet.data.images import ImageProblem
+from ufvnet.children import environment, python
+from ufvnet.data.images import ImageProblem, ReadImage
 from ufvnet.errors import ConfigError
 from ufvnet.faces.crop import crop_box
 from ufvnet.faces.detect import find_faces
@@ -31,6 +34,7 @@ from ufvnet.files import write_json
 from ufvnet.models import create
 from ufvnet.models.store import CARD, WEIGHTS
 from ufvnet.restore import Restorer, serve
+from ufvnet.restore.admission import WAITING, WORKERS
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
@@ -116,8 +120,8 @@ def test_a_photo_s_small_faces_are_restored_in_it(client: TestClient, photos: Pa
         (b"", "aligned", 400, "The file is empty."),
         (b"This is no picture.\n" * 99, "aligned", 415, "no picture of a kind that is known"),
         (png(60, 60)[:5000], "aligned", 422, "The picture is damaged"),
-        (declared(11_000, 10_000), "aligned", 413, "The picture has over 100 megapixels."),
-        (declared(20_000, 10_000), "aligned", 413, "The picture has over 100 megapixels."),
+        (declared(11_000, 10_000), "aligned", 413, "The picture has over 24 megapixels."),
+        (declared(20_000, 10_000), "aligned", 413, "The picture has over 24 megapixels."),
         (png(200, 200), "aligned", 422, "nothing to restore. To search it for a small face, choose “photo”"),
         (png(1, 1), "aligned", 422, "no face shows in fewer than 4"),
         (png(120, 90), "photo", 422, "No face was found"),
@@ -250,11 +254,107 @@ def test_a_face_as_large_as_the_output_is_left_alone(restorer: Restorer) -> None
     assert refused.value.status == "not_smaller"
 
 
-@pytest.fixture
-def url(model: Path) -> Iterator[str]:
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "//]["])
+def test_a_malformed_origin_is_a_bad_request(client: TestClient, origin: str) -> None:
+    reply = client.post("/restore", content=png(20, 20), headers={"origin": origin})
+    assert (reply.status_code, reply.json()) == (400, {"error": "The request's Origin is malformed."})
+
+
+@pytest.mark.parametrize("query", ["mode=%ff%00%1b[2J", "mode=" + "x" * 9000, "mode=%ud800", "&" * 500 + "mode=;"])
+def test_a_malformed_query_is_a_short_sentence(client: TestClient, query: str) -> None:
+    reply = client.post(f"/restore?{query}", content=png(20, 20))
+    assert reply.status_code == 400
+    message = reply.json()["error"]
+    assert message.isprintable()
+    assert len(message) < 120
+
+
+def test_whatever_fails_inside_is_a_sentence(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> Any:
+        raise TypeError("what\x1b[2J")
+
+    monkeypatch.setattr(serve, "restore_picture", fail)
+    reply = client.post("/restore", content=png(20, 20))
+    assert reply.json() == {"error": r"The picture cannot be restored (TypeError: what\x1b[2J)."}
+
+
+def test_what_is_optional_in_a_picture_fails_nothing(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image.new("RGB", (24, 24), "tan")
+    image.info = {"exif": b"Exif\0\0broken", "transparency": object(), "dpi": (0, None), "icc_profile": "no bytes"}
+    monkeypatch.setattr(serve, "read_image", lambda *_: ReadImage(image, "PNG", ()))
+    assert decoded(serve.answer(b"", "aligned", restorer)["after"]).size == (128, 128)
+
+
+def test_what_is_only_shown_is_no_larger_than_a_page_can_show(restorer: Restorer) -> None:
+    found = serve.answer(png(20, 5000), "aligned", restorer)
+    assert (found["width"], found["height"]) == (20, 5000)
+    assert decoded(found["input"]).size == (8, 2048)
+    assert decoded(found["before"]).size == (128, 128)
+
+
+def _held(restorer: Restorer, count: int, **limits: float) -> list[tuple[int, str]]:
+    """Statuses and sentences of so many requests at once, while no picture in work becomes ready."""
+    import httpx
+
+    go_on = threading.Event()
+
+    def slow(*inputs: Any) -> Any:
+        assert go_on.wait(60)
+        return restorer.network(*inputs)
+
+    app = serve.make_app(Restorer(slow, restorer.hr_size, "f", restorer.device), **limits)
+
+    async def all_of_them() -> list[httpx.Response]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as client:
+            requests = [asyncio.create_task(client.post("/restore", content=png(20, 20))) for _ in range(count)]
+            await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
+            if "work_seconds" not in limits:
+                go_on.set()
+            found = await asyncio.gather(*requests)
+            go_on.set()
+            return found
+
+    return [(r.status_code, r.json().get("error", "")) for r in asyncio.run(all_of_them())]
+
+
+def test_more_requests_than_there_are_seats_are_sent_away_at_once(restorer: Restorer) -> None:
+    found = _held(restorer, WORKERS + WAITING + 3)
+    assert sorted(status for status, _ in found) == [200] * (WORKERS + WAITING) + [503] * 3
+    assert found[-1][1] == "Too many pictures are in work; try again in a minute."
+
+
+def test_a_picture_that_takes_too_long_and_those_behind_it_are_given_up(restorer: Restorer) -> None:
+    found = _held(restorer, WORKERS + 1, work_seconds=0.5)
+    assert sorted(status for status, _ in found) == [503] + [504] * WORKERS
+    assert any("took over 0.5 seconds" in message for _, message in found)
+    assert any("before this one take too long" in message for _, message in found)
+
+
+def test_a_slow_upload_is_cut_off(restorer: Restorer) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0.05)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/restore", "query_string": b"", "http_version": "1.1",
+        "headers": [(b"host", b"127.0.0.1")], "scheme": "http", "server": ("127.0.0.1", 8000),
+    }  # fmt: skip
+    asyncio.run(serve.make_app(restorer, upload_seconds=0.5)(scope, receive, send))
+    assert sent[0]["status"] == 408
+    assert b"The upload took over 0.5 seconds." in sent[1]["body"]
+
+
+@contextlib.contextmanager
+def served(model: Path, **options: Any) -> Iterator[str]:
     """A page served by the command itself, which Ctrl-C then ends at once."""
-    command = [sys.executable, "-m", "ufvnet.cli", "serve", "--model", str(model), "--port", "0", "--device", "cpu"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = [*python("-m", "ufvnet.cli"), "serve", "--model", str(model), "--port", "0", "--device", "cpu"]
+    env = environment() | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, **options)
     assert process.stdout is not None
     try:
         yield process.stdout.readline().split()[0]
@@ -264,6 +364,39 @@ def url(model: Path) -> Iterator[str]:
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+@pytest.fixture
+def url(model: Path) -> Iterator[str]:
+    with served(model) as found:
+        yield found
+
+
+@pytest.mark.parametrize("form", ["Content-Length: 9999999999", "Transfer-Encoding: chunked"])
+def test_the_command_cuts_an_upload_off_while_it_streams_and_logs_no_traceback(
+    model: Path, tmp_path: Path, form: str
+) -> None:
+    log, part = tmp_path / "log", b"x" * 1_000_000
+    chunk = b"%x\r\n%b\r\n" % (len(part), part) if "chunked" in form else part
+    with log.open("w") as file, served(model, stderr=file) as url:
+        place = urlsplit(url)
+        assert place.hostname
+        with socket.create_connection((place.hostname, place.port or 0), timeout=30) as connection:
+            connection.sendall(f"POST /restore HTTP/1.1\r\nHost: {place.netloc}\r\n{form}\r\n\r\n".encode())
+            sent = 0
+            with contextlib.suppress(ConnectionError):
+                while sent < 500:
+                    connection.sendall(chunk)
+                    sent += 1
+        assert sent < 100  # of megabytes: 50 are allowed, the rest is what the sockets hold
+        with socket.create_connection((place.hostname, place.port or 0), timeout=30) as connection:
+            connection.sendall(b"POST /restore HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 999\r\n\r\nhalf")
+        with socket.create_connection((place.hostname, place.port or 0), timeout=30) as connection:
+            head = "POST /restore HTTP/1.1\r\nHost: {}\r\nOrigin: http://[\r\nContent-Length: 0\r\n\r\n"
+            connection.sendall(head.format(place.netloc).encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+    assert "Traceback" not in log.read_text()
+    assert "ERROR" not in log.read_text()
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no /usr/bin/chromium")
@@ -316,7 +449,7 @@ def test_the_page_restores_compares_downloads_and_tells_errors(url: str, tmp_pat
             restored(name)
         assert errors == []
 
-        for name, message in (("text.txt", "no picture of a kind"), ("huge.png", "over 100 megapixels")):
+        for name, message in (("text.txt", "no picture of a kind"), ("huge.png", "over 24 megapixels")):
             choose(name, lambda message=message: alert.get_by_text(message).wait_for())
             assert not download.is_visible()
         choose("face.png", lambda: restored("face.png"))

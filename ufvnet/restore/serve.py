@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import html
 import io
-import ipaddress
+import json
 import os
 import re
 import socket
@@ -16,14 +15,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
-from urllib.parse import urlsplit
 
 from PIL import Image
 
 from ufvnet.data.bicubic import resize
-from ufvnet.data.images import MAX_PIXELS, ImageProblem, NotAnImage, OtherFormat, read_image
+from ufvnet.data.images import ImageProblem, NotAnImage, OtherFormat, read_image
 from ufvnet.errors import ConfigError
+from ufvnet.files import printed
 
+from .admission import Refused, Workers, check_headers, read_upload
 from .restorer import Restorer
 
 if TYPE_CHECKING:
@@ -34,12 +34,16 @@ if TYPE_CHECKING:
 Mode = Literal["aligned", "photo"]
 MODES = ("aligned", "photo")
 MAX_BYTES = 50_000_000
+MAX_PIXELS = 24_000_000
+"""What a camera takes. A file of 200 kB may declare any size, and each copy of 24 megapixels takes 72 MB;
+``ufvnet restore`` takes larger ones."""
 LEAST_SIDE = 4
 LARGEST_SIDE = 2048
-"""A photo is enlarged up to this, and at most four times."""
+"""A photo is enlarged up to this, and at most four times; what is only shown beside it is reduced to this."""
 
-WORKERS = 2
-"""Pictures in work at once; the network itself uses every core."""
+UPLOAD_SECONDS = 60.0
+WORK_SECONDS = 120.0
+"""Of waiting for a worker and of its work, together."""
 
 PAGE = Path(__file__).with_name("page.html")
 STATUSES = {"not_a_picture": 415, "too_large": 413}
@@ -110,7 +114,7 @@ def answer(upload: bytes, mode: Mode, restorer: Restorer) -> dict[str, Any]:
         ImageProblem: the upload is no picture that can be used.
     """
     try:
-        read = read_image(upload)
+        read = read_image(upload, MAX_PIXELS)
     except ImageProblem as problem:
         if problem.status == "too_large":
             raise ImageProblem("too_large", f"The picture has over {MAX_PIXELS / 1e6:g} megapixels.") from problem
@@ -119,6 +123,10 @@ def answer(upload: bytes, mode: Mode, restorer: Restorer) -> dict[str, Any]:
             said = f"The file is no picture of a kind that is known here{known}."
             raise ImageProblem("not_a_picture", said) from problem
         raise ImageProblem("unreadable", f"The picture is damaged: {problem.reason}.") from problem
+    profile = read.rgb.info.get("icc_profile")
+    read.rgb.info = (
+        {"icc_profile": profile} if isinstance(profile, bytes) else {}
+    )  # no other extra is needed or trusted
     picture = restore_picture(read.rgb, mode, restorer)
     anchors = getattr(restorer.network, "anchors", ())
     return {
@@ -128,10 +136,17 @@ def answer(upload: bytes, mode: Mode, restorer: Restorer) -> dict[str, Any]:
         "rate": picture.rate,
         "weights": list(picture.weights or ()),
         "anchors": [round(rate * restorer.hr_size) for rate in anchors],
-        "input": _png(picture.before),
-        "before": _png(resize(picture.before, *picture.after.size)),
+        "input": _png(_shown(picture.before, picture.before.size)),
+        "before": _png(_shown(picture.before, picture.after.size)),
         "after": _png(picture.after),
     }
+
+
+def _shown(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture resized, but not beyond what a page can show."""
+    scale = min(1.0, LARGEST_SIDE / max(size))
+    wanted = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    return image if wanted == image.size else resize(image, *wanted)
 
 
 def _png(image: Image.Image) -> str:
@@ -140,34 +155,57 @@ def _png(image: Image.Image) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def make_app(restorer: Restorer, host: str = "127.0.0.1", max_bytes: int = MAX_BYTES) -> Starlette:
+def reply(upload: bytes, mode: Mode, restorer: Restorer) -> tuple[int, bytes]:
+    """HTTP status and JSON: what ``answer`` gives, or ``error``, a sentence. Raises nothing."""
+    try:
+        return 200, json.dumps(answer(upload, mode, restorer)).encode()
+    except ImageProblem as problem:
+        return _error(STATUSES.get(problem.status, 422), problem.reason)
+    except (ArithmeticError, RuntimeError, MemoryError) as error:  # out of memory and the like
+        return _error(500, f"The model failed: {error or type(error).__name__}")
+    except Exception as error:  # decoders of broken files raise nearly anything
+        return _error(500, f"The picture cannot be restored ({type(error).__name__}: {error}).")
+
+
+def _error(status: int, message: str) -> tuple[int, bytes]:
+    return status, json.dumps({"error": printed(message)}).encode()
+
+
+def make_app(
+    restorer: Restorer,
+    host: str = "127.0.0.1",
+    max_bytes: int = MAX_BYTES,
+    upload_seconds: float = UPLOAD_SECONDS,
+    work_seconds: float = WORK_SECONDS,
+) -> Starlette:
     """The page and the one address that it posts pictures to: ``/restore?mode=aligned``, the file as the body.
 
     Args:
         host: the address that the server listens on; requests to other names are refused (DNS rebinding).
         max_bytes: of an upload; reading a longer one stops there.
+        upload_seconds: within which an upload must be there.
+        work_seconds: as in Workers.
     """
-    import anyio
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.middleware.base import BaseHTTPMiddleware
-    from starlette.responses import HTMLResponse, JSONResponse
+    from starlette.requests import ClientDisconnect
+    from starlette.responses import HTMLResponse, Response
     from starlette.routing import Route
 
     page = _page(restorer, max_bytes)
     headers = _headers(page)
-    limiter = anyio.CapacityLimiter(WORKERS)
+    workers = Workers(work_seconds)
 
-    def refused(status: int, message: str) -> Response:
-        return JSONResponse({"error": message}, status)
+    def as_json(status: int, body: bytes) -> Response:
+        return Response(body, status, media_type="application/json")
 
     async def guard(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-        if not _is_ours(request.headers.get("host", ""), host):
-            found = refused(421, "The request was meant for another host.")
-        elif not _same_origin(request):
-            found = refused(403, "The request comes from another page.")
-        else:
+        try:
+            check_headers(request, host)
             found = await proceed(request)
+        except Refused as refused:
+            found = as_json(*_error(refused.status, refused.message))
         found.headers.update(headers)
         return found
 
@@ -176,60 +214,23 @@ def make_app(restorer: Restorer, host: str = "127.0.0.1", max_bytes: int = MAX_B
 
     async def restore(request: Request) -> Response:
         mode = request.query_params.get("mode", "aligned")
-        if mode not in MODES:
-            return refused(400, f"mode = {mode}: must be one of {', '.join(MODES)}.")
-        upload = await _read(request, max_bytes)
-        if upload is None:
-            return refused(413, f"The file is over {max_bytes / 1e6:g} MB.")
-        if not upload:
-            return refused(400, "The file is empty.")
         try:
-            work = functools.partial(answer, upload, cast(Mode, mode), restorer)
-            return JSONResponse(await anyio.to_thread.run_sync(work, limiter=limiter))
-        except ImageProblem as problem:
-            return refused(STATUSES.get(problem.status, 422), problem.reason)
-        except (RuntimeError, MemoryError) as error:  # out of memory and the like
-            return refused(500, f"The model failed: {error}")
+            if mode not in MODES:
+                raise Refused(400, f"mode = {mode[:20]}: must be one of {', '.join(MODES)}.")
+            found = await workers.work(
+                lambda: read_upload(request, max_bytes, upload_seconds),
+                lambda upload: reply(upload, cast(Mode, mode), restorer),
+            )
+            return as_json(*found)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
+        except Refused as refused:
+            answered = as_json(*_error(refused.status, refused.message))
+            answered.headers["Connection"] = "close"  # what is left of the upload is not read
+            return answered
 
     routes = [Route("/", index), Route("/restore", restore, methods=["POST"])]
     return Starlette(routes=routes, middleware=[Middleware(BaseHTTPMiddleware, dispatch=guard)])
-
-
-async def _read(request: Request, max_bytes: int) -> bytes | None:
-    """The body, or None as soon as it is longer than allowed."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes:
-        return None
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > max_bytes:
-            return None
-    return bytes(body)
-
-
-def _is_ours(header: str, host: str) -> bool:
-    """Whether a Host header names this server: as it was started, as this machine, or, on all addresses, by number."""
-    try:
-        name = (urlsplit(f"//{header}").hostname or "").lower()
-    except ValueError:
-        return False
-    if name in {host.lower(), "localhost", "127.0.0.1", "::1"}:
-        return True
-    if host not in ("0.0.0.0", "::"):
-        return False
-    if name == socket.gethostname().lower():
-        return True
-    try:
-        return bool(ipaddress.ip_address(name))  # no name to rebind
-    except ValueError:
-        return False
-
-
-def _same_origin(request: Request) -> bool:
-    """Browsers name the page that a request comes from; programs need not."""
-    origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
 
 
 def _page(restorer: Restorer, max_bytes: int) -> str:
