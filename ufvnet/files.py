@@ -160,6 +160,26 @@ def safe_name(text: str) -> str:
     return f"{short}~{hashlib.sha256(raw).hexdigest()[:12]}"
 
 
+NAME = 64
+"""Characters of a name that ``check_name`` lets pass, at most."""
+
+
+def check_name(key: str, text: str) -> str:
+    """A name from a configuration or from data that becomes a folder's name as it stands, e.g. that of a split.
+
+    Raises:
+        ConfigError: it is empty, too long, begins with another character than a letter, digit or ``_``, or holds
+            another one than those, ``.`` and ``-``.
+    """
+    if not (re.fullmatch(r"\w[\w.-]*", text) and len(text) <= NAME and len(text.encode("utf-8", "replace")) <= LONGEST):
+        shown = repr(text) if len(text) <= 2 * NAME else repr(text[: 2 * NAME]) + "..."
+        raise ConfigError(
+            f"{key} = {printed(shown)}: must be a name of at most {NAME} letters, digits, _, . and -, "
+            f"which begins with a letter, a digit or _"
+        )
+    return text
+
+
 def _encodes(text: str) -> bool:
     try:
         os.fsencode(text)
