@@ -7,3 +7,7 @@ class ConfigError(ValueError):
 
 class TrainingError(RuntimeError):
     """A training that cannot go on; the message says where and why."""
+
+
+class PipelineError(RuntimeError):
+    """A step of the pipeline that cannot go on; the message is one line that says why."""

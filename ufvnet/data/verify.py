@@ -19,7 +19,7 @@ from ufvnet.config import fingerprint
 from . import reader
 from .bicubic import SIXTEENTHS, lr_side
 from .degrade import DEGRADATIONS, degrade
-from .plan import AGAIN
+from .earlier import AGAIN
 from .rows import STATUSES
 from .schema import FACES, IMAGE_COLUMNS, PHOTOS, ROW_GROUP, read_fingerprint
 
