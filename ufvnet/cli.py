@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ufvnet.errors import ConfigError, TrainingError
+from ufvnet.errors import ConfigError, EmptyDatasetError, PipelineError, TrainingError
 
 app = typer.Typer(
     help="One model that super-resolves face images of any low resolution, and the pipeline around it.",
@@ -43,7 +43,7 @@ def main() -> None:
     except ConfigError as error:
         print(f"ufvnet: {error}", file=sys.stderr)
         sys.exit(WRONG_USE)
-    except TrainingError as error:
+    except (PipelineError, TrainingError) as error:
         print(f"ufvnet: {error}", file=sys.stderr)
         sys.exit(SOME_FAILED)
     except OSError as error:
@@ -71,21 +71,30 @@ def build(
     verify: Annotated[
         bool, typer.Option(help="Build nothing: re-read the built dataset (CONFIG may be its folder) and check it.")
     ] = False,
+    allow_loss: Annotated[
+        bool, typer.Option("--allow-loss", help="Let a rebuild lose more than 5 % of the photos that it used before.")
+    ] = False,
 ) -> None:
     """Photos to a multi-resolution dataset; exit code 1 if a photo could not be used."""
-    from ufvnet.data.build import NO_FAILURES
+    from ufvnet.data import open as open_dataset
+    from ufvnet.data.build import failures
+    from ufvnet.data.folder import check_output
     from ufvnet.data.sources import list_photos
 
     if verify and config.is_dir():
         _verify(config, None)
         return
-    settings = _checked("BuildConfig", config, overrides)
+    settings = _checked("BuildConfig", config, [*overrides, *(["allow_loss=true"] if allow_loss else [])])
     if verify:
         _verify(settings.out / settings.name, settings.cluster)
         return
+    check_output(settings)
     list_photos(settings)  # a source that is not as it should be is refused before Prefect starts
     _check_cluster(settings)
-    card = _pipeline("build_datasets", "build_datasets")(settings)
+    try:
+        card = _pipeline("build_datasets", "build_datasets")(settings)
+    except EmptyDatasetError:
+        card = open_dataset(settings.out / settings.name).card
     for status, count in card["counts"].items():
         if count:
             print(f"{count:8,} {status}")
@@ -94,7 +103,7 @@ def build(
     if card["near_duplicates"] and any(card["near_duplicates"].values()):
         pairs = card["near_duplicates"]
         print(f"Look alike: {pairs['within']:,} within a split, {pairs['across']:,} across: near_duplicates.parquet")
-    if sum(n for status, n in card["counts"].items() if status not in NO_FAILURES):
+    if failures(card) or not any(card["faces"].values()):
         print("The others are rows of photos/*.parquet, each with its status and reason.")
         raise typer.Exit(SOME_FAILED)
 
@@ -275,7 +284,7 @@ def data_show(
     for line in describe(found):
         print(line)
     if any(found.card["faces"].values()):
-        print(f"  contact sheet: {contact_sheet(found, sheet or dataset / 'cache' / 'contact-sheet.png', faces)}")
+        print(f"  contact sheet: {contact_sheet(found, sheet, faces)}")
 
 
 @data_app.command("export")
@@ -421,7 +430,9 @@ def _pipeline(module: str, name: str, package: str = "flows") -> Any:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would spin beside Prefect's and Dask's
     if str(checkout) not in sys.path:
         sys.path.insert(0, str(checkout))
-    return getattr(importlib.import_module(f"{package}.{module}"), name)
+    found = getattr(importlib.import_module(f"{package}.{module}"), name)
+    importlib.import_module("tasks.logs").plain_errors()
+    return found
 
 
 if __name__ == "__main__":

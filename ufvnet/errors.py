@@ -11,3 +11,7 @@ class TrainingError(RuntimeError):
 
 class PipelineError(RuntimeError):
     """A step of the pipeline that cannot go on; the message is one line that says why."""
+
+
+class EmptyDatasetError(PipelineError):
+    """A dataset was built, and not one photo became a face."""

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ufvnet.config import BuildConfig, fingerprint
 from ufvnet.faces.detect import load_models
-from ufvnet.files import is_intact, seal, sha256, unseal, write_json
+from ufvnet.files import is_intact, printed, seal, sha256, unseal, write_json
 
 from . import card, losses
 from .card import ShardFiles
@@ -110,6 +110,15 @@ def build_shard(shard: Shard) -> ShardReport:
         write_json(shard.root / shard.record, seal(dict(zip(DIGESTS, digests))))
     counts = dict(Counter(r["status"] for r in rows))
     return ShardReport(shard.index, counts, faces, False, earlier.used, *digests, damaged, tuple(lost))
+
+
+def unseen(shard: Shard, report: ShardReport) -> str | None:
+    """Why a report is not to be used: a photo that its worker could not read, but that is here as it was hashed."""
+    lost = [entry for entry in shard.entries if entry.photo.path in report.lost]
+    for entry, content in zip(lost, contents(shard.config, [entry.photo for entry in lost])):
+        if sha256(content) == entry.scanned.sha256:
+            return f"cannot read {printed(entry.photo.path)}, which the coordinator reads"
+    return None
 
 
 def _digests(shard: Shard, base: Path) -> tuple[str | None, str | None]:
@@ -252,6 +261,11 @@ def finish(
     card.write(root, made)
     known.close({card.CARD, *_final(shards), *([PAIRS] if pairs else [])})
     return made
+
+
+def failures(made: dict[str, Any]) -> int:
+    """The photos of a dataset, by its card, that could not be used though they should have been."""
+    return sum(n for status, n in made["counts"].items() if status not in NO_FAILURES)
 
 
 def _place(shard: Shard) -> Path:

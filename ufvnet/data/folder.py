@@ -62,8 +62,17 @@ def locked(config: BuildConfig) -> Iterator[None]:
     try:
         yield
     finally:
+        if not (root / PLAN).exists():  # it came to nothing
+            (root / MARKER).unlink(missing_ok=True)
         (root / LOCK).unlink(missing_ok=True)
         lock.release()
+        with contextlib.suppress(OSError):
+            root.rmdir()  # if it is empty
+
+
+def begin(config: BuildConfig) -> None:
+    """Mark the folder that ``check_output`` let pass as ours, before the first file."""
+    claim(dataset_root(config), KIND)
 
 
 class Plan:

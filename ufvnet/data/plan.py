@@ -23,6 +23,9 @@ from .sources import Photo, list_photos
 SCAN = 500
 """Photos of one job of the scan."""
 
+PROVING = 3
+"""Files of the source that each worker must see."""
+
 DECIDING = ("hr_size", "faces", "min_face", "crop", "degradation", "max_pixels")
 """Settings that decide a photo's rows."""
 
@@ -140,6 +143,24 @@ def scans(config: BuildConfig) -> list[Scan]:
     config = config.model_copy(update={"source": source, "out": config.out.absolute()})
     photos = list_photos(config)
     return [Scan(tuple(photos[i : i + SCAN]), config) for i in range(0, len(photos), SCAN)]
+
+
+def some_files(jobs: Sequence[Scan]) -> list[Path]:
+    """A few files of the source, from its start, middle and end, that tell whether a worker sees the same source."""
+    photos = [jobs[i].photos[len(jobs[i].photos) // 2] for i in sorted({0, len(jobs) // 2, len(jobs) - 1})]
+    every = [photo for job in jobs[:1] for photo in job.photos][:PROVING] + photos
+    root = jobs[0].config.source.root
+    files = dict.fromkeys(root / (photo.cell[0] if photo.cell else photo.path) for photo in every)
+    return [file for file in files if file.is_file()][-PROVING:]
+
+
+def unseen(job: Scan, found: Sequence[Scanned]) -> str | None:
+    """Why a scan is not to be used: a photo that could not be read, but can be here."""
+    missed = [photo for photo, scanned in zip(job.photos, found) if scanned.sha256 is None]
+    for photo, content in zip(missed, contents(job.config, missed)):
+        if sha256(content) is not None:
+            return f"cannot read {printed(photo.path)}, which the coordinator reads"
+    return None
 
 
 def scan(job: Scan) -> list[Scanned]:
