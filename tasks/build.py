@@ -50,7 +50,7 @@ def build_shards(config: BuildConfig) -> Built:
                 counts.update(done.counts)
                 update(counts.total(), ", ".join(f"{n} {status}" for status, n in counts.items()))
                 if done.damaged:
-                    log.warning("%s: shard %d was damaged and is built again", config.name, done.index)
+                    log.warning("%s: shard %d is damaged or gone and was built again", config.name, done.index)
 
             largest_first = sorted(shards, key=lambda s: -len(s.entries))  # so that all workers end at about one time
             return shards, map_on_client(client, build.build_shard, largest_first, report, proven, build.unseen)

@@ -55,7 +55,7 @@ class ShardReport:
     skipped: its files stood there already, and are what was built.
     taken_over: photos whose rows an earlier build's files had.
     photos_sha256, faces_sha256: of its files.
-    damaged: whether its files stood there but were not what was built, so that it was built again.
+    damaged: whether it was finished once, but its files are gone or not what was built, so that it was built again.
     lost: photos that were read when they were hashed and cannot be read now, or are others.
     """
 
@@ -84,8 +84,8 @@ def build_shard(shard: Shard) -> ShardReport:
         statuses = pq.read_table(standing / shard.files.photos, columns=["status"])["status"].to_pylist()
         faces = pq.read_metadata(standing / shard.files.faces).num_rows if shard.files.faces else 0
         return ShardReport(shard.index, dict(Counter(statuses)), faces, True, 0, *noted)
-    damaged = standing is not None and noted is not None
-    if damaged:  # the plan took it for finished
+    damaged = noted is not None
+    if damaged and standing is not None:  # the plan took it for finished
         Plan(shard.root).extend([shard.files], shard.names)
     for name in shard.names:
         no_links(shard.root, shard.root / name)

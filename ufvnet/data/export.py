@@ -38,13 +38,19 @@ def export(dataset: Dataset, out: Path, view: str = "MR8", split: str = "test", 
         for group in pq.ParquetFile(shard).iter_batches(columns=["face_id", *folders], batch_size=100):
             for face in group.to_pylist():
                 for column, folder in folders.items():
-                    write_bytes(_file(out, f"{folder}/{face['face_id']}.png"), face[column]["bytes"])
+                    write_bytes(image_file(out, folder, face["face_id"]), face[column]["bytes"])
                     written += 1
     return written
 
 
-def _file(out: Path, name: str) -> Path:
+def image_file(out: Path, folder: str, face_id: str) -> Path:
+    """Where a face's image is exported to.
+
+    Raises:
+        ConfigError: a folder on the way is a symbolic link.
+    """
     try:
-        return below(out, name)
+        file = below(out, f"{folder}/{face_id}")
     except OSError as error:
         raise ConfigError(f"out = {error}") from error
+    return file.with_name(f"{file.name}.png")
