@@ -61,6 +61,9 @@ def demo(
     """The whole pipeline on a small sample: build, train (tiny), evaluate, restore."""
     if photos is not None and not photos.is_dir():
         raise ConfigError(f"photos = {photos}: no such folder")
+    from ufvnet.data.sample import demo_folders
+
+    demo_folders(out, photos)
     _pipeline("demo", "demo")(photos, out)
 
 

@@ -21,6 +21,7 @@ from ufvnet.data import card
 from ufvnet.data.build import build_shard, finish, plan
 from ufvnet.data.export import export
 from ufvnet.data.folder import locked
+from ufvnet.data.sample import demo_folders
 from ufvnet.data.show import contact_sheet
 from ufvnet.data.sources import Photo
 from ufvnet.data.verify import verify
@@ -266,3 +267,13 @@ def test_a_contact_sheet_replaces_a_contact_sheet_only(built: Path, tmp_path: Pa
     assert photo.read_bytes() == before
     for _ in range(2):
         contact_sheet(data.open(built), tmp_path / "sheet.png", 1)
+
+
+def test_the_demo_takes_no_folder_of_photos_for_its_own(tmp_path: Path) -> None:
+    (tmp_path / "demo" / "photos").mkdir(parents=True)
+    (tmp_path / "demo" / "photos" / "photo-000.jpg").write_bytes(b"mine")
+    with pytest.raises(ConfigError, match="ufvnet did not make it"):
+        demo_folders(tmp_path / "demo", None)
+    with pytest.raises(ConfigError, match="overlaps photos"):
+        demo_folders(tmp_path / "demo", tmp_path / "demo")
+    assert len(demo_folders(tmp_path / "demo", tmp_path / "pics")) == 1
