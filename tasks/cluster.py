@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -56,8 +57,32 @@ def dask_client(cluster: Cluster, tasks: int) -> Iterator[Client]:
     # A photo that kills its process is left out after three deaths (ufvnet.data.build); others need tries too.
     dask.config.set({"distributed.scheduler.allowed-failures": 10})
     workers = min(cluster.workers or os.cpu_count() or 1, max(1, tasks))
-    with Client(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", env=ONE_THREAD) as client:
+    with _local_cluster(workers) as started, Client(started) as client:
         yield client
+
+
+def _local_cluster(workers: int) -> Any:
+    """
+    Raises:
+        PipelineError: no process can be started, e.g. as /dev/shm has no room.
+    """
+    from distributed import LocalCluster
+
+    nanny = logging.getLogger("distributed.nanny")
+    level = nanny.level
+    nanny.setLevel(logging.CRITICAL)  # it logs the way through its code
+    try:
+        return LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", env=dict(ONE_THREAD)
+        )
+    except (RuntimeError, OSError) as error:
+        cause: BaseException = error
+        while (deeper := cause.__cause__ or cause.__context__) is not None and not isinstance(cause, OSError):
+            cause = deeper
+        where = " (/dev/shm or the temporary folder)" if getattr(cause, "errno", None) == errno.ENOSPC else ""
+        raise PipelineError(f"no worker process can be started here: {cause}{where}") from error
+    finally:
+        nanny.setLevel(level)
 
 
 def check_address(address: str) -> None:
