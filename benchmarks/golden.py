@@ -55,7 +55,7 @@ def bicubic(hr: np.ndarray, side: int) -> np.ndarray:
 
 
 def scored_pairs(hr: np.ndarray, up: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What each protocol compares (METHOD.md section 6)."""
+    """What each protocol compares (docs/method.md section 6)."""
     y, true = rgb2ycbcr(up)[..., 0], rgb2ycbcr(hr)[..., 0]
     return {"y": (y, true), "y-crop8": (y[8:-8, 8:-8], true[8:-8, 8:-8]), "rgb": (up, hr)}
 

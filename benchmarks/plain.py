@@ -1,4 +1,4 @@
-"""The networks of METHOD.md section 2 in plain modules, eager, NCHW, float32: what ours are measured against.
+"""The networks of docs/method.md section 2 in plain modules, eager, NCHW, float32: what ours are measured against.
 
 The order of parameters is that of ``ufvnet.models``, so weights are copied by position.
 """

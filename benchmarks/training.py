@@ -85,7 +85,7 @@ def _alternate(ours: Callable[[], Any], theirs: Callable[[], Any]) -> tuple[floa
 
 
 def _flops(network: nn.Module, x: Tensor) -> float:
-    """GFLOP of a face as it is computed: less than twice the multiply-accumulates of METHOD.md (models/conv.py)."""
+    """GFLOP of a face as it is computed: less than twice docs/method.md's multiply-accumulates (models/conv.py)."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:

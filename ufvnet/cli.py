@@ -242,11 +242,17 @@ def restore(
     recursive: Annotated[bool, typer.Option(help="Folders below too; their structure is kept.")] = True,
     resume: Annotated[bool, typer.Option(help="Keep finished, verified outputs of an earlier run.")] = False,
     image_column: Annotated[str | None, typer.Option(help="Column of tables with the pictures (image).")] = None,
+    image_root: Annotated[
+        Path | None, typer.Option(help="A further folder that rows of tables may name files below.")
+    ] = None,
     backend: Annotated[str | None, typer.Option(help="torch (default) or onnx.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 (default), bf16 or fp16.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Faces a batch, across files (16; on a GPU 64).")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads that compute; else one a core.")] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(help="Pictures and outputs with more pixels fail (64000000); a pixel takes 10 bytes.")
+    ] = None,
     cluster: Annotated[
         int | None, typer.Option(help="Share the pictures out among so many processes (the super-resolve flow).")
     ] = None,

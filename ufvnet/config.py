@@ -162,7 +162,10 @@ class TableSource(_Shared):
     files: dict[str, str] = {}
     """A glob below root a split, e.g. {train: "train-*.parquet"}; else every *.parquet and *.arrow."""
     image: str = "image"
-    """Column of encoded images: binary, or the struct {bytes, path} of ``datasets``."""
+    """Column of encoded images: binary of any kind, lists of uint8, or the struct {bytes, path} of ``datasets``."""
+    image_root: Path | None = None
+    """A further folder that rows may name files below. Without it they may name only files below their table's own
+    folder; symbolic links count as what they lead to."""
     name: str | None = None
     """Column of the photo's name; else <file>#<row>."""
     split: str | None = None
@@ -178,7 +181,7 @@ Source = Annotated[
 
 
 class Crop(Schema):
-    """How a face is cut out; the default is the crop of Ma et al. (METHOD.md section 5)."""
+    """How a face is cut out; the default is the crop of Ma et al. (docs/method.md section 5)."""
 
     factor: float = Field(default=0.3, ge=0, le=4)
     """The square of the landmarks grows by this share of its side, half of it on each side."""
@@ -232,7 +235,7 @@ class BuildConfig(Schema):
 
 
 class Recipe(Schema):
-    """How a model is trained; the defaults are the paper's (METHOD.md section 4)."""
+    """How a model is trained; the defaults are the paper's (docs/method.md section 4)."""
 
     anchor_steps: int = Field(default=100_000, ge=0)
     """Steps of each anchor SRG in stage 1; 0 leaves its encoder untrained."""
@@ -519,6 +522,9 @@ class RestoreConfig(Schema):
     """Put between the name of an output and its ending, e.g. _restored."""
     image_column: str = "image"
     """Column of tables that holds the pictures."""
+    image_root: Path | None = None
+    """A further folder that rows of tables may name files below. Without it they may name only files below their
+    table's own folder; symbolic links count as what they lead to."""
     unrestored: Literal["copy", "leave"] = "copy"
     """Pictures without a face to restore are copied to the output, or left out of it."""
     into_input: bool = False
@@ -528,8 +534,9 @@ class RestoreConfig(Schema):
     """Folders below too; their structure is kept."""
     resume: bool = False
     """Keep finished, verified outputs of an earlier run with the same settings."""
-    max_pixels: int = Field(default=100_000_000, ge=1)
-    """Larger pictures, or outputs, fail with that reason."""
+    max_pixels: int = Field(default=64_000_000, ge=1)
+    """Larger pictures, or outputs, fail with that reason. At its default, which photos of 61-megapixel cameras fit, a
+    run takes up to about 1 GiB of memory; each further million takes about 10 MB."""
     batch_size: int | None = Field(default=None, ge=1)
     """Faces that go through the model together, whichever pictures they are from; null takes 16 on a CPU, 64 on CUDA
     and 32 on MPS."""

@@ -57,8 +57,10 @@ def write_json(path: Path, data: object) -> None:
 # Digests
 
 
-def sha256(content: Path | bytes | None) -> str | None:
+def sha256(content: Path | bytes | OSError | None) -> str | None:
     """The sha256 (hex) of a file or of bytes; None for what cannot be read. A pipe, which would block, is not read."""
+    if isinstance(content, OSError):
+        return None
     try:
         if isinstance(content, Path):
             if not content.is_file():

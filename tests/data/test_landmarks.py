@@ -442,3 +442,51 @@ def test_a_pickle_cannot_change_what_the_next_is_read_with(tmp_path: Path, name:
     _refused(tmp_path / "l.pkl", "not a pickle of landmarks")
     good = _pickle(tmp_path / "good.pkl", {"a.jpg": _entry(_face(1))})
     _assert_holds(read_landmarks([good]), {"a.jpg": _face(1)})
+
+
+# Files as people have them
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_csv_and_pts_files_of_other_systems_are_read(tmp_path: Path, encoding: str) -> None:
+    text = _csv(tmp_path / "l.csv", {"a.jpg": _face(1)}).read_text()
+    (tmp_path / "l.csv").write_text(text.replace("\n", "\r\n") + "," * 136 + "\r\n\r\n", encoding=encoding, newline="")
+    _assert_holds(read_landmarks([tmp_path / "l.csv"]), {"a.jpg": _face(1)})
+    (tmp_path / "pts").mkdir()
+    (tmp_path / "pts" / "a.pts").write_text(_pts_text(_face(1)).replace("\n", "\r\n"), encoding=encoding, newline="")
+    _assert_holds(read_landmarks([tmp_path / "pts"]), {"a": _face(1)}, by_stem=True)
+
+
+def test_a_csv_with_nul_is_refused_with_its_line_and_a_pipe_at_once(tmp_path: Path) -> None:
+    path = _csv(tmp_path / "l.csv", {"a.jpg": _face(1), "b\0.jpg": _face(2)})
+    _refused(path, "line 3: holds a NUL character")
+    os.mkfifo(tmp_path / "pipe.csv")
+    _refused(tmp_path / "pipe.csv", "must be an existing")
+
+
+def _of_itself() -> list[Any]:
+    endless: list[Any] = []
+    endless += [endless, endless]
+    return endless
+
+
+def _deep() -> list[Any]:
+    deep: list[Any] = []
+    for _ in range(100):
+        deep = [deep, deep]
+    return deep
+
+
+@pytest.mark.parametrize(
+    "landmark",
+    [_of_itself(), [_of_itself()] * 68, _deep(), [[list(range(10**5))] * 2] * 68, [list(range(10**5))] * 10**5],
+    ids=["of itself", "68 of itself", "deep", "lists in pairs", "one list many times"],
+)
+def test_pickles_without_end_are_refused(tmp_path: Path, landmark: Any) -> None:
+    _refused(_pickle(tmp_path / "l.pkl", {"a.jpg": _entry(landmark)}), r"a\.jpg: landmark must be 68 pairs of numbers")
+
+
+def test_a_pickle_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    content: dict[str, Any] = {}
+    content["landmark"] = content["a.jpg"] = content
+    _refused(_pickle(tmp_path / "l.pkl", content), "68 pairs of numbers")

@@ -327,3 +327,221 @@ def test_landmarks_of_other_photos_are_refused(tmp_path: Path) -> None:
     root = _put(tmp_path / "p", "a.jpg")
     with pytest.raises(ConfigError, match="none of its 1 names fits a photo"):
         _list(root, landmarks=_pickle(tmp_path / "l.pkl", ["b.jpg"]))
+
+
+# Text files as people have them
+
+
+ENCODED = {
+    "mark": lambda text: b"\xef\xbb\xbf" + text.encode(),
+    "powershell": lambda text: b"\xff\xfe" + text.replace("\n", "\r\n").encode("utf-16-le"),
+    "windows": lambda text: text.replace("\n", "\r\n").encode(),
+}
+
+
+@pytest.mark.parametrize("encode", ENCODED.values(), ids=ENCODED)
+def test_lists_and_manifests_of_other_systems_name_the_same_photos(tmp_path: Path, encode: Any) -> None:
+    root = _put(tmp_path / "p", "a/1.jpg", "a/2.jpg", "3 x.jpg", "back\\slash.jpg")
+    (tmp_path / "train.txt").write_bytes(encode('.\\a\\1.jpg\n\n./a/2.jpg \n"3 x.jpg"\nback\\slash.jpg\n'))
+    photos = _list(root, splits={"train": tmp_path / "train.txt"})
+    assert {path: photo.split for path, photo in photos.items()} == dict.fromkeys(photos, "train")
+    (tmp_path / "m.csv").write_bytes(
+        encode('path,who\n.\\a\\1.jpg,x\n,\n ./a/2.jpg , y \n"3 x.jpg",\nback\\slash.jpg,\n')
+    )
+    photos = _list(root, kind="manifest", file=tmp_path / "m.csv", identity="who")
+    assert {path: photo.identity for path, photo in photos.items()} == {
+        "a/1.jpg": "x", "a/2.jpg": "y", "3 x.jpg": None, "back\\slash.jpg": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("encode", ENCODED.values(), ids=ENCODED)
+def test_the_lists_of_celeba_and_helen_are_read_as_other_systems_save_them(tmp_path: Path, encode: Any) -> None:
+    celeba = _put(tmp_path / "c", "img_celeba/1.jpg", "img_celeba/2.jpg")
+    (celeba / "list_eval_partition.txt").write_bytes(encode("1.jpg 0\n\n2.jpg\t2\n"))
+    points = " ".join(map(str, range(10)))
+    (celeba / "list_landmarks_celeba.txt").write_bytes(encode(f"2\nlefteye_x ...\n1.jpg {points}\n"))
+    photos = _list(celeba, kind="celeba")
+    assert [photos[f"img_celeba/{i}.jpg"].split for i in (1, 2)] == ["train", "test"]
+    assert photos["img_celeba/1.jpg"].hint == (4.0, 5.0)
+    helen = _put(tmp_path / "h", "helen_1/1.jpg", "helen_1/2.jpg")
+    for split, name in (("train", "1"), ("test", "2")):
+        (helen / f"{split}names.txt").write_bytes(encode(f"{name}\n\n"))
+    assert {p: photo.split for p, photo in _list(helen, kind="helen").items()} == {
+        "helen_1/1.jpg": "train", "helen_1/2.jpg": "test",
+    }  # fmt: skip
+
+
+def test_names_in_lists_end_at_newlines_only(tmp_path: Path) -> None:
+    name = "a\u2028b\x0bc\x85.jpg"
+    root = _put(tmp_path / "p", name)
+    (tmp_path / "train.txt").write_text(f"{name}\n", encoding="utf-8")
+    assert _list(root, splits={"train": tmp_path / "train.txt"})[name].split == "train"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../../private.jpg", "train.txt, line 2: '../../private.jpg' is no path below source.root"),
+        ("/etc/passwd", "train.txt, line 2: '/etc/passwd' is no path below source.root"),
+        ("..\\private.jpg", "line 2: '../private.jpg' is no path below"),
+        ("a\0b.jpg", "train.txt: cannot be read .line 2: holds a NUL character"),
+    ],
+)
+def test_lists_that_name_what_no_photo_of_the_source_can_be_are_refused(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    root = _put(tmp_path / "p", "1.jpg")
+    (tmp_path / "train.txt").write_text(f"1.jpg\n{name}\n")
+    with pytest.raises(ConfigError, match=message):
+        _list(root, splits={"train": tmp_path / "train.txt"})
+
+
+@pytest.mark.parametrize("name", ["a\0b.jpg", "\ud800.jpg", "../x.jpg"])
+def test_pickles_that_name_what_no_photo_can_be_are_refused(tmp_path: Path, name: str) -> None:
+    root = _put(tmp_path / "p", "1.jpg")
+    with pytest.raises(ConfigError, match=r"l\.pkl, entry 1: .* is no path below source\.root"):
+        _list(root, splits={"train": _pickle(tmp_path / "l.pkl", [name])})
+
+
+def test_a_name_longer_than_names_can_be_is_a_row(tmp_path: Path) -> None:
+    root = _put(tmp_path / "p", "1.jpg")
+    (tmp_path / "train.txt").write_text("x" * 300 + "\n")
+    assert _build(_config(root, splits={"train": tmp_path / "train.txt"}))["x" * 300]["status"] == "unreadable"
+
+
+@pytest.mark.parametrize("value", ["../../../ESCAPED", "a/b", ".hidden", "x" * 300, "a b", "\x1b[31m"])
+def test_a_split_that_can_be_no_folder_is_refused_wherever_it_comes_from(tmp_path: Path, value: str) -> None:
+    root = _put(tmp_path / "p", "1.jpg")
+    with pytest.raises(ConfigError, match=r"line 2: source\.split = .*: must be a name"):
+        _manifest(tmp_path, f'path,split\n1.jpg,"{value}"\n', split="split")
+    pq.write_table(pa.table({"image": [b"x"], "part": [value]}), root / "t.parquet")
+    with pytest.raises(ConfigError, match=r"t\.parquet, row 0: source\.split = .*: must be a name"):
+        _list(root, kind="table", split="part")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [pa.array([["train"]]), pa.array([{"a": "train"}]), pa.array([b"train"])],
+    ids=["list", "struct", "binary"],
+)
+@pytest.mark.parametrize("key", ["split", "name", "identity"])
+def test_columns_of_impossible_types_are_refused(tmp_path: Path, key: str, column: pa.Array) -> None:
+    pq.write_table(pa.table({"image": [b"x"], "told": column}), tmp_path / "t.parquet")
+    with pytest.raises(ConfigError, match=rf"source\.{key} = told: t\.parquet has .* there, not text or numbers"):
+        _list(tmp_path, kind="table", **{key: "told"})
+
+
+def test_splits_and_persons_of_numbers_and_nothing_are_taken_as_they_are(tmp_path: Path) -> None:
+    told = {"part": pa.array([0, None]), "who": pa.array([float("nan"), 2.5]), "no": pa.nulls(2)}
+    pq.write_table(pa.table({"image": [b"x", b"y"]} | told), tmp_path / "t.parquet")
+    photos = list(_list(tmp_path, kind="table", split="part", identity="who").values())
+    assert [(p.split, p.identity) for p in photos] == [("0", None), (None, "2.5")]
+    assert [p.split for p in _list(tmp_path, kind="table", split="no").values()] == [None, None]
+
+
+def test_a_manifest_with_two_columns_of_one_name_is_refused(tmp_path: Path) -> None:
+    _put(tmp_path / "p", "1.jpg")
+    with pytest.raises(ConfigError, match=r"source\.path = path: several columns of that name"):
+        _manifest(tmp_path, "path,path\n1.jpg,2.jpg\n")
+
+
+def test_a_pipe_is_no_list_and_no_manifest(tmp_path: Path) -> None:
+    root = _put(tmp_path / "p", "1.jpg")
+    os.mkfifo(tmp_path / "pipe")
+    for settings in ({"splits": {"train": tmp_path / "pipe"}}, {"kind": "manifest", "file": tmp_path / "pipe"}):
+        with pytest.raises(ConfigError, match=r"pipe.*: .*not a file but a pipe"):
+            _list(root, **settings)
+
+
+# Tables that cannot be listed, and rows that name files
+
+
+def test_a_table_that_cannot_be_listed_is_a_row_and_the_others_are_built(encoded: list[bytes], tmp_path: Path) -> None:
+    root = tmp_path / "table"
+    root.mkdir()
+    pq.write_table(_table(encoded[:2]), root / "good.parquet")
+    (root / "cut.parquet").write_bytes((root / "good.parquet").read_bytes()[:-9])
+    pq.write_table(pa.Table.from_arrays([pa.array([b"x"])] * 2, ["image", "image"]), root / "twice.parquet")
+    pq.write_table(pa.table({"n": [1]}), root / "numbers.parquet")
+    pq.write_table(pa.table({}), root / "empty.parquet")
+    os.mkfifo(root / "pipe.parquet")
+    for settings in ({"fractions": {"train": 1}}, {"files": {"train": "*.parquet"}}):
+        config = _config(root, tmp_path / "out", kind="table", **settings)
+        rows = _build(config)
+        reasons = {name: row["reason"] for name, row in rows.items() if row["status"] == "unreadable"}
+        assert set(reasons) == {f"{n}.parquet" for n in ("cut", "twice", "numbers", "empty", "pipe")}
+        assert all("a table whose rows cannot be listed: " in reason for reason in reasons.values())
+        assert "has 2 columns of that name" in reasons["twice.parquet"]
+        assert [rows[f"good.parquet#00000{i}"]["status"] for i in range(2)] == ["ok", "ok"]
+    limited = _config(root, kind="table", files={"train": "*.parquet"}).model_copy(update={"limit": 1})
+    assert sum(p.fault is not None for p in list_photos(limited)) == 5
+
+
+def test_a_table_without_splits_that_cannot_be_listed_is_unreadable_and_not_left_out(
+    encoded: list[bytes], tmp_path: Path
+) -> None:
+    root = tmp_path / "table"
+    root.mkdir()
+    pq.write_table(_table(encoded[:1], part=["train"]), root / "good.parquet")
+    (root / "bad.parquet").write_bytes(b"PAR1")
+    rows = _build(_config(root, tmp_path / "out", kind="table", split="part"))
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "bad.parquet": "unreadable", "good.parquet#000000": "ok",
+    }  # fmt: skip
+    pq.write_table(_table(encoded[1:2], part=["train"]), root / "bad.parquet")
+    rows = _build(_config(root, tmp_path / "out", kind="table", split="part"))
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "bad.parquet#000000": "ok", "good.parquet#000000": "ok",
+    }  # fmt: skip
+
+
+def test_a_list_may_name_rows_of_tables_and_what_it_names_in_vain_is_missing(
+    encoded: list[bytes], tmp_path: Path
+) -> None:
+    root = tmp_path / "table"
+    root.mkdir()
+    pq.write_table(_table(encoded[:2], id=["a", "b"]), root / "t.parquet")
+    (tmp_path / "train.txt").write_text("a\ngone\n")
+    rows = _build(_config(root, tmp_path / "out", kind="table", name="id", splits={"train": tmp_path / "train.txt"}))
+    assert {n: r["status"] for n, r in rows.items()} == {"a": "ok", "b": "not_listed", "gone": "missing"}
+
+
+def test_a_row_that_names_a_file_elsewhere_is_unreadable_unless_that_root_is_allowed(
+    encoded: list[bytes], tmp_path: Path
+) -> None:
+    root, private = tmp_path / "table", tmp_path / "private"
+    root.mkdir()
+    private.mkdir()
+    (private / "x.jpg").write_bytes(encoded[0])
+    names = [str(private / "x.jpg"), "../private/x.jpg", "s3://bucket/x.jpg", "a\0.jpg"]
+    kind = pa.struct([("bytes", "binary"), ("path", "string")])
+    pq.write_table(pa.table({"image": pa.array([{"bytes": None, "path": n} for n in names], kind)}), root / "t.parquet")
+    rows = list(_build(_config(root, tmp_path / "out", kind="table", fractions={"train": 1})).values())
+    assert {row["status"] for row in rows} == {"unreadable"}
+    assert {row["sha256"] for row in rows} == {None}
+    reasons = [row["reason"] for row in sorted(rows, key=lambda row: row["path"])]
+    for reason, wanted in zip(reasons, ("not below the table's", "not below the table's", "not fetched", "no file")):
+        assert wanted in reason
+    allowed = _config(root, tmp_path / "out", kind="table", fractions={"train": 1}, image_root=private)
+    with pytest.raises(ConfigError, match=r"source\.image_root = .*gone: no such folder"):
+        _list(root, kind="table", image_root=tmp_path / "gone")
+    assert sorted(row["status"] for row in _build(allowed).values()) == ["duplicate", "ok", "unreadable", "unreadable"]
+
+
+@pytest.mark.parametrize("pattern", ["/abs/*.parquet", "", "../*.parquet", "a**b"])
+def test_patterns_of_tables_elsewhere_are_refused(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "root").mkdir()
+    pq.write_table(pa.table({"image": [b"x"]}), tmp_path / "t.parquet")
+    with pytest.raises(ConfigError, match=r"source\.files\.train = "):
+        _list(tmp_path / "root", kind="table", files={"train": pattern})
+
+
+def test_odd_names_in_a_table_are_names_of_rows_and_lead_nowhere(encoded: list[bytes], tmp_path: Path) -> None:
+    root = tmp_path / "table"
+    root.mkdir()
+    names = ["../../x", "a\0b", "x" * 300, "/etc/passwd", "", None]
+    pq.write_table(_table(encoded[:6], id=names), root / "t.parquet")
+    rows = _build(_config(root, tmp_path / "out", kind="table", name="id", fractions={"train": 1}))
+    assert set(rows) == {*names[:4], "t.parquet#000004", "t.parquet#000005"}
+    assert {row["status"] for row in rows.values()} == {"ok"}
+    assert {p.name for p in tmp_path.iterdir()} == {"table", "out", "photos"}

@@ -1,4 +1,4 @@
-"""PSNR and SSIM under the four protocols of METHOD.md section 6, and the paired bootstrap."""
+"""PSNR and SSIM under the four protocols of docs/method.md section 6, and the paired bootstrap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks of METHOD.md section 2, to the parameter and the multiply-accumulate; and their registry."""
+"""The networks of docs/method.md section 2, to the parameter and the multiply-accumulate; and their registry."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ufvnet.models.fau import FAU, Attention, ConvLayer, HourglassLevel, init_as
 from ufvnet.models.inference import super_resolve
 from ufvnet.models.regressor import anchor_weights
 
-# METHOD.md section 2: block, output, parameters, MMAC.
+# docs/method.md section 2: block, output, parameters, MMAC.
 SRG_TABLE = [
     ("encoder.stem", (32, 128, 128), 896, 14.16),
     ("encoder.enc1", (64, 64, 64), 591_936, 1131.28),

@@ -1,4 +1,4 @@
-"""The weight regressor and Eq. 4, its ground truth (METHOD.md sections 2 and 3)."""
+"""The weight regressor and Eq. 4, its ground truth (docs/method.md sections 2 and 3)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from ufvnet.models import WeightRegressor, anchor_weights
 
 ANCHORS = (1 / 8, 1 / 4, 1 / 2)
-# METHOD.md section 3: LR side in pixels at HR 128 -> w1, w2, w3.
+# docs/method.md section 3: LR side in pixels at HR 128 -> w1, w2, w3.
 TABLE = {
     8: (0.4545, 0.3636, 0.1818),
     16: (0.5000, 0.3750, 0.1250),

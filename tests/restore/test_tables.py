@@ -7,6 +7,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from ufvnet import data
 from ufvnet.config import ConfigError
 from ufvnet.restore import runner, targets
 from ufvnet.restore.runner import restore_folder
+from ufvnet.restore.terminal import restore_here
 
 
 @pytest.fixture
@@ -277,3 +280,108 @@ def test_columns_that_have_the_names_of_ours_are_kept_under_others(
     assert list(frame["input_restore_reason"]) == list(frame["input_image"]) == list(range(12))
     assert list(frame["input_input_image"]) == [f"caption {i}" for i in range(12)]
     check(table.parent / "out", faces)
+
+
+# Tables that cannot be listed
+
+
+def test_no_table_ends_a_run_whatever_is_in_it(table: Path, model: Path, tmp_path: Path) -> None:
+    folder, image = table.parent, pa.array([b"x"])
+    pq.write_table(pa.Table.from_arrays([image, image], ["image", "image"]), folder / "twice.parquet")
+    pq.write_table(pa.table({"image": [1]}), folder / "numbers.parquet")
+    pq.write_table(pa.table({"image": [{"a": [b"x"]}]}), folder / "nested.parquet")
+    pq.write_table(pa.table({}), folder / "empty.parquet")
+    (folder / "cut.parquet").write_bytes(table.read_bytes()[:-20])
+    (folder / "encrypted.parquet").write_bytes(b"PARE" + table.read_bytes()[4:-4] + b"PARE")
+    (folder / "latin.parquet").write_bytes(table.read_bytes().replace(b"person", b"pers\xf6n"))
+    (folder / "text.parquet").write_text("no table")
+    os.mkfifo(folder / "pipe.parquet")
+    config = config_of(folder, model)
+    assert restore_folder(config)["counts"]["restored"] == 10
+    rows = rows_of(tmp_path / "out")
+    rows = rows[~rows.index.str.startswith("faces")]
+    expected = {
+        "twice": "has 2 columns of that name", "numbers": "not encoded images", "nested": "not encoded images",
+        "empty": "no such column", "cut": "cannot be read", "encrypted": "cannot be read", "latin": "cannot be read",
+        "text": "a table that cannot be read", "pipe": "not a regular file",
+    }  # fmt: skip
+    assert set(rows.index) == {f"{name}.parquet" for name in expected}
+    for name, reason in expected.items():
+        assert reason in rows.loc[f"{name}.parquet", "reason"], name
+        assert rows.loc[f"{name}.parquet", "status"] == ("skipped" if name == "empty" else "failed"), name
+        assert "\n" not in rows.loc[f"{name}.parquet", "reason"]
+        if name not in ("text", "pipe"):
+            with pytest.raises(ConfigError, match=rf"^input = .*{name}\.parquet: .*{reason}") as refusal:
+                restore_folder(config_of(folder / f"{name}.parquet", model, output=tmp_path / "other"))
+            assert "\n" not in str(refusal.value)
+
+
+def test_columns_that_have_one_name_or_are_of_types_that_parquet_has_not_harm_no_picture(
+    tmp_path: Path, faces: list[bytes], model: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([3], pa.int32()), pa.array([7]))
+    columns = [pa.array(faces[:3]), pa.array([1, 2, 3]), pa.array(["a", "b", "c"]), runs]
+    write(pa.Table.from_arrays(columns[:3], ["image", "x", "x"]), tmp_path / "in" / "twice.arrow")
+    write(pa.Table.from_arrays([columns[0], columns[3]], ["image", "runs"]), tmp_path / "in" / "runs.arrow")
+    assert restore_folder(config_of(tmp_path / "in", model))["counts"]["restored"] == 6
+    twice = pq.ParquetFile(tmp_path / "out" / "twice" / "part-00000.parquet").read()
+    assert [c.to_pylist() for n, c in zip(twice.column_names, twice.columns) if n == "x"] == [
+        [1, 2, 3],
+        ["a", "b", "c"],
+    ]
+    assert rows_of(tmp_path / "out").loc["runs.arrow#000000", "reason"].endswith("Parquet has not, and null: runs")
+
+
+# Rows that name files
+
+
+def test_a_row_that_names_a_file_elsewhere_fails_and_its_pixels_go_nowhere(
+    tmp_path: Path, faces: list[bytes], model: Path
+) -> None:
+    folder, private = tmp_path / "in", tmp_path / "private"
+    for path in (folder / "beside.png", private / "private.png"):
+        path.parent.mkdir()
+        path.write_bytes(faces[0])
+    (folder / "link.png").symlink_to(private / "private.png")
+    names = ["beside.png", str(private / "private.png"), "../private/private.png", "link.png", "https://x.org/a.png",
+             "a\0.png", "x" * 300]  # fmt: skip
+    images = pa.array([{"bytes": None, "path": name} for name in names], data_type())
+    pq.write_table(pa.table({"image": images}), folder / "t.parquet")
+    for format in ("auto", "png"):
+        out = tmp_path / format
+        restore_folder(config_of(folder / "t.parquet", model, output=out, format=format))
+        rows = rows_of(out)
+        assert list(rows["status"]) == ["restored"] + ["failed"] * 6
+        reasons = ("", *["not below the table's folder"] * 3, "not fetched", "no file can be called", "too long")
+        assert all(wanted in reason for wanted, reason in zip(reasons, rows["reason"]))
+        assert len([p for p in out.rglob("*.png")]) == (format == "png")
+    with pytest.raises(ConfigError, match=r"^image_root = .*gone: no such folder"):
+        restore_folder(config_of(folder, model, output=tmp_path / "allowed", image_root=tmp_path / "gone"))
+    config = config_of(folder / "t.parquet", model, output=tmp_path / "allowed", image_root=private)
+    assert restore_folder(config)["counts"]["restored"] == 4
+
+
+# Exit codes
+
+
+def test_a_run_in_which_nothing_was_usable_does_not_exit_with_0(
+    tmp_path: Path, faces: list[bytes], model: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pq.write_table(pa.table({"picture": faces[:2]}), folder / "t.parquet")
+    command = [sys.executable, "-m", "ufvnet.cli", "restore", folder, tmp_path / "out", "--model", model]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "none of 1 inputs could be used" in done.stderr
+    with pytest.raises(ConfigError, match=r"image_column = image: no such column in t\.parquet"):
+        restore_here(config_of(folder / "t.parquet", model))
+    assert not restore_here(config_of(folder / "t.parquet", model, image_column="picture"))
+
+
+def test_pictures_that_are_left_out_as_told_are_no_failure(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (200, 200)).save(tmp_path / "in" / "large.png")
+    assert not restore_here(config_of(tmp_path / "in", model, unrestored="leave"))
+    assert list(rows_of(tmp_path / "out")["status"]) == ["skipped"]

@@ -1,4 +1,4 @@
-"""Down- and up-scaling between HR and LR: PIL's bicubic of uint8 images (METHOD.md section 5)."""
+"""Down- and up-scaling between HR and LR: PIL's bicubic of uint8 images (docs/method.md section 5)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def resize(image: Image.Image, width: int, height: int | None = None) -> Image.I
 
 
 def rate_of(image: Image.Image, hr_size: int) -> float:
-    """Down-sampling rate r = mean(h/H, w/W) of an LR image (METHOD.md section 3)."""
+    """Down-sampling rate r = mean(h/H, w/W) of an LR image (docs/method.md section 3)."""
     return (image.width + image.height) / (2 * hr_size)
 
 

@@ -140,7 +140,7 @@ def examine(root: Path) -> tuple[dict[str, Any], str | None]:
         told = printed(repr(found))[:40]
         raise ConfigError(f"{where}: schema version {told}, not {SCHEMA_VERSION}; build it again")
     if "sealed" not in card:
-        raise ConfigError(f"{where}: made before datasets had digests; build it again (its faces are taken over)")
+        raise ConfigError(f"{where}: made before datasets had digests; build it again")
     del card["sealed"]
     try:
         _Card.model_validate(card)

@@ -38,7 +38,7 @@ def check_output(config: BuildConfig) -> None:
     source = config.source
     read = [("source.root", source.root), *(("source.landmarks", p) for p in source.landmarks)]
     read += [(f"source.splits.{split}", path) for split, path in source.splits.items()]
-    read += [("source.file", source.file)] if source.kind == "manifest" else []
+    read += [(f"source.{key}", path) for key in ("file", "image_root") if (path := getattr(source, key, None))]
     check_ours("out", dataset_root(config), KIND, read, lambda root: card.shards_of(root) is not None)
 
 

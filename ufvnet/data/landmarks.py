@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ufvnet.errors import ConfigError
 
 from .pickles import PICKLES, Array, load_plain
+from .text import read_csv, read_lines
 
 HEADER = ["file", *(f"{axis}{i}" for i in range(68) for axis in "xy")]
 ALLOWED = "must be an existing .csv, .pkl or .pickle file, or a folder of .pts files"
-PROBLEMS = (OSError, ValueError, csv.Error, pickle.UnpicklingError)
+PROBLEMS = (OSError, ValueError, pickle.UnpicklingError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,18 +95,17 @@ def _entries(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _from_csv(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file)
-        if [name.strip().lower() for name in next(rows, [])] != HEADER:
-            raise ValueError("the header must be file, x0, y0, ..., x67, y67")
-        for row in filter(None, rows):
-            if len(row) != 137:
-                raise ValueError(f"line {rows.line_num} has {len(row)} values, not 137")
-            try:
-                points = _float32(np.array([float(v) for v in row[1:]]))
-            except ValueError as error:
-                raise ValueError(f"line {rows.line_num}: {error}") from error
-            yield row[0], points
+    rows = read_csv(path)
+    if [name.lower() for name in next(rows, (1, []))[1]] != HEADER:
+        raise ValueError("the header must be file, x0, y0, ..., x67, y67")
+    for number, (name, *values) in rows:
+        if len(values) != 136:
+            raise ValueError(f"line {number} has {len(values) + 1} values, not 137")
+        try:
+            points = _float32(np.array([float(v) for v in values]))
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from error
+        yield name, points
 
 
 def _from_folder(path: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -133,22 +133,20 @@ def _points_of_pts(file: Path) -> np.ndarray:
     ibug counts pixels from 1 as MATLAB does: "the coordinates of the top left pixel in an image are x=1, y=1" (its page
     of the 300-W challenge); Menpo's PTSImporter subtracts 1 for that.
     """
-    if not file.is_file():  # a pipe would wait for ever
-        raise ValueError("not a file")
-    text = file.read_text(encoding="utf-8").splitlines()
-    lines = [(number, line.split()) for number, line in enumerate(text, start=1) if line.strip()]
+    lines = [(number, line.split()) for number, line in read_lines(file) if line.strip()]
     for words, (number, line) in zip((["version:", "1"], ["n_points:", "68"], ["{"]), lines):
         if "".join(line) != "".join(words):
-            raise ValueError(f"line {number} must be {' '.join(words)!r}, not {' '.join(line)!r}")
+            raise ValueError(f"line {number} must be {' '.join(words)!r}, not {' '.join(line)[:80]!r}")
     points = []
     for number, line in lines[3:-1]:
         try:
             x, y = map(float, line)
         except ValueError:
-            raise ValueError(f"line {number} must be x and y, not {' '.join(line)!r}") from None
+            raise ValueError(f"line {number} must be x and y, not {' '.join(line)[:80]!r}") from None
         points.append((x - 1, y - 1))
     if len(points) != 68 or lines[-1][1] != ["}"]:
-        raise ValueError(f"line {len(text)}, the last, must be '}}' after 68 points, not after {len(points)}")
+        last = lines[-1][0] if lines else 0
+        raise ValueError(f"line {last}, the last, must be '}}' after 68 points, not after {len(points)}")
     return _float32(np.array(points))
 
 
@@ -159,7 +157,7 @@ def _from_pickle(path: Path) -> Iterator[tuple[str, np.ndarray]]:
             alone = " (an array alone is of a crop, not of the photo)" if isinstance(entry, Array) else ""
             raise ValueError(f"{name} must have a dictionary with 'landmark'{alone}")
         try:
-            points = np.array(entry["landmark"])
+            points = np.array(_not_deep(entry["landmark"]))
         except ValueError as error:
             raise ValueError(f"{name}: landmark must be 68 pairs of numbers ({error})") from error
         if points.shape != (68, 2) or points.dtype.kind not in "fiu":  # numpy would turn strings into numbers
@@ -167,6 +165,22 @@ def _from_pickle(path: Path) -> Iterator[tuple[str, np.ndarray]]:
                 f"{name}: landmark must be 68 pairs of numbers, not {points.dtype} of shape {points.shape}"
             )
         yield name, _float32(points)
+
+
+def _not_deep(landmark: Any) -> Any:
+    """It as it is, unless it is a list so deep or long that numpy would not come to an end: pickles may hold lists
+    that contain themselves, or one long list a million times.
+
+    Raises:
+        ValueError: it is.
+    """
+    if isinstance(landmark, list | tuple):
+        pairs = [pair for pair in landmark if isinstance(pair, list | tuple)]
+        if max(len(landmark), *map(len, pairs), 0) > 1000:
+            raise ValueError("far too many of them")
+        if any(isinstance(value, list | tuple) for pair in pairs for value in pair):
+            raise ValueError("lists in pairs")
+    return landmark
 
 
 def _float32(points: np.ndarray) -> np.ndarray:

@@ -7,16 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ufvnet.config import BuildConfig, ConfigError, fingerprint
+from ufvnet.config import BuildConfig, ConfigError, TableSource, fingerprint
 from ufvnet.files import check_name, printed, sha256
 
 from . import losses
 from .card import CARD, ShardFiles
+from .cells import Cell
 from .degrade import DEGRADATIONS
 from .duplicates import dhash, originals, rank
 from .earlier import AGAIN, Files, good_photos, places_of_keys
 from .folder import BUILDING, PAIRS, Plan, check_output, dataset_root
-from .images import ImageProblem, read_image
+from .images import READING, ImageProblem, read_image
 from .schema import SCHEMA_VERSION, read_fingerprint
 from .sources import Photo, list_photos
 
@@ -139,7 +140,8 @@ def scans(config: BuildConfig) -> list[Scan]:
         ConfigError: the source is not as it should be, or the dataset's folder is not ours.
     """
     check_output(config)
-    source = config.source.model_copy(update={"root": config.source.root.absolute()})
+    folders = {key: getattr(config.source, key, None) for key in ("root", "image_root")}
+    source = config.source.model_copy(update={key: folder.absolute() for key, folder in folders.items() if folder})
     config = config.model_copy(update={"source": source, "out": config.out.absolute()})
     photos = list_photos(config)
     return [Scan(tuple(photos[i : i + SCAN]), config) for i in range(0, len(photos), SCAN)]
@@ -156,7 +158,7 @@ def some_files(jobs: Sequence[Scan]) -> list[Path]:
 
 def unseen(job: Scan, found: Sequence[Scanned]) -> str | None:
     """Why a scan is not to be used: a photo that could not be read, but can be here."""
-    missed = [photo for photo, scanned in zip(job.photos, found) if scanned.sha256 is None]
+    missed = [photo for photo, scanned in zip(job.photos, found) if scanned.sha256 is None and not photo.fault]
     for photo, content in zip(missed, contents(job.config, missed)):
         if sha256(content) is not None:
             return f"cannot read {printed(photo.path)}, which the coordinator reads"
@@ -174,20 +176,22 @@ def scan(job: Scan) -> list[Scanned]:
     return found
 
 
-def contents(config: BuildConfig, photos: Sequence[Photo]) -> Iterator[Path | bytes | None]:
-    """Where each photo's bytes are: a path, or the bytes of a table's row; None for an empty row."""
-    if photos and photos[0].cell is None:
+def contents(config: BuildConfig, photos: Sequence[Photo]) -> Iterator[Cell]:
+    """Where each photo's bytes are: a path, or the bytes of a table's row, None for an empty row, an error for one
+    that cannot be read."""
+    if not isinstance(config.source, TableSource):
         yield from (config.source.root / p.path for p in photos)
-    elif photos:
+    else:
         from .image_table import read_cells
 
-        cells = read_cells(config.source.root, config.source.image, photos)  # type: ignore[union-attr]
-        yield from (None if isinstance(cell, OSError) else cell for cell in cells)
+        yield from read_cells(config.source, photos)
 
 
-def _looks(content: Path | bytes | None, max_pixels: int) -> str | None:
+def _looks(content: Cell, max_pixels: int) -> str | None:
     try:
-        return None if content is None else dhash(read_image(content, max_pixels).rgb)
+        if content is None or isinstance(content, OSError):
+            return None
+        return dhash(read_image(content, max_pixels).rgb)
     except ImageProblem:
         return None
 
@@ -236,7 +240,9 @@ def _expected(entry: Entry) -> tuple[str, tuple[str, str | None]]:
     """A photo's path as rows have it, and what becomes of it as far as is known before it is decoded."""
     digest = entry.scanned.sha256
     fate = "ok"
-    if entry.photo.split is None:
+    if entry.photo.fault is not None:
+        fate = entry.photo.fault[0]
+    elif entry.photo.split is None:
         fate = "not_listed"
     elif digest is None:
         fate = "missing or unreadable"
@@ -254,13 +260,13 @@ def _made_by(config: BuildConfig) -> str:
     settings = config.model_dump(mode="json", include=set(DECIDING))
     way = DEGRADATIONS[config.degradation]
     seed = config.seed if way.random else None
-    return fingerprint("photo", SCHEMA_VERSION, settings, way.version, seed, config.near_duplicates == "off")
+    return fingerprint("photo", SCHEMA_VERSION, READING, settings, way.version, seed, config.near_duplicates == "off")
 
 
 def _key(made_by: str, entry: Entry) -> str:
     photo, scanned = entry.photo, entry.scanned
     points = None if photo.landmarks is None else photo.landmarks.tobytes().hex()
-    told = (photo.path, photo.split, photo.identity, points, photo.hint)
+    told = (photo.path, photo.split, photo.identity, points, photo.hint, *(photo.fault or ()))
     return fingerprint(made_by, told, scanned.sha256, entry.copy_of, entry.alike)[:32]
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from ufvnet.config import ConfigError
 from ufvnet.files import is_intact, printed
+from ufvnet.imaging.formats import formats
 
 from .bicubic import VIEWS, lr_side
 from .cache import Cache
@@ -162,7 +163,7 @@ class Dataset:
         return self.card["hr_size"]
 
     def view(self, name: str = "MR8", split: str = "train") -> DatasetView:
-        """A view of a split: ``MR3``, ``MR7`` or ``MR8`` (METHOD.md section 5).
+        """A view of a split: ``MR3``, ``MR7`` or ``MR8`` (docs/method.md section 5).
 
         Raises:
             ConfigError: unknown view, or a split without faces.
@@ -196,4 +197,4 @@ def open(path: Path | str) -> Dataset:
 
 def decode(image: dict[str, Any]) -> np.ndarray:
     """An image column's value to (h, w, 3) uint8."""
-    return np.asarray(Image.open(io.BytesIO(image["bytes"])).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(image["bytes"]), formats=formats()).convert("RGB"))

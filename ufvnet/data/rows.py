@@ -15,6 +15,7 @@ from ufvnet.faces.crop import Box, corners_inside, crop_box, crop_face, eye_angl
 from ufvnet.faces.detect import find_faces
 
 from .bicubic import SIXTEENTHS, lr_side
+from .cells import Cell
 from .degrade import degrade
 from .duplicates import dhash
 from .images import ImageProblem, read_image
@@ -49,10 +50,11 @@ class Built:
     faces: list[dict[str, Any]] = field(default_factory=list)
 
 
-def build_photo(entry: Entry, content: Path | bytes | None, config: BuildConfig) -> Built:
+def build_photo(entry: Entry, content: Cell, config: BuildConfig) -> Built:
     """Read a photo and cut out, reduce and encode its faces; whatever goes wrong is a status and a reason."""
     try:
-        path_size = content.stat().st_size if isinstance(content, Path) else None if content is None else len(content)
+        path_size = content.stat().st_size if isinstance(content, Path) else None
+        path_size = len(content) if isinstance(content, bytes) else path_size
     except (OSError, ValueError):  # ValueError: a NUL in the name
         path_size = None
     built = _without_reading(entry, content) or _within_limits(path_size)
@@ -83,8 +85,10 @@ def photo_row(entry: Entry, built: Built) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _without_reading(entry: Entry, content: Path | bytes | None) -> Built | None:
+def _without_reading(entry: Entry, content: Cell) -> Built | None:
     """Photos of which it is known beforehand that nothing is built."""
+    if entry.photo.fault is not None:
+        return Built(*entry.photo.fault)
     if entry.photo.split is None:
         return Built("not_listed", "in none of the source's lists")
     if entry.scanned.sha256 is None:
@@ -96,10 +100,12 @@ def _without_reading(entry: Entry, content: Path | bytes | None) -> Built | None
     return None
 
 
-def _why_not_read(content: Path | bytes | None) -> tuple[str, str]:
+def _why_not_read(content: Cell) -> tuple[str, str]:
     """Status and reason of a photo that has no bytes."""
+    if isinstance(content, OSError):
+        return "unreadable", str(content)
     if not isinstance(content, Path):
-        return "unreadable", "no image in the table's row, or its block cannot be read"
+        return "unreadable", "no image in the table's row"
     try:
         if content.is_symlink() and not content.exists():
             return "unreadable", "a link to nowhere"
@@ -118,7 +124,7 @@ def _within_limits(size: int | None) -> Built | None:
     return None
 
 
-def _bytes(entry: Entry, content: Path | bytes | None, built: Built) -> bytes:
+def _bytes(entry: Entry, content: Cell, built: Built) -> bytes:
     """The photo's bytes, the same that were hashed.
 
     Raises:
@@ -126,9 +132,11 @@ def _bytes(entry: Entry, content: Path | bytes | None, built: Built) -> bytes:
     """
     built.passing = True
     try:
+        if isinstance(content, OSError):
+            raise content
         found = content.read_bytes() if isinstance(content, Path) else content or b""
     except OSError as error:
-        raise ImageProblem("unreadable", f"cannot be opened any more ({error.strerror})") from error
+        raise ImageProblem("unreadable", f"cannot be opened any more ({error.strerror or error})") from error
     if hashlib.sha256(found).hexdigest() != entry.scanned.sha256:
         raise ImageProblem("unreadable", "the file changed while the dataset was built")
     built.passing = False

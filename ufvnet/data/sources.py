@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import csv
+import itertools
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,12 +19,15 @@ from ufvnet.config import (
     FolderSource,
     HelenSource,
     ManifestSource,
+    Source,
     TableSource,
     fingerprint,
 )
+from ufvnet.files import check_name
 
 from .landmarks import Landmarks, names_in_pickle, read_landmarks
 from .pickles import PICKLES
+from .text import PROBLEMS, read_csv, read_names, spellings
 
 SPLITS_OF_CELEBA = {"0": "train", "1": "val", "2": "test"}
 
@@ -38,6 +42,8 @@ class Photo:
     landmarks: (68, 2) float32 x, y in pixels, where a file gives them.
     hint: a point (x, y) inside the face that is meant, where the source tells.
     cell: (file, block, row) of an image table, where the photo is a row of one.
+    fault: status and reason, where nothing can be read: the photo stands for a table whose rows cannot be listed, or
+        for a row that a list names and no table has.
     """
 
     path: str
@@ -46,6 +52,7 @@ class Photo:
     landmarks: np.ndarray | None = None
     hint: tuple[float, float] | None = None
     cell: tuple[str, int, int] | None = None
+    fault: tuple[str, str] | None = None
 
 
 def list_photos(config: BuildConfig) -> list[Photo]:
@@ -53,10 +60,10 @@ def list_photos(config: BuildConfig) -> list[Photo]:
 
     Raises:
         ConfigError: a folder or file of the source is missing or malformed, or a split has not as many photos as
-            it is expected to have.
+            it is expected to have; a list names what lies elsewhere; a split's name cannot be a folder's.
     """
     source = config.source
-    if not source.root.is_dir():
+    if not os.path.isdir(source.root):
         raise ConfigError(f"source.root = {source.root}: no such folder")
     landmarks = read_landmarks(source.landmarks) if source.landmarks else None
     if isinstance(source, ManifestSource):
@@ -74,11 +81,13 @@ def list_photos(config: BuildConfig) -> list[Photo]:
     if not photos:
         raise ConfigError(f"source.root = {source.root}: no photos in it")
     if source.splits:
-        photos = _listed(photos, source.splits)
+        photos = _listed(photos, source, source.splits)
     if isinstance(source, FolderSource | ManifestSource | TableSource):
         photos = _shared_out(photos, source, config.seed)
     if landmarks is not None:
         photos = _with_landmarks(photos, landmarks)
+    for split in sorted({p.split for p in photos if p.split is not None}):
+        check_name("source: split", split)
     _check_counts(photos, source.expect)
     photos.sort(key=lambda p: p.path)
     return photos if config.limit is None else _subset(photos, config.limit, config.seed)
@@ -131,11 +140,45 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _read_lines(path: Path) -> list[str]:
+# Names from text files
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """The names of a list, or other lines, each with the place that it stands at.
+
+    Raises:
+        ConfigError: it cannot be read, or is no text.
+    """
     try:
-        return [line.strip() for line in path.read_text(errors="surrogateescape").splitlines() if line.strip()]
-    except OSError as error:
+        for number, line in read_names(path):
+            yield f"{path}, line {number}", line
+    except PROBLEMS as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from error
+
+
+def _inside(root: Path, name: str, where: str) -> str:
+    """A name from a text file as a path below the source's root, ``/`` between folders.
+
+    A backslash is part of the name where there is such a file, and else a separator, as Windows writes it.
+
+    Raises:
+        ConfigError: it is empty, or leads out of the root.
+    """
+    _, path, *slashed = spellings(name)
+    if slashed and not os.path.lexists(root / path):
+        path = slashed[0]
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or not _may_be_a_file_s(path):
+        raise ConfigError(f"{where}: {path[:80]!r} is no path below source.root")
+    return path
+
+
+def _may_be_a_file_s(name: str) -> bool:
+    """False for names that no file can have: pickles may hold NUL and halves of characters."""
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
 
 
 # CelebA and Helen
@@ -148,11 +191,11 @@ def _celeba(source: CelebASource) -> list[Photo]:
         return [Photo(p, hint=hints.get(p)) for p in found]
     partition = _first(source.root, "list_eval_partition.txt", "Eval")
     splits: dict[str, str] = {}
-    for line in _read_lines(partition):
-        name, _, code = line.partition(" ")
-        if code.strip() not in SPLITS_OF_CELEBA:
-            raise ConfigError(f"{partition}: {line!r} must be a name and 0, 1 or 2")
-        splits[f"img_celeba/{name}"] = SPLITS_OF_CELEBA[code.strip()]
+    for where, line in _lines(partition):
+        name, code = [*line.strip().rsplit(None, 1), ""][:2]
+        if code not in SPLITS_OF_CELEBA:
+            raise ConfigError(f"{where}: {line[:80]!r} must be a name and 0, 1 or 2")
+        splits[_inside(source.root, f"img_celeba/{name}", where)] = SPLITS_OF_CELEBA[code]
     return [Photo(p, splits.get(p), hint=hints.get(p)) for p in {*found, *splits}]
 
 
@@ -163,14 +206,14 @@ def _five_points(root: Path) -> dict[str, tuple[float, float]]:
     except ConfigError:
         return {}
     hints = {}
-    for line in _read_lines(file)[2:]:  # a count and a header come first
+    for where, line in itertools.islice(_lines(file), 2, None):  # a count and a header come first
         try:
             name, *points = line.split()[0], *map(float, line.split()[1:])
             if len(points) != 10:
                 raise ValueError
         except ValueError as error:
-            raise ConfigError(f"{file}: {line!r} must be a name and 10 numbers") from error
-        hints[f"img_celeba/{name}"] = (sum(points[0::2]) / 5, sum(points[1::2]) / 5)
+            raise ConfigError(f"{where}: {line[:80]!r} must be a name and 10 numbers") from error
+        hints[_inside(root, f"img_celeba/{name}", where)] = (sum(points[0::2]) / 5, sum(points[1::2]) / 5)
     return hints
 
 
@@ -180,7 +223,7 @@ def _helen(source: HelenSource) -> list[Photo]:
         raise ConfigError(f"source.root = {source.root}: must hold folders helen_1, helen_2, ... with photos")
     photos = [Photo(p) for p in found]
     lists = {"train": source.root / "trainnames.txt", "test": source.root / "testnames.txt"}
-    return photos if source.splits else _listed(photos, lists, missing="{}.jpg")
+    return photos if source.splits else _listed(photos, source, lists, missing="{}.jpg")
 
 
 def _first(root: Path, name: str, folder: str) -> Path:
@@ -195,28 +238,35 @@ def _first(root: Path, name: str, folder: str) -> Path:
 
 def _manifest(source: ManifestSource) -> list[Photo]:
     photos: dict[str, Photo] = {}
-    columns = (source.split, source.identity)
     try:
-        with source.file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.DictReader(file)
-            for key in ("path", "split", "identity"):
-                column = getattr(source, key)
-                if column is not None and column not in (reader.fieldnames or ()):
-                    raise ConfigError(
-                        f"source.{key} = {column}: no such column in {source.file}; there are {reader.fieldnames}"
-                    )
-            for row in reader:
-                parts = PurePosixPath((row[source.path] or "").strip()).parts
-                path = PurePosixPath(*parts).as_posix()
-                split, identity = (row[c].strip() or None if c and row[c] else None for c in columns)
-                if not parts or parts[0].startswith("/") or ".." in parts:
-                    raise ConfigError(f"{source.file}, line {reader.line_num}: {path!r} is no path below source.root")
-                known = photos.setdefault(path, Photo(path, split, identity))
-                if (known.split, known.identity) != (split, identity):
-                    raise ConfigError(f"{source.file}, line {reader.line_num}: {path} stands there twice, differently")
-    except (OSError, csv.Error) as error:
+        rows = read_csv(source.file)
+        _, header = next(rows, (1, []))
+        columns = {key: _column(source, key, header) for key in ("path", "split", "identity") if getattr(source, key)}
+        for number, row in rows:
+            where = f"{source.file}, line {number}"
+            cells = {key: row[at] if at < len(row) else "" for key, at in columns.items()}
+            path = _inside(source.root, cells["path"], where)
+            split = cells.get("split") and check_name(f"{where}: source.split", cells["split"])
+            told = (split or None, cells.get("identity") or None)
+            known = photos.setdefault(path, Photo(path, *told))
+            if (known.split, known.identity) != told:
+                raise ConfigError(f"{where}: {path} stands there twice, differently")
+    except PROBLEMS as error:
         raise ConfigError(f"source.file = {source.file}: {error}") from error
     return list(photos.values())
+
+
+def _column(source: ManifestSource, key: str, header: list[str]) -> int:
+    """The place of the column that a key names.
+
+    Raises:
+        ConfigError: there is none, or several.
+    """
+    column = getattr(source, key)
+    if header.count(column) != 1:
+        what = "no such column" if column not in header else "several columns of that name"
+        raise ConfigError(f"source.{key} = {column}: {what} in {source.file}; there are {header[:50]}")
+    return header.index(column)
 
 
 # Splits
@@ -232,17 +282,19 @@ class _Names:
             for key in (str, lambda p: str(p.with_suffix("")), lambda p: p.name, lambda p: p.stem)
         ]
 
-    def find(self, name: str) -> Photo | None:
-        """The photo of that name; None if there is none.
+    def find(self, name: str, where: str = "") -> Photo | None:
+        """The photo of that name, in any of its spellings; None if there is none.
 
         Raises:
             ConfigError: the name fits several photos.
         """
-        for table in self.tables:
-            if name in table:
-                if table[name] is None:
-                    raise ConfigError(f"{name} fits several photos; name it with its folder and ending")
-                return table[name]
+        for spelling in spellings(name):
+            for table in self.tables:
+                if spelling in table:
+                    if table[spelling] is None:
+                        at = f"{where}: " if where else ""
+                        raise ConfigError(f"{at}{name} fits several photos; name it with its folder and ending")
+                    return table[spelling]
         return None
 
 
@@ -254,24 +306,29 @@ def _unique(items: Iterable[tuple[str, Photo]]) -> Mapping[str, Photo | None]:
     return table
 
 
-def _listed(photos: list[Photo], lists: Mapping[str, Path], missing: str = "{}") -> list[Photo]:
+def _listed(photos: list[Photo], source: Source, lists: Mapping[str, Path], missing: str = "{}") -> list[Photo]:
     """The photos with the splits of the lists; names that fit no photo become photos that are missing."""
     names, splits = _Names(photos), dict[str, str]()
     for split, path in lists.items():
-        for name in _list(path, split):
-            photo = names.find(name)
-            key = photo.path if photo else missing.format(name)
+        for where, name in _list(path, split):
+            photo = names.find(name, where)
+            key = photo.path if photo else missing.format(_inside(source.root, name, where))
             if splits.setdefault(key, split) != split:
                 raise ConfigError(f"source.splits: {name} stands in both {splits[key]} and {split}")
     known = [replace(p, split=splits.pop(p.path, None)) for p in photos]
-    return known + [Photo(path, split) for path, split in splits.items()]
+    if not isinstance(source, TableSource):
+        return known + [Photo(path, split) for path, split in splits.items()]
+    fault = ("missing", "listed, but no row of the tables has this name")
+    return known + [Photo(path, split, cell=("", -1, 0), fault=fault) for path, split in splits.items()]
 
 
-def _list(path: Path, split: str) -> list[str]:
+def _list(path: Path, split: str) -> Iterator[tuple[str, str]]:
     """The names of a list file; those of pickles without their endings, which need not be the photos'."""
-    if path.suffix.lower() in PICKLES:
-        return [str(PurePosixPath(n).with_suffix("")) for n in names_in_pickle(path, f"source.splits.{split}")]
-    return _read_lines(path)
+    if path.suffix.lower() not in PICKLES:
+        yield from _lines(path)
+        return
+    for number, name in enumerate(names_in_pickle(path, f"source.splits.{split}"), start=1):
+        yield f"{path}, entry {number}", str(PurePosixPath(name).with_suffix("")) if PurePosixPath(name).name else name
 
 
 def _shared_out(photos: list[Photo], source: FolderSource | ManifestSource | TableSource, seed: int) -> list[Photo]:
@@ -334,9 +391,9 @@ def _check_counts(photos: list[Photo], expect: Mapping[str, int]) -> None:
 
 
 def _subset(photos: list[Photo], limit: int, seed: int) -> list[Photo]:
-    """A seeded choice of at most ``limit`` photos a split."""
-    chosen: list[Photo] = []
+    """A seeded choice of at most ``limit`` photos a split, and all tables that cannot be listed."""
+    chosen = [p for p in photos if p.fault and p.fault[0] != "missing"]
     for split in sorted({p.split for p in photos if p.split}):
-        members = [p for p in photos if p.split == split]
+        members = [p for p in photos if p.split == split and p not in chosen]
         chosen += sorted(members, key=lambda p: fingerprint(seed, "subset", p.path))[:limit]
     return sorted(chosen, key=lambda p: p.path)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from ufvnet.config import fingerprint
 from ufvnet.files import printed, sha256
+from ufvnet.imaging.formats import formats
 
 from . import card
 from .bicubic import SIXTEENTHS, lr_side
@@ -105,7 +106,7 @@ def face_problems(face: dict[str, Any], card: dict[str, Any]) -> Iterator[str]:
     images: dict[str, Image.Image] = {}
     for column in IMAGE_COLUMNS:
         try:
-            image = Image.open(io.BytesIO(face[column]["bytes"]))
+            image = Image.open(io.BytesIO(face[column]["bytes"]), formats=formats())
             image.load()
         except Exception as error:  # decoders of broken files raise nearly anything
             yield f"{column} does not decode ({type(error).__name__}: {error})"

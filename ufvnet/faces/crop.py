@@ -1,4 +1,4 @@
-"""The face crop of METHOD.md section 5: 68 landmarks to a box, a box to the HR image."""
+"""The face crop of docs/method.md section 5: 68 landmarks to a box, a box to the HR image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The four protocols under which PSNR and SSIM are quoted (METHOD.md section 6)."""
+"""The four protocols under which PSNR and SSIM are quoted (docs/method.md section 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PSNR and SSIM of batches of images, float64 (METHOD.md section 6)."""
+"""PSNR and SSIM of batches of images, float64 (docs/method.md section 6)."""
 
 from __future__ import annotations
 

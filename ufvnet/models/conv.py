@@ -1,7 +1,7 @@
 """The 3x3 convolution that all SR networks are made of, in less time and memory than its plain modules take.
 
-Two things here differ from the modules that METHOD.md section 2 calls a ConvLayer, and no result does (tests compare
-values and gradients):
+Two things here differ from the modules that docs/method.md section 2 calls a ConvLayer, and no result does (tests
+compare values and gradients):
 
 - Padded maps are not kept for the backward pass; they are made again there.
 - Nearest x2, then reflection padding, then a 3x3 convolution sees each LR pixel several times. Added up, its taps are
@@ -27,7 +27,7 @@ class ConvLayer(nn.Module):
     """[nearest x2] -> ReflectionPad(1) -> 3x3 conv -> [BatchNorm] -> [LeakyReLU 0.2].
 
     (N, c_in, H, W) float -> (N, c_out, H', W') float; H' is H, H/2 (``down``) or 2H (``up``).
-    The convolution has a bias only where no norm follows it (METHOD.md section 2).
+    The convolution has a bias only where no norm follows it (docs/method.md section 2).
     """
 
     def __init__(self, c_in: int, c_out: int, scale: Scale = "same", *, norm: bool = False, act: bool = False):

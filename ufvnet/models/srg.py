@@ -29,7 +29,7 @@ class SROutput(NamedTuple):
 
 @dataclass(frozen=True)
 class Width:
-    """Channel counts of a preset: they scale together (METHOD.md section 2)."""
+    """Channel counts of a preset: they scale together (docs/method.md section 2)."""
 
     channels: tuple[int, int, int] = (32, 64, 128)
     c_mid: int = 64

@@ -24,6 +24,7 @@ from .jobs import Job
 from .looking import Looker
 from .prepare import Preparer
 from .restorer import Restored, Restorer
+from .room import A_THREAD, Room
 from .survive import Reading
 
 BATCH_SIZES = {"cpu": 16, "cuda": 64, "mps": 32}
@@ -69,8 +70,9 @@ class Engine:
         self.device = restorer.device.type
         self.size = config.batch_size or BATCH_SIZES.get(self.device, 16)
         self.threads = config.threads or torch.get_num_threads()
-        self.prepare = Preparer(config, restorer.hr_size, looker, reading.suspects if reading else ())
-        self.finish = Finisher(config, restorer.hr_size)
+        room = Room(max(config.max_pixels, self.threads * A_THREAD))
+        self.prepare = Preparer(config, restorer.hr_size, looker, room, reading.suspects if reading else ())
+        self.finish = Finisher(config, restorer.hr_size, room)
         self._in_work = reading or (lambda name: contextlib.nullcontext())
         self._changed = threading.Condition()
         self._open = self._computing = 0

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import errno
+import math
 import time
+from collections.abc import Callable
 
 from PIL import Image
 
 from ufvnet.config import RestoreConfig
-from ufvnet.data.images import ImageProblem
 from ufvnet.files import sha256
+from ufvnet.imaging.decode import ImageProblem
 
 from .jobs import Job, side
 from .paste import paste_restored
 from .pictures import Picture, choose_format, encoded, read_picture
 from .restorer import Restored
+from .room import Room
 from .sizes import check_output, output_size
 from .targets import FileTarget
 
@@ -25,10 +28,11 @@ class Finisher:
     Args:
         config: how.
         hr_size: side of the model's output.
+        room: for decoded pictures.
     """
 
-    def __init__(self, config: RestoreConfig, hr_size: int):
-        self.config, self.hr_size = config, hr_size
+    def __init__(self, config: RestoreConfig, hr_size: int, room: Room):
+        self.config, self.hr_size, self.room = config, hr_size, room
 
     def __call__(self, job: Job) -> None:
         """Account for a job whose crops all have their results.
@@ -41,7 +45,8 @@ class Finisher:
             job.target.account.tell(job.row)
             return
         started = time.perf_counter()
-        data, ending = self._output(job)
+        with self.room.visit(job.file_size()) as admit:
+            data, ending = self._output(job, admit)
         if job.row["status"] == "failed":
             data = None
             job.row["faces_restored"] = 0
@@ -50,13 +55,13 @@ class Finisher:
         job.picture, job.results = None, {}
         job.target.put(job.row, data, f"{self.config.suffix}{ending}" if data is not None else "")
 
-    def _output(self, job: Job) -> tuple[bytes | None, str]:
+    def _output(self, job: Job, admit: Callable[[int], None]) -> tuple[bytes | None, str]:
         """The bytes of the output and the ending of its name; None and a reason in the row where there is none."""
         try:
             if job.row["status"] in ("copied", "no_face"):
-                return self._unrestored(job)
+                return self._unrestored(job, admit)
             if not job.row["status"]:
-                return self._restored(job)
+                return self._restored(job, admit)
         except ImageProblem as problem:
             job.row |= {"status": "failed", "reason": problem.reason}
         except Exception as error:  # one odd picture must not stop the night's run, but a full disk must
@@ -65,23 +70,27 @@ class Finisher:
             job.row |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
         return None, ""
 
-    def _restored(self, job: Job) -> tuple[bytes, str]:
-        picture = job.picture or self._again(job)
+    def _restored(self, job: Job, admit: Callable[[int], None]) -> tuple[bytes, str]:
+        here = (job.row["width"], job.row["height"])
         if job.photo:
-            size = output_size(self.config, self.hr_size, picture.size, [side(job.boxes[i]) for i in job.results])
+            size = output_size(self.config, self.hr_size, here, [side(job.boxes[i]) for i in job.results])
+            admit(max(math.prod(here), math.prod(size)))
+            picture = self._again(job)
             faces = [(job.boxes[i], result.image) for i, result in sorted(job.results.items())]
-            output = picture.with_colour(paste_restored(picture.colour, size, faces))
+            picture = picture.with_colour(paste_restored(picture.colour, size, faces))
         else:
-            size = output_size(self.config, self.hr_size, picture.size)
+            assert job.picture is not None
+            size = output_size(self.config, self.hr_size, here)
             image = job.results[0].image
-            output = picture.with_colour(image if size == image.size else image.resize(size, Image.Resampling.BICUBIC))
-        kind, ending, said = choose_format(self.config.format, picture, job.ending)
-        data, lost = encoded(output, kind, self.config.quality)
+            image = image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
+            picture = job.picture.with_colour(image)
+        kind, ending, said = choose_format(self.config.format, picture.format, job.ending)
+        data, lost = encoded(picture, kind, self.config.quality)
         job.notes += filter(None, [said, lost])
         job.row |= {"status": "restored", "output_width": size[0], "output_height": size[1], **_told(job)}
         return data, ending
 
-    def _unrestored(self, job: Job) -> tuple[bytes | None, str]:
+    def _unrestored(self, job: Job, admit: Callable[[int], None]) -> tuple[bytes | None, str]:
         """A picture without a restored face: its own bytes, or scaled or in another format as asked."""
         if self.config.unrestored == "leave":
             if job.row["status"] == "copied":
@@ -97,13 +106,16 @@ class Finisher:
         if size == here and self.config.format in ("auto", "same", "parquet"):
             job.changed = ()  # these are the bytes that came in
             return data, job.ending
-        picture = read_picture(data, self.config.max_pixels)
-        kind, ending, said = choose_format(self.config.format, picture, job.ending)
-        if size == here and kind == picture.format:
+        kind, ending, said = choose_format(self.config.format, job.row["format"], job.ending)
+        if size == here and kind == job.row["format"]:
             job.changed = ()
             return data, job.ending
         check_output(self.config, self.hr_size, here, [] if job.photo else None)
-        written, lost = encoded(picture.resized(size), kind, self.config.quality)
+        admit(max(math.prod(here), math.prod(size)))
+        picture = read_picture(data, self.config.max_pixels)
+        del data
+        picture = picture.resized(size)
+        written, lost = encoded(picture, kind, self.config.quality)
         job.notes += filter(None, ["only scaled" if size != here else "", said, lost])
         return written, ending
 

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ufvnet.config import ConfigError, RestoreConfig, TableSource
-from ufvnet.data.image_table import TABLES, cells_of, read_cells, read_rows, read_schema
-from ufvnet.data.sources import Photo, files_below
+from ufvnet.data.cells import Cell, in_one_line
+from ufvnet.data.image_table import TABLES, NoPictures, cells_of, read_cells, read_rows, read_schema
+from ufvnet.data.sources import files_below
+from ufvnet.files import printed
 
 from .pictures import ENDINGS
 
@@ -87,8 +90,11 @@ def list_sources(config: RestoreConfig) -> list[Source]:
     """Everything that the inputs name, in order of their names; a file that two of them name comes once.
 
     Raises:
-        ConfigError: an input that is not there or names nothing, or an output that lies in an input.
+        ConfigError: an input that is not there or names nothing, an output that lies in an input, or an image_root
+            that is no folder.
     """
+    if config.image_root is not None and not os.path.isdir(config.image_root):
+        raise ConfigError(f"image_root = {config.image_root}: no such folder")
     found: dict[str, tuple[str, str]] = {}
     for given in config.inputs:
         root, files = _files(config, given)
@@ -104,10 +110,10 @@ def list_sources(config: RestoreConfig) -> list[Source]:
 
 def _files(config: RestoreConfig, given: Path) -> tuple[str, list[str]]:
     """The folder that names are relative to, and absolute paths."""
-    if given.is_dir():
+    if os.path.isdir(given):
         root = os.path.abspath(given)
         return root, [str(p) for p in files_below(Path(root), config.recursive)]
-    if given.exists() or given.is_symlink():
+    if os.path.lexists(given):
         path = os.path.abspath(given)
         return os.path.dirname(path), [path]
     if not glob.has_magic(str(given)):
@@ -238,12 +244,12 @@ def _free(name: str, taken: set[str]) -> str:
 # Tables
 
 
-Cell = bytes | Path | OSError | None
-"""A row's picture: encoded, or the file that the row names, or why it cannot be read, or none."""
+MAGIC = (b"PAR1", b"PARE", b"ARRO", b"\xff\xff\xff\xff")
+"""What Parquet files (PARE: with an encrypted footer), Arrow files and Arrow streams begin with."""
 
 
-def _cells(path: Path, column: str) -> Iterator[Photo]:
-    return cells_of(TableSource(kind="table", root=path.parent, image=column), path)
+def _table(path: Path, config: RestoreConfig) -> TableSource:
+    return TableSource(kind="table", root=path.parent, image=config.image_column, image_root=config.image_root)
 
 
 def _rows(path: Path, config: RestoreConfig) -> tuple[int | None, tuple[str, str] | None]:
@@ -255,17 +261,23 @@ def _rows(path: Path, config: RestoreConfig) -> tuple[int | None, tuple[str, str
         ConfigError: an input that the user names has no such column, or cannot be read.
     """
     try:
-        count = sum(1 for _ in _cells(path, config.image_column))
+        count = len(cells_of(_table(path, config), path))
     except ConfigError as error:
-        text = printable(str(error).replace("source.image = ", "image_column = "))
+        text = printed(str(error).replace("source.image = ", "image_column = "))
         if any(os.path.abspath(given) == str(path) for given in config.inputs):
             raise ConfigError(f"input = {printable(str(path))}: {text}") from error
-        if error.__cause__ is None:
+        if isinstance(error, NoPictures):
             return None, ("skipped", f"a table without a column of pictures of that name: {text}")
-        with path.open("rb") as file:
-            known = file.read(4) in (b"PAR1", b"ARRO", b"\xff\xff\xff\xff")
-        return None, ("failed", f"a table that cannot be read: {text}") if known else None
+        return None, ("failed", f"a table that cannot be read: {text}") if _is_one_by_content(path) else None
     return (count, None) if count else (None, ("skipped", "a table without rows"))
+
+
+def _is_one_by_content(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in MAGIC
+    except OSError:
+        return True  # nobody can say; its name does
 
 
 def table_cells(source: Source, config: RestoreConfig) -> Iterator[tuple[str, Cell]]:
@@ -273,8 +285,8 @@ def table_cells(source: Source, config: RestoreConfig) -> Iterator[tuple[str, Ce
     contents: Iterator[Cell] = iter(())
     fault = OSError("the table has fewer rows than when the run began")
     try:
-        cells = list(_cells(source.path, config.image_column))
-        contents = read_cells(source.path.parent, config.image_column, cells)
+        table = _table(source.path, config)
+        contents = read_cells(table, cells_of(table, source.path))
     except ConfigError as error:
         fault = OSError(f"the table cannot be read any more ({error})")
     yield from zip(source.names(), itertools.chain(contents, itertools.repeat(fault)))
@@ -283,20 +295,33 @@ def table_cells(source: Source, config: RestoreConfig) -> Iterator[tuple[str, Ce
 def other_columns(source: Source, config: RestoreConfig, first: int, count: int) -> tuple[pa.Table, str]:
     """Rows of a table without their pictures, as they came, and what is to be said of columns that cannot be read.
 
-    A column that is damaged there is null, so that all parts have the same columns.
+    A column that is damaged there, or of a type that Parquet has not, is null, so that all parts have the same columns.
     """
     try:
         schema = read_schema(source.path)
-    except (OSError, pa.ArrowException) as error:
-        return pa.table({}), f"the table's other columns cannot be read any more ({error})"
+    except Exception as error:  # of damaged files pyarrow raises nearly anything
+        return pa.table({}), f"the table's other columns cannot be read any more ({in_one_line(error)})"
     names = [name for name in schema.names if name != config.image_column]
-    with contextlib.suppress(OSError, pa.ArrowException):
-        return read_rows(source.path, names, first, count) if names else pa.table({}), ""
+    foreign = [name for name in names if not _in_parquet(schema, name)]
+    with contextlib.suppress(Exception):
+        if not foreign:
+            return read_rows(source.path, names, first, count) if names else pa.table({}), ""
     columns, lost = {}, []
-    for name in names:
+    for name in dict.fromkeys(names):
         try:
-            columns[name] = read_rows(source.path, [name], first, count)[name]
-        except (OSError, pa.ArrowException):
-            columns[name] = pa.nulls(count, schema.field(name).type)
+            columns[name] = pa.nulls(count) if name in foreign else read_rows(source.path, [name], first, count)[name]
+        except Exception:
+            columns[name] = pa.nulls(count, schema.field(name).type if schema.names.count(name) == 1 else pa.null())
             lost.append(name)
-    return pa.table(columns), f"cannot be read in the table and is null: {', '.join(lost)}"
+    said = (("cannot be read in the table and is null", lost), ("is of a type that Parquet has not, and null", foreign))
+    return pa.table(columns), "; ".join(f"{what}: {', '.join(which)}" for what, which in said if which)
+
+
+def _in_parquet(schema: pa.Schema, name: str) -> bool:
+    """Whether Parquet has the types of the columns of a name."""
+    fields = [field for field in schema if field.name == name]
+    try:
+        pq.write_table(pa.schema(fields).empty_table(), pa.BufferOutputStream())
+    except pa.ArrowNotImplementedError:
+        return False
+    return True

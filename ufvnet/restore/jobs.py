@@ -83,6 +83,13 @@ class Job:
             reason = "a link to nowhere" if path.is_symlink() and not os.path.exists(path) else "cannot be opened"
             raise ImageProblem("failed", f"{reason}: {error.strerror or error}") from error
 
+    def file_size(self) -> int:
+        """Bytes that ``read`` would give; 0 where that is not known."""
+        try:
+            return self.content.stat().st_size if isinstance(self.content, Path) else 0
+        except OSError:
+            return 0
+
     def read_or_none(self) -> bytes | None:
         """The bytes of the picture, or None where they cannot be read."""
         try:

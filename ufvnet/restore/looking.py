@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,11 @@ from PIL import Image
 from ufvnet.config import ConfigError, RestoreConfig, fingerprint
 from ufvnet.data.images import ImageProblem
 from ufvnet.data.landmarks import read_landmarks
+from ufvnet.data.text import PROBLEMS, plain_name, read_csv
 from ufvnet.faces.crop import Box, crop_box
 from ufvnet.faces.detect import LAST_SIDE, find_small_faces
+
+from .inputs import printable
 
 SURELY_A_CROP = 80
 """In ``auto``, square pictures up to this side are crops without being searched."""
@@ -24,6 +27,8 @@ SQUARE = 1.1
 """Longer side to shorter side of what counts as square."""
 MOSTLY_FACE = 0.8
 """In ``auto``, a small picture is a crop where a face's crop covers this much of its shorter side."""
+Sides = tuple[float, float, float, float]
+"""Left, top, right and bottom of a box as it was given."""
 log = logging.getLogger(__name__)
 
 
@@ -79,11 +84,16 @@ class Looker:
 
 
 class Given:
-    """Boxes by the name of their picture, as files of landmarks or boxes have them: with or without its ending."""
+    """Boxes by the name of their picture, as files of landmarks or boxes have them: with or without its ending.
 
-    def __init__(self) -> None:
-        self.boxes: dict[str, list[tuple[float, float, float, float]]] = {}
-        self.landmarks: dict[str, np.ndarray] = {}
+    Args:
+        boxes: crop boxes by name, as ``_told`` gives names.
+        landmarks: (68, 2) points by name, likewise.
+    """
+
+    def __init__(self, boxes: Mapping[str, Sequence[Sides]], landmarks: Mapping[str, np.ndarray]):
+        self.boxes, self.landmarks = boxes, landmarks
+        self._slashed = {plain_name(name.replace("\\", "/")): name for name in (*boxes, *landmarks) if "\\" in name}
 
     @property
     def fingerprint(self) -> str:
@@ -91,10 +101,12 @@ class Given:
         points = {name: value.tolist() for name, value in self.landmarks.items()}
         return fingerprint(self.boxes, points) if points or self.boxes else ""
 
-    def find(self, name: str) -> list[tuple[float, float, float, float] | np.ndarray] | None:
-        """What is given for a picture, by its path, its path without ending, its file name or its stem."""
+    def find(self, name: str) -> list[Sides | np.ndarray] | None:
+        """What is given for a picture, by its path, its path without ending, its file name or its stem; names whose
+        folders are parted by backslashes count last."""
         stem = os.path.splitext(name)[0]
-        for key in (name, stem, os.path.basename(name), os.path.basename(stem)):
+        keys = (name, stem, os.path.basename(name), os.path.basename(stem))
+        for key in (*keys, *(self._slashed[key] for key in keys if key in self._slashed)):
             if key in self.boxes:
                 return list(self.boxes[key])
             if key in self.landmarks:
@@ -118,41 +130,42 @@ class Given:
 
 
 def _given(config: RestoreConfig) -> Given:
-    given = Given()
     if config.mode == "aligned" and (config.boxes or config.landmarks):
         raise ConfigError(
             "mode = aligned: every picture is a crop, so boxes and landmarks have no use; give auto or photo"
         )
-    if config.boxes is not None:
-        given.boxes = _read_boxes(config.boxes)
-    if config.landmarks:
-        try:
-            found = read_landmarks(config.landmarks)
-        except ConfigError as error:
-            raise ConfigError(str(error).replace("source.landmarks", "landmarks")) from error
-        given.landmarks = {n: p for n, p in zip(found.names, found.points) if np.isfinite(p).all()}
-    return given
-
-
-def _read_boxes(path: Path) -> dict[str, list[tuple[float, float, float, float]]]:
-    boxes: dict[str, list[tuple[float, float, float, float]]] = {}
+    boxes = _read_boxes(config.boxes) if config.boxes is not None else {}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file)
-            if [name.strip().lower() for name in next(rows, [])] != ["file", "left", "top", "right", "bottom"]:
-                raise ValueError("the header must be file, left, top, right, bottom")
-            for row in filter(None, rows):
-                try:
-                    left, top, right, bottom = map(float, row[1:])
-                except ValueError:
-                    said = f"line {rows.line_num}: must be a file name and four numbers, not {','.join(row)[:80]!r}"
-                    raise ValueError(said) from None
-                if not (math.isfinite(left + top + right + bottom) and left < right and top < bottom):
-                    raise ValueError(f"line {rows.line_num}: left must be below right and top below bottom")
-                boxes.setdefault(row[0], []).append((left, top, right, bottom))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"boxes = {path}: is no CSV, but not even text") from error
-    except (OSError, ValueError, csv.Error) as error:
+        found = read_landmarks(config.landmarks)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("source.landmarks", "landmarks")) from error
+    return Given(boxes, {_told(n): p for n, p in zip(found.names, found.points) if np.isfinite(p).all()})
+
+
+def _told(name: str) -> str:
+    """A picture's name in a file as the manifest would tell it: plain, and bytes that are no UTF-8 escaped."""
+    plain = plain_name(name)
+    return plain if plain.isascii() or not re.search(r"[\udc80-\udcff]", plain) else printable(plain)
+
+
+def _read_boxes(path: Path) -> dict[str, list[Sides]]:
+    boxes: dict[str, list[Sides]] = {}
+    try:
+        rows = read_csv(path)
+        if [name.lower() for name in next(rows, (1, []))[1]] != ["file", "left", "top", "right", "bottom"]:
+            raise ValueError("the header must be file, left, top, right, bottom")
+        for number, row in rows:
+            try:
+                left, top, right, bottom = map(float, row[1:])
+                if not row[0]:
+                    raise ValueError
+            except ValueError:
+                said = f"line {number}: must be a file name and four numbers, not {','.join(row)[:80]!r}"
+                raise ValueError(said) from None
+            if not (math.isfinite(left + top + right + bottom) and left < right and top < bottom):
+                raise ValueError(f"line {number}: left must be below right and top below bottom")
+            boxes.setdefault(_told(row[0]), []).append((left, top, right, bottom))
+    except PROBLEMS as error:
         raise ConfigError(f"boxes = {path}: {error}") from error
     return boxes
 

@@ -28,6 +28,8 @@ STATUSES = ("restored", "copied", "no_face", "failed", "skipped")
 found. ``skipped``: not a picture, by its name and by its content, or left out as told. ``failed``: anything else."""
 FINISHED = ("restored", "copied", "no_face", "skipped")
 """Statuses that a resumed run does not try again."""
+USABLE = ("restored", "copied", "no_face")
+"""Statuses of pictures that could be read."""
 REASONS = 20
 """Failures that the summary tells."""
 GROUP = 1000
@@ -196,7 +198,8 @@ def finish(config: RestoreConfig, names: Iterable[str], extra: dict[str, Any]) -
     """Write manifest.parquet, a row for each name in their order, and summary.json; remove the journals.
 
     Returns:
-        The summary: ``files``, ``counts`` by status, ``faces``, the first ``failures``, ``config``, and ``extra``.
+        The summary: ``files``, ``counts`` by status, ``usable`` (pictures that could be read), ``faces``, the first
+        ``failures``, ``config``, and ``extra``.
     """
     journals = _journals(config.output)
     counts: Counter[str] = Counter()
@@ -206,9 +209,10 @@ def finish(config: RestoreConfig, names: Iterable[str], extra: dict[str, Any]) -
         with pq.ParquetWriter(temporary, ROWS, compression="zstd") as writer:
             for table in _tables(journals, names):
                 writer.write_table(table)
-                columns = (table[name].to_pylist() for name in ("path", "status", "reason", "faces_restored"))
-                for path, status, reason, faces in zip(*columns):
-                    counts.update({status: 1, "faces": faces or 0})
+                columns = (table[name].to_pylist() for name in ("path", "status", "reason", "mode", "faces_restored"))
+                for path, status, reason, mode, faces in zip(*columns):
+                    usable = status in USABLE or (status == "skipped" and bool(mode))
+                    counts.update({status: 1, "faces": faces or 0, "usable": usable})
                     if status == "failed" and len(failures) < REASONS:
                         failures.append(f"{path}: {reason}")
 
@@ -216,6 +220,7 @@ def finish(config: RestoreConfig, names: Iterable[str], extra: dict[str, Any]) -
     summary = {
         "files": sum(counts[status] for status in STATUSES),
         "counts": {status: counts[status] for status in STATUSES},
+        "usable": counts["usable"],
         "faces": counts["faces"],
         "failures": failures,
         **extra,

@@ -12,12 +12,13 @@ from PIL import Image
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.data.image_table import TABLES
 from ufvnet.files import write_bytes
+from ufvnet.imaging.formats import heif_is_known
 
 from .engine import Engine
 from .inputs import PIPE
 from .jobs import Job
 from .looking import Looker
-from .pictures import ENDINGS, heif_is_known
+from .pictures import ENDINGS
 from .runner import load
 from .targets import empty_row
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ufvnet.config import RestoreConfig
 from ufvnet.data.image_table import TABLES
-from ufvnet.data.images import ImageProblem, NotAnImage
 from ufvnet.faces.crop import Box
 from ufvnet.files import sha256
+from ufvnet.imaging.decode import ImageProblem, NotAnImage, OtherFormat
+from ufvnet.imaging.formats import picture_endings, why_not_read_by_name
 
 from .jobs import Job, side
 from .looking import Looker
-from .pictures import Picture, heif_is_known, picture_endings, read_picture
+from .pictures import Picture, read_picture
+from .room import Room
 from .sizes import LEAST_SIDE, check_output
 from .survive import cause_of_death
 from .targets import FileTarget, PartTarget
@@ -30,19 +32,21 @@ class Preparer:
         config: how.
         hr_size: side of the model's output; crops of at least that side gain nothing.
         looker: finds faces.
+        room: for decoded pictures.
         suspects: names of pictures that may have killed a process, which are tried in one of their own first.
     """
 
-    def __init__(self, config: RestoreConfig, hr_size: int, looker: Looker, suspects: Collection[str] = ()):
+    def __init__(self, config: RestoreConfig, hr_size: int, looker: Looker, room: Room, suspects: Collection[str] = ()):
         self.config, self.hr_size, self.looker = config, hr_size, looker
-        self.suspects = suspects
+        self.room, self.suspects = room, suspects
         self.max_face = min(config.max_face or hr_size, hr_size)
 
     def __call__(self, job: Job) -> Job:
         """The job with its crops, or with the status that it has without them; never raises."""
         started = time.perf_counter()
         try:
-            self._prepare(job)
+            with self.room.visit(job.file_size()) as admit:
+                self._prepare(job, admit)
         except ImageProblem as problem:
             job.crops = []
             job.row |= _status(job, problem)
@@ -53,7 +57,7 @@ class Preparer:
         job.seconds += time.perf_counter() - started
         return job
 
-    def _prepare(self, job: Job) -> None:
+    def _prepare(self, job: Job, admit: Callable[[int], None]) -> None:
         data = job.read()
         if self.config.resume and isinstance(job.target, FileTarget):
             earlier = job.target.account.earlier(job.name)
@@ -65,7 +69,7 @@ class Preparer:
             cause = cause_of_death(self.config, job.name, job.content, job.ending)
             if cause:
                 raise ImageProblem("failed", cause)
-        picture = read_picture(data, self.config.max_pixels)
+        picture = read_picture(data, self.config.max_pixels, admit)
         width, height = picture.size
         job.row |= {"format": picture.format, "width": width, "height": height}
         job.changed = picture.notes
@@ -110,14 +114,14 @@ class Preparer:
 def _status(job: Job, problem: ImageProblem) -> dict[str, str]:
     """Status and reason; ``skipped`` for a file that neither its name nor its content takes for a picture."""
     ending, reason = job.ending.lower(), problem.reason
-    if isinstance(problem, NotAnImage):
+    if isinstance(problem, NotAnImage) and not isinstance(problem, OtherFormat):
         if ending in TABLES:
             return {"status": "failed", "reason": "a table that cannot be read"}
         among_others = isinstance(job.content, Path) and isinstance(job.target, FileTarget | PartTarget)
-        if among_others and ending not in picture_endings():
+        if among_others and ending not in picture_endings() and not why_not_read_by_name(ending):
             return {"status": "skipped", "reason": "not a picture, by its name and by its content"}
-        if ending in (".heic", ".heif") and not heif_is_known() and "0 bytes" not in reason:
-            reason = "HEIC needs pillow-heif: pip install ufvnet[heic]"
+        if "0 bytes" not in reason:
+            reason = why_not_read_by_name(ending) or reason
     return {"status": "failed", "reason": reason}
 
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from PIL import Image
 
 from ufvnet.data.bicubic import resize
-from ufvnet.data.images import MAX_PIXELS, ImageProblem, read_image
+from ufvnet.data.images import MAX_PIXELS, ImageProblem, NotAnImage, OtherFormat, read_image
 from ufvnet.errors import ConfigError
 
 from .restorer import Restorer
@@ -114,8 +114,10 @@ def answer(upload: bytes, mode: Mode, restorer: Restorer) -> dict[str, Any]:
     except ImageProblem as problem:
         if problem.status == "too_large":
             raise ImageProblem("too_large", f"The picture has over {MAX_PIXELS / 1e6:g} megapixels.") from problem
-        if "not an image" in problem.reason:
-            raise ImageProblem("not_a_picture", "The file is no picture of a kind that is known here.") from problem
+        if isinstance(problem, NotAnImage):
+            known = f" ({problem.reason})" if isinstance(problem, OtherFormat) else ""
+            said = f"The file is no picture of a kind that is known here{known}."
+            raise ImageProblem("not_a_picture", said) from problem
         raise ImageProblem("unreadable", f"The picture is damaged: {problem.reason}.") from problem
     picture = restore_picture(read.rgb, mode, restorer)
     anchors = getattr(restorer.network, "anchors", ())

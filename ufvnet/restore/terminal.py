@@ -46,7 +46,7 @@ def restore_here(
             raise
         raise ConfigError(f"{error.filename or config.output}: {error.strerror or error}") from error
     _tell(config, summary)
-    return bool(summary["counts"]["failed"])
+    return bool(summary["counts"]["failed"] or not summary["usable"])
 
 
 def _tell_one(config: RestoreConfig, row: Mapping[str, Any]) -> bool:
@@ -64,6 +64,8 @@ def _tell(config: RestoreConfig, summary: Mapping[str, Any]) -> None:
         print(f"  {reason}", file=sys.stderr)
     if counts["failed"] > REASONS:
         print(f"  and {counts['failed'] - REASONS:,} more: {config.output / 'manifest.parquet'}", file=sys.stderr)
+    if not summary["usable"]:
+        print(f"ufvnet: none of {summary['files']:,} inputs could be used", file=sys.stderr)
 
 
 @contextmanager

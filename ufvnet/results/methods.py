@@ -23,6 +23,7 @@ from PIL import Image
 from ufvnet.config import ConfigError, EvaluateConfig, Method, fingerprint, load
 from ufvnet.data.bicubic import resize, upscale
 from ufvnet.files import sha256
+from ufvnet.imaging.formats import formats
 from ufvnet.models.inference import BICUBIC, ready, super_resolve
 from ufvnet.models.onnx_network import CARD, OnnxNetwork
 from ufvnet.models.store import read_card
@@ -302,7 +303,7 @@ def _image_files(folder: Path, faces: Faces) -> Found:
     for face in faces.ids:
         file = folder / faces.dataset / str(faces.px) / f"{face}.png"
         try:
-            with Image.open(file) as image:
+            with Image.open(file, formats=formats()) as image:
                 images.append(np.asarray(image.convert("RGB")))
         except OSError as error:
             reason = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"

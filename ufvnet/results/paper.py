@@ -1,4 +1,4 @@
-"""The paper's Tables I-IV as data: which columns they have and what they print (METHOD.md section 7)."""
+"""The paper's Tables I-IV as data: which columns they have and what they print (docs/method.md section 7)."""
 
 from __future__ import annotations
 

@@ -358,7 +358,7 @@ def _number(value: float, digits: int) -> str:
 
 
 def assigned_table(config: EvaluateConfig, scores: pd.DataFrame) -> Table:
-    """The assigned view: one seeded scale an image, balanced over the scales (METHOD.md section 6)."""
+    """The assigned view: one seeded scale an image, balanced over the scales (docs/method.md section 6)."""
     models = list(dict.fromkeys(scores["model"]))
     parts = []
     for test_set in config.datasets:

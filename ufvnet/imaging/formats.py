@@ -1,0 +1,116 @@
+"""Which formats of pictures are read, and what a file of another format is, without a decoder of it."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from PIL import Image
+
+READ = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF", "PPM", "JPEG2000", "MPO")
+"""Pillow's names of the formats that are read. Its other decoders are never reached: some start other programs."""
+
+READ_IN_WORDS = "JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC, PPM and JPEG 2000"
+
+HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+NEEDS_HEIF = "HEIC needs pillow-heif: pip install ufvnet[heic]"
+
+_PICTURES = (
+    ("EPS", rb"%!PS|\xc5\xd0\xd3\xc6"),
+    ("PSD", rb"8BPS"),
+    ("SVG", rb"(\xef\xbb\xbf)?\s*(<svg|<(\?xml|!DOCTYPE|!--)[\s\S]{0,2000}<svg)"),
+    ("ICO", rb"\x00\x00\x01\x00[\x01-\xff]\x00[\s\S]{3}\x00"),
+    ("CUR", rb"\x00\x00\x02\x00[\x01-\xff]\x00[\s\S]{3}\x00"),
+    ("ICNS", rb"icns"),
+    ("DDS", rb"DDS "),
+    ("QOI", rb"qoif"),
+    ("PCX", rb"\n[\x00-\x05]\x01[\x01\x02\x04\x08]"),
+    ("DCX", rb"\xb1\x68\xde\x3a"),
+    ("SGI", rb"\x01\xda[\x00\x01][\x01\x02]"),
+    ("Sun raster", rb"\x59\xa6\x6a\x95"),
+    ("XPM", rb"/\* XPM \*/"),
+    ("XBM", rb"\s*#define[ \t]+\S+_width[ \t]+\d"),
+    ("WMF", rb"\xd7\xcd\xc6\x9a\x00\x00"),
+    ("EMF", rb"\x01\x00\x00\x00[\s\S]{36} EMF"),
+    ("FITS", rb"SIMPLE  ="),
+    ("FLI", rb"[\s\S]{4}[\x11\x12]\xaf"),
+    ("BLP", rb"BLP[12]"),
+    ("IM", rb"Image type: "),
+    ("MSP", rb"DanM|LinS"),
+    ("JPEG XL", rb"\xff\x0a|\x00\x00\x00\x0cJXL "),
+    ("JPEG XR", rb"II\xbc"),
+    ("MNG", rb"\x8aMNG|\x8bJNG"),
+    ("XCF", rb"gimp xcf"),
+    ("OpenEXR", rb"\x76\x2f\x31\x01"),
+    ("Radiance HDR", rb"#\?RADIANCE|#\?RGBE"),
+    ("DjVu", rb"AT&TFORM"),
+    ("Fujifilm raw", rb"FUJIFILMCCD-RAW"),
+    ("Canon raw", rb"[\s\S]{4}ftypcrx "),
+)  # fmt: skip
+_OTHERS = (
+    ("PDF", rb"%PDF-"),
+    ("MPEG", rb"\x00\x00\x01[\xb3\xba]"),
+    ("AVI", rb"RIFF[\s\S]{4}AVI "),
+    ("HDF5", rb"\x89HDF"),
+    ("GRIB", rb"GRIB"),
+    ("BUFR", rb"BUFR"),
+    ("MP4", rb"[\s\S]{4}ftyp(?!avi[fs]|hei[cxms]|hev[cx]|mif1|msf1)"),
+    ("Matroska", rb"\x1aE\xdf\xa3"),
+    ("ZIP", rb"PK\x03\x04"),
+)
+_UNSIGNED = {".tga": "TGA", ".icb": "TGA", ".vda": "TGA", ".vst": "TGA", ".pcd": "Photo CD"}
+"""Formats of pictures without a signature, by the endings of names."""
+
+
+@functools.cache
+def heif_is_known() -> bool:
+    """Let Pillow read HEIC where pillow-heif is installed; False where it is not."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """What ``Image.open(formats=...)`` is given: READ, as far as this Pillow has decoders for them."""
+    heif_is_known()
+    Image.init()
+    return tuple(kind for kind in READ if kind in Image.OPEN)
+
+
+@functools.cache
+def picture_endings() -> frozenset[str]:
+    """Endings of the names of pictures that are read, and of HEIC and AVIF also where their decoders are missing."""
+    formats()
+    known = {ending for ending, kind in Image.registered_extensions().items() if kind in READ}
+    return frozenset(known | {".mpo", ".heic", ".heif", ".avif"})
+
+
+def why_not_read(head: bytes) -> tuple[str, bool]:
+    """Why no decoder takes a file that begins so, and whether it is a picture all the same; ("", False) if unknown.
+
+    Args:
+        head: the first bytes of a file, 2,100 or more where it has so many.
+    """
+    if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS and not heif_is_known():
+        return NEEDS_HEIF, True
+    for table, pictures in ((_PICTURES, True), (_OTHERS, False)):
+        for name, signature in table:
+            if re.match(signature, head):
+                return _not_read(name), pictures
+    return "", False
+
+
+def why_not_read_by_name(ending: str) -> str:
+    """The same by the ending of a name, for formats of pictures without a signature; "" for all others."""
+    if ending.lower() in (".heic", ".heif") and not heif_is_known():
+        return NEEDS_HEIF
+    name = _UNSIGNED.get(ending.lower())
+    return _not_read(name) if name else ""
+
+
+def _not_read(name: str) -> str:
+    return f"{name} is not a format that is read; those are {READ_IN_WORDS}"
