@@ -12,7 +12,8 @@ from flows.super_resolve import super_resolve
 from flows.train import train
 from ufvnet import data
 from ufvnet.config import ExperimentConfig, load
-from ufvnet.data.sample import jittered_photos, small_faces
+from ufvnet.data.sample import KIND, demo_folders, jittered_photos, small_faces
+from ufvnet.files import claim
 
 EXPERIMENT = Path(__file__).parents[1] / "configs" / "experiments" / "demo.yaml"
 TRAINING_NOTE = "So short a training trails bicubic where little is missing; results/tiny-aaf.md shows a longer one."
@@ -21,7 +22,13 @@ SAMPLE_NOTE = "Made from one photo, jittered: these numbers only show that the p
 
 @flow(name="demo")
 def demo(photos: Path | None = None, out: Path = Path("demo")) -> Path | None:
-    """Build, train (tiny), evaluate, restore; prints a table and where the report lies."""
+    """Build, train (tiny), evaluate, restore; prints a table and where the report lies.
+
+    Raises:
+        ConfigError: a folder in ``out`` holds files of somebody else.
+    """
+    for folder in demo_folders(out, photos):
+        claim(folder, KIND)
     sample = jittered_photos(out / "photos") if photos is None else photos
     experiment = load(ExperimentConfig, EXPERIMENT, _inside(out, sample))
     build, test, restore = experiment.build[0], experiment.evaluate, experiment.restore

@@ -9,27 +9,38 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas import State
 from prefect.logging import get_run_logger
 
 from tasks.artifacts import artifact_key
 from tasks.cluster import dask_client, map_on_client
 from tasks.progress import progress_bar
-from ufvnet.config import BuildConfig, Cluster
-from ufvnet.data import build, verify
+from ufvnet.config import BuildConfig, Cluster, ConfigError
+from ufvnet.data import build, folder, plan, verify
+from ufvnet.data.card import CARD
+from ufvnet.errors import PipelineError
+from ufvnet.proof import proof
 
 Built = tuple[list[build.Shard], list[build.ShardReport]]
 
 
-@task(name="build-shards", retries=2, retry_delay_seconds=5, cache_policy=NO_CACHE)
+def _worth_a_retry(_: object, __: object, state: State[Any]) -> bool:
+    """Not what would end in the same way again: wrong use, or what somebody has to mend."""
+    return not isinstance(state.data, ConfigError | PipelineError)
+
+
+@task(name="build-shards", retries=2, retry_delay_seconds=5, retry_condition_fn=_worth_a_retry, cache_policy=NO_CACHE)
 def build_shards(config: BuildConfig) -> Built:
     """Scan the photos, plan shards, build each as a Dask task; finished shards are skipped."""
     log = get_run_logger()
     scans = build.scans(config)
     total = sum(len(s.photos) for s in scans)
-    with dask_client(config.cluster, -(-total // 100)) as client:
+    folder.begin(config)
+    root = folder.dataset_root(config)
+    with proof(plan.some_files(scans), root) as proven, dask_client(config.cluster, -(-total // 100)) as client:
         with progress_bar(f"scan {config.name}", total) as update:
-            found = map_on_client(client, build.scan, scans, _adding(update))
-        shards = build.plan(config, zip(scans, found))
+            found = map_on_client(client, build.scan, scans, _adding(update), proven, plan.unseen)
+        shards = build.plan(config, zip(scans, found), config.allow_loss)
         subset = f" (a seeded subset: at most {config.limit} a split)" if config.limit else ""
         log.info("%s: %d photos in %d shards%s", config.name, total, len(shards), subset)
         counts: Counter[str] = Counter()
@@ -38,9 +49,11 @@ def build_shards(config: BuildConfig) -> Built:
             def report(done: build.ShardReport) -> None:
                 counts.update(done.counts)
                 update(counts.total(), ", ".join(f"{n} {status}" for status, n in counts.items()))
+                if done.damaged:
+                    log.warning("%s: shard %d is damaged or gone and was built again", config.name, done.index)
 
             largest_first = sorted(shards, key=lambda s: -len(s.entries))  # so that all workers end at about one time
-            return shards, map_on_client(client, build.build_shard, largest_first, report)
+            return shards, map_on_client(client, build.build_shard, largest_first, report, proven, build.unseen)
 
 
 def _adding(update: Any) -> Any:
@@ -59,7 +72,7 @@ def _adding(update: Any) -> Any:
 def finish_dataset(config: BuildConfig, built: Built) -> dict[str, Any]:
     """Write the card; publish the counts as an artifact."""
     shards, reports = built
-    card = build.finish(config, shards, reports)
+    card = build.finish(config, shards, reports, config.allow_loss)
     rows = [{"status": status, "photos": n} for status, n in card["counts"].items() if n]
     create_table_artifact(key="dataset-counts", table=rows, description=f"{config.name}: what became of every photo")
     get_run_logger().info(
@@ -74,14 +87,18 @@ def verify_shards(dataset: Path, cluster: Cluster) -> list[str]:
     """Re-read a dataset, a Dask task a shard; gives what is wrong with it."""
     checks = verify.checks(dataset)
     done = 0
-    with dask_client(cluster, len(checks)) as client, progress_bar(f"verify {dataset.name}", len(checks)) as update:
+    with (
+        proof([dataset / CARD]) as proven,
+        dask_client(cluster, len(checks)) as client,
+        progress_bar(f"verify {dataset.name}", len(checks)) as update,
+    ):
 
         def report(_: verify.Checked) -> None:
             nonlocal done
             done += 1
             update(done)
 
-        checked = map_on_client(client, verify.check_shard, checks, report)
+        checked = map_on_client(client, verify.check_shard, checks, report, proven)
     problems = verify.conclude(dataset, checked)
     faces = sum((c.faces for c in checked), Counter[str]()).total()
     rows = [{"problem": p} for p in problems] or [{"problem": "none"}]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ufvnet.config import Cluster, ConfigError
+from ufvnet.errors import PipelineError
+from ufvnet.proof import Proof, Proven, Refusal
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -21,6 +25,7 @@ R = TypeVar("R")
 
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 RETRIES = 2
+NEW_WORKER = 5  # seconds in which another worker may join, where none that is left passes
 PATIENCE = 15  # seconds for a scheduler to answer: one that was started a moment ago takes some
 
 
@@ -52,8 +57,32 @@ def dask_client(cluster: Cluster, tasks: int) -> Iterator[Client]:
     # A photo that kills its process is left out after three deaths (ufvnet.data.build); others need tries too.
     dask.config.set({"distributed.scheduler.allowed-failures": 10})
     workers = min(cluster.workers or os.cpu_count() or 1, max(1, tasks))
-    with Client(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", env=ONE_THREAD) as client:
+    with _local_cluster(workers) as started, Client(started) as client:
         yield client
+
+
+def _local_cluster(workers: int) -> Any:
+    """
+    Raises:
+        PipelineError: no process can be started, e.g. as /dev/shm has no room.
+    """
+    from distributed import LocalCluster
+
+    nanny = logging.getLogger("distributed.nanny")
+    level = nanny.level
+    nanny.setLevel(logging.CRITICAL)  # it logs the way through its code
+    try:
+        return LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", env=dict(ONE_THREAD)
+        )
+    except (RuntimeError, OSError) as error:
+        cause: BaseException = error
+        while (deeper := cause.__cause__ or cause.__context__) is not None and not isinstance(cause, OSError):
+            cause = deeper
+        where = " (/dev/shm or the temporary folder)" if getattr(cause, "errno", None) == errno.ENOSPC else ""
+        raise PipelineError(f"no worker process can be started here: {cause}{where}") from error
+    finally:
+        nanny.setLevel(level)
 
 
 def check_address(address: str) -> None:
@@ -86,28 +115,86 @@ def _cluster_class(name: str) -> Any:
 
 
 def map_on_cluster(
-    function: Callable[[T], R], jobs: Sequence[T], cluster: Cluster, on_done: Callable[[R], None] = lambda _: None
+    function: Callable[[T], R],
+    jobs: Sequence[T],
+    cluster: Cluster,
+    on_done: Callable[[R], None] = lambda _: None,
+    proof: Proof | None = None,
 ) -> list[R]:
     """As ``map_on_client``, on a client of the cluster's own."""
     if not jobs:
         return []
     with dask_client(cluster, len(jobs)) as client:
-        return map_on_client(client, function, jobs, on_done)
+        return map_on_client(client, function, jobs, on_done, proof)
 
 
 def map_on_client(
-    client: Client, function: Callable[[T], R], jobs: Sequence[T], on_done: Callable[[R], None] = lambda _: None
+    client: Client,
+    function: Callable[[T], R],
+    jobs: Sequence[T],
+    on_done: Callable[[R], None] = lambda _: None,
+    proof: Proof | None = None,
+    objection: Callable[[T, R], str | None] = lambda _, __: None,
 ) -> list[R]:
     """Call a library function on every job, in any order; results in the jobs' order.
 
     A job whose worker dies is run again elsewhere; the library's functions skip what they finished.
+
+    Args:
+        client: of the cluster.
+        function: the library's function.
+        jobs: its arguments.
+        on_done: told each result.
+        proof: what each worker must prove before it works, whenever it joins.
+        objection: why a result is not to be used, as its worker did not see what this process sees.
+
+    Raises:
+        PipelineError: no worker is left that passes, or the output folder was removed.
     """
     from distributed import as_completed
 
-    futures = {client.submit(function, job, pure=False, retries=RETRIES): i for i, job in enumerate(jobs)}
+    work = function if proof is None else Proven(function, proof)
+    futures = {client.submit(work, job, pure=False, retries=RETRIES): i for i, job in enumerate(jobs)}
     results: dict[int, R] = {}
-    for future in as_completed(futures):
-        results[futures[future]] = future.result()
+    refused: dict[str, str] = {}
+    running = as_completed(futures)
+    for future in running:
+        number = futures.pop(future)
+        result = future.result()
+        why = result.why if isinstance(result, Refusal) else objection(jobs[number], result)
+        if why is not None:
+            if proof is not None and proof.is_removed():
+                raise PipelineError(f"{proof.removed()}: was removed while it was written; run this again")
+            workers = _others(client, future, why, refused)
+            again = client.submit(
+                work, jobs[number], pure=False, retries=RETRIES, workers=workers, allow_other_workers=True
+            )
+            futures[again] = number
+            running.add(again)
         future.release()  # or it would be computed again where its worker dies later
-        on_done(results[futures[future]])
+        if why is None:
+            results[number] = result
+            on_done(result)
     return [results[i] for i in range(len(jobs))]
+
+
+def _others(client: Client, future: Any, why: str, refused: dict[str, str]) -> list[str]:
+    """The workers that a refused job is tried on next; the one that had it is noted and told once.
+
+    Raises:
+        PipelineError: there is none.
+    """
+    for address in client.who_has([future]).get(future.key, ()):
+        if address not in refused:
+            log.warning("the worker %s gets no more of this run: it %s", address, why)
+        refused[address] = why
+    until = time.monotonic() + NEW_WORKER
+    while True:
+        left = [address for address in client.scheduler_info()["workers"] if address not in refused]
+        if left:
+            return left
+        if time.monotonic() > until:
+            address, why = next(iter(refused.items()), ("?", why))
+            more = f" ({len(refused):,} workers were tried)" if len(refused) > 1 else ""
+            raise PipelineError(f"no worker can do this: the one at {address} {why}{more}")
+        time.sleep(0.5)

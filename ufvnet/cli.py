@@ -18,7 +18,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ufvnet.console import escape_logs, prepare_streams
-from ufvnet.errors import ConfigError, PipelineError, TrainingError
+from ufvnet.errors import ConfigError, NothingUsableError, PipelineError, TrainingError
 from ufvnet.files import printed
 
 app = typer.Typer(
@@ -70,6 +70,9 @@ def demo(
     """The whole pipeline on a small sample: build, train (tiny), evaluate, restore."""
     if photos is not None and not photos.is_dir():
         raise ConfigError(f"photos = {photos}: no such folder")
+    from ufvnet.data.sample import demo_folders
+
+    demo_folders(out, photos)
     _pipeline("demo", "demo")(photos, out)
 
 
@@ -80,21 +83,30 @@ def build(
     verify: Annotated[
         bool, typer.Option(help="Build nothing: re-read the built dataset (CONFIG may be its folder) and check it.")
     ] = False,
+    allow_loss: Annotated[
+        bool, typer.Option("--allow-loss", help="Let a rebuild lose more than 5 % of the photos that it used before.")
+    ] = False,
 ) -> None:
     """Photos to a multi-resolution dataset; exit code 1 if a photo could not be used."""
-    from ufvnet.data.build import NO_FAILURES
+    from ufvnet.data import open as open_dataset
+    from ufvnet.data.build import failures
+    from ufvnet.data.folder import check_output
     from ufvnet.data.sources import list_photos
 
     if verify and config.is_dir():
         _verify(config, None)
         return
-    settings = _checked("BuildConfig", config, overrides)
+    settings = _checked("BuildConfig", config, [*overrides, *(["allow_loss=true"] if allow_loss else [])])
     if verify:
         _verify(settings.out / settings.name, settings.cluster)
         return
+    check_output(settings)
     list_photos(settings)  # a source that is not as it should be is refused before Prefect starts
     _check_cluster(settings)
-    card = _pipeline("build_datasets", "build_datasets")(settings)
+    try:
+        card = _pipeline("build_datasets", "build_datasets")(settings)
+    except NothingUsableError:
+        card = open_dataset(settings.out / settings.name).card
     for status, count in card["counts"].items():
         if count:
             print(f"{count:8,} {status}")
@@ -103,7 +115,7 @@ def build(
     if card["near_duplicates"] and any(card["near_duplicates"].values()):
         pairs = card["near_duplicates"]
         print(f"Look alike: {pairs['within']:,} within a split, {pairs['across']:,} across: near_duplicates.parquet")
-    if sum(n for status, n in card["counts"].items() if status not in NO_FAILURES) or not any(card["faces"].values()):
+    if failures(card) or not any(card["faces"].values()):
         print("The others are rows of photos/*.parquet, each with its status and reason.")
         raise typer.Exit(SOME_FAILED)
 
@@ -296,7 +308,7 @@ def data_show(
     for line in describe(found):
         print(line)
     if any(found.card["faces"].values()):
-        print(f"  contact sheet: {contact_sheet(found, sheet or dataset / 'cache' / 'contact-sheet.png', faces)}")
+        print(f"  contact sheet: {contact_sheet(found, sheet, faces)}")
 
 
 @data_app.command("export")
@@ -451,6 +463,7 @@ def _pipeline(module: str, name: str, package: str = "flows") -> Any:
         from prefect.settings import PREFECT_API_URL
 
         check_server(PREFECT_API_URL.value())  # of a profile
+    importlib.import_module("tasks.logs").plain_errors()
     return found
 
 

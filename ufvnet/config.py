@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from ufvnet.errors import ConfigError
-from ufvnet.files import printed
+from ufvnet.files import check_name, printed
 from ufvnet.yaml_text import DEEPEST, check_values, parse_yaml, read_yaml
 
 View = Literal["MR3", "MR7", "MR8"]
@@ -79,6 +79,13 @@ class _Source(Schema):
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return [value] if isinstance(value, str | Path) else value or ()
+
+    @field_validator("splits", "expect", "fractions", "files", check_fields=False)
+    @classmethod
+    def _names_of_splits(cls, by_split: dict[str, Any]) -> dict[str, Any]:
+        for split in by_split:
+            check_name("the name of a split", split)
+        return by_split
 
 
 class _Shared(_Source):
@@ -193,7 +200,7 @@ class Crop(Schema):
 class BuildConfig(Schema):
     """Photos to a multi-resolution dataset (``ufvnet build``)."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=64)
     """Folder of the dataset under ``out``."""
     source: Source
     out: Path = Path("data")
@@ -217,6 +224,8 @@ class BuildConfig(Schema):
     shard_size: int = Field(default=1000, ge=1)
     """Photos a shard has at most, on average; where it holds, twice as few."""
     cluster: Cluster = Cluster()
+    allow_loss: bool = False
+    """Let a rebuild turn more than 5 % of the faces' photos that the earlier build used into anything else."""
 
     @field_validator("source", mode="before")
     @classmethod

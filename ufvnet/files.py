@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -92,8 +93,22 @@ def sha256(content: Path | bytes | OSError | None) -> str | None:
             with content.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         return None if content is None else hashlib.sha256(content).hexdigest()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL in the name
         return None
+
+
+def is_intact(path: Path, digest: str | None) -> bool:
+    """Whether a file has this sha256; it is read once a process, and again if it was written since."""
+    try:
+        status = path.stat()
+        return digest is not None and _once(path, status.st_ino, status.st_size, status.st_mtime_ns) == digest
+    except OSError:
+        return False
+
+
+@functools.lru_cache(maxsize=4096)
+def _once(path: Path, *_: int) -> str | None:
+    return sha256(path)
 
 
 # Folders of ours

@@ -240,10 +240,12 @@ def test_splits_names_and_persons_of_a_table_come_from_its_columns(encoded: list
 
 def test_each_row_of_many_blocks_keeps_its_own_bytes(tmp_path: Path) -> None:
     values = [f"picture {i}".encode() for i in range(2500)]
-    pq.write_table(pa.table({"image": values}), tmp_path / "one-group.parquet")
-    pq.write_table(pa.table({"image": values[::-1]}), tmp_path / "groups.parquet", row_group_size=700)
-    _arrow(pa.table({"image": values}), tmp_path / "batches.arrow", 1700)
-    config = _config(tmp_path, tmp_path / "out", kind="table").model_copy(update={"shard_size": 300})
+    root = tmp_path / "tables"
+    root.mkdir()
+    pq.write_table(pa.table({"image": values}), root / "one-group.parquet")
+    pq.write_table(pa.table({"image": values[::-1]}), root / "groups.parquet", row_group_size=700)
+    _arrow(pa.table({"image": values}), root / "batches.arrow", 1700)
+    config = _config(root, tmp_path / "out", kind="table").model_copy(update={"shard_size": 300})
     found = {p.path: s.sha256 for job in scans(config) for p, s in zip(job.photos, scan(job))}
     for name, expected in (("one-group.parquet", values), ("groups.parquet", values[::-1]), ("batches.arrow", values)):
         for i, value in enumerate(expected):

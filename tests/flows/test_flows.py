@@ -25,9 +25,11 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
+from flows.build_datasets import build_datasets
 from flows.reproduce import reproduce
 from tasks.cluster import dask_client
-from ufvnet.config import Cluster, ExperimentConfig, Schema, load
+from ufvnet.config import BuildConfig, Cluster, ExperimentConfig, Schema, load
+from ufvnet.errors import NothingUsableError
 
 REPO = Path(__file__).parents[2]
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((REPO / "prefect.yaml").read_text())["deployments"]
@@ -162,6 +164,26 @@ def _finished(folder: Path) -> dict[str, dict[str, int]]:
         for name, pattern in patterns.items()
         if any((folder / name).glob(pattern))
     }
+
+
+def test_a_build_with_failures_ends_in_a_state_that_no_trigger_takes_for_success(
+    prefect_server: None, tmp_path: Path, put_photos: Callable[[Path, int], list[Path]]
+) -> None:
+    put_photos(tmp_path / "photos", 2)
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no picture")
+    config = {"name": "some", "source": {"root": tmp_path / "photos", "fractions": {"train": 1.0}},
+              "out": tmp_path / "data", "hr_size": 64, "cluster": {"workers": 1}}  # fmt: skip
+    state = build_datasets(load(BuildConfig, config), return_state=True)
+    assert (state.type.value, state.name) == ("COMPLETED", "CompletedWithFailures")
+    assert state.result()["counts"]["ok"] == 2
+    expected = {event for d in DEPLOYMENTS for t in d.get("triggers", ()) for event in t["expect"]}
+    assert f"prefect.flow-run.{state.name}" not in expected  # prefect.server.models.events names events so
+    for photo in (tmp_path / "photos").glob("*.jpg"):
+        photo.write_bytes(b"no picture either")
+    state = build_datasets(load(BuildConfig, config | {"name": "none"}), return_state=True)
+    assert state.is_failed()
+    with pytest.raises(NothingUsableError, match=r"none of 3 photos became a face"):
+        state.result()
 
 
 def test_local_dask_cluster_listens_on_this_machine_only() -> None:

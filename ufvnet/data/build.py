@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +17,32 @@ import pyarrow.parquet as pq
 
 from ufvnet.config import BuildConfig, fingerprint
 from ufvnet.faces.detect import load_models
-from ufvnet.files import write_json
+from ufvnet.files import is_intact, printed, seal, sha256, unseal, write_json
 
+from . import card, losses
+from .card import ShardFiles
 from .degrade import DEGRADATIONS
 from .duplicates import alike, rank
-from .plan import AGAIN, Scan, Scanned, Shard, contents, dataset_root, plan, scan, scans
+from .earlier import AGAIN, Earlier, good_photos
+from .folder import BUILDING, PAIRS, Plan, dataset_root, no_links
+from .plan import Scan, Scanned, Shard, contents, plan, scan, scans
 from .rows import NO_FAILURES, STATUSES, Built, build_photo, photo_row
-from .schema import FACES, PHOTOS, ROW_GROUP, SCHEMA_VERSION, read_fingerprint, write_rows
+from .schema import FACES, PHOTOS, SCHEMA_VERSION, read_fingerprint, write_rows
 
 __all__ = [
     "NO_FAILURES", "STATUSES", "Scan", "Scanned", "Shard", "ShardReport", "build_shard", "finish", "plan", "scan",
     "scans",
 ]  # fmt: skip
 
+log = logging.getLogger(__name__)
+
 DEATHS = 3
 """A photo at which so many processes died one after the other is left out as crashed."""
 
+DIGESTS = ("photos_sha256", "faces_sha256")
+
 TIMINGS = pa.schema([("path", pa.string()), ("milliseconds", pa.float64())])
-PAIRS = pa.schema(
+PAIR = pa.schema(
     [("path", pa.string()), ("split", pa.string()), ("like", pa.string()), ("like_split", pa.string()),
      ("distance", pa.int32())]
 )  # fmt: skip
@@ -43,8 +52,11 @@ PAIRS = pa.schema(
 class ShardReport:
     """What became of a shard's photos.
 
-    skipped: its files stood there already.
+    skipped: its files stood there already, and are what was built.
     taken_over: photos whose rows an earlier build's files had.
+    photos_sha256, faces_sha256: of its files.
+    damaged: whether it was finished once, but its files are gone or not what was built, so that it was built again.
+    lost: photos that were read when they were hashed and cannot be read now, or are others.
     """
 
     index: int
@@ -52,37 +64,82 @@ class ShardReport:
     faces: int
     skipped: bool
     taken_over: int = 0
+    photos_sha256: str | None = None
+    faces_sha256: str | None = None
+    damaged: bool = False
+    lost: tuple[str, ...] = ()
 
 
 def build_shard(shard: Shard) -> ShardReport:
-    """Build one shard, unless its files exist with its fingerprint.
+    """Build one shard, unless its files exist with its fingerprint and the digests that were noted of them.
 
-    Writes faces, then timings, then photos: the photos file is the mark of completion. In memory are the images of
-    one row group.
+    Writes faces, then timings, then photos, then the digests: they are the mark of completion. In memory are the
+    images of one row group.
+
+    Raises:
+        ConfigError: a folder of the dataset was replaced by a symbolic link.
     """
-    if shard.is_built():
-        statuses = pq.read_table(shard.photos_file, columns=["status"])["status"].to_pylist()
-        faces = pq.read_metadata(shard.faces_file).num_rows if shard.faces_file else 0
-        return ShardReport(shard.index, dict(Counter(statuses)), faces, True)
+    standing, noted = shard.standing(), _noted(shard)
+    if standing is not None and noted is not None and _digests(shard, standing) == noted:
+        statuses = pq.read_table(standing / shard.files.photos, columns=["status"])["status"].to_pylist()
+        faces = pq.read_metadata(standing / shard.files.faces).num_rows if shard.files.faces else 0
+        return ShardReport(shard.index, dict(Counter(statuses)), faces, True, 0, *noted)
+    damaged = noted is not None
+    if damaged and standing is not None:  # the plan took it for finished
+        Plan(shard.root).extend([shard.files], shard.names)
+    for name in shard.names:
+        no_links(shard.root, shard.root / name)
     rows: list[dict[str, Any]] = []
     timings: list[dict[str, Any]] = []
-    earlier = _Earlier(shard)
+    lost: list[str] = []
+    own = {shard.root / shard.files.photos, shard.root / BUILDING / shard.files.photos} if damaged else set()
+    earlier = Earlier(replace(shard, earlier=tuple(e for e in shard.earlier if e.photos not in own)))
     if any(e.key not in earlier and e.photo.landmarks is None for e in shard.entries):
         load_models()  # before the diary: a process that dies here does not die of a photo
     with _Diary(shard) as diary:
-        made = _faces(shard, earlier, diary, rows, timings)
-        faces = sum(1 for _ in made) if shard.faces_file is None else (
-            write_rows(shard.faces_file, FACES, made, shard.fingerprint)
+        made = _faces(shard, earlier, diary, rows, timings, lost)
+        files = shard.files
+        faces = sum(1 for _ in made) if files.faces is None else (
+            write_rows(shard.base / files.faces, FACES, made, shard.fingerprint)
         )  # fmt: skip
-        write_rows(shard.timings_file, TIMINGS, timings, shard.fingerprint)
-        write_rows(shard.photos_file, PHOTOS, rows, shard.fingerprint + ("" if all(r["key"] for r in rows) else AGAIN))
-    return ShardReport(shard.index, dict(Counter(r["status"] for r in rows)), faces, False, earlier.used)
+        write_rows(shard.base / files.timings, TIMINGS, timings, shard.fingerprint)
+        write_rows(shard.base / files.photos, PHOTOS, rows, shard.fingerprint + (AGAIN if lost else ""))
+        if not shard.aside:
+            Plan(shard.root).remove(name for name in shard.names if name.startswith(f"{BUILDING}/"))
+        digests = _digests(shard, shard.base)
+        write_json(shard.root / shard.record, seal(dict(zip(DIGESTS, digests))))
+    counts = dict(Counter(r["status"] for r in rows))
+    return ShardReport(shard.index, counts, faces, False, earlier.used, *digests, damaged, tuple(lost))
+
+
+def unseen(shard: Shard, report: ShardReport) -> str | None:
+    """Why a report is not to be used: a photo that its worker could not read, but that is here as it was hashed."""
+    lost = [entry for entry in shard.entries if entry.photo.path in report.lost]
+    for entry, content in zip(lost, contents(shard.config, [entry.photo for entry in lost])):
+        if sha256(content) == entry.scanned.sha256:
+            return f"cannot read {printed(entry.photo.path)}, which the coordinator reads"
+    return None
+
+
+def _digests(shard: Shard, base: Path) -> tuple[str | None, str | None]:
+    files = shard.files
+    return sha256(base / files.photos), sha256(base / files.faces) if files.faces else None
+
+
+def _noted(shard: Shard) -> tuple[str | None, str | None] | None:
+    """The digests of the shard's files as whoever built them noted them; None if nobody did."""
+    try:
+        noted = unseal((shard.root / shard.record).read_bytes())
+    except OSError:
+        noted = None
+    return shard.digests if noted is None else (noted[DIGESTS[0]], noted[DIGESTS[1]])
 
 
 def _faces(
-    shard: Shard, earlier: _Earlier, diary: _Diary, rows: list[dict[str, Any]], timings: list[dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    """The shard's rows of faces, in order; its photos' rows and timings are added to the lists."""
+    shard: Shard, earlier: Earlier, diary: _Diary, rows: list[dict[str, Any]], timings: list[dict[str, Any]],
+    lost: list[str],
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """The shard's rows of faces, in order; its photos' rows and timings are added to the lists, and who is lost."""
     crashed = diary.crashed
     new = [e for e in shard.entries if e.key not in earlier]
     content = contents(shard.config, [e.photo for e in new])
@@ -95,6 +152,7 @@ def _faces(
             at = next(content)
             built = build_photo(entry, at, shard.config) if number not in crashed else _crashed()
             row, faces = photo_row(entry, built), built.faces
+            lost += [entry.photo.path] if built.passing else []
         rows.append(row)
         timings.append({"path": row["path"], "milliseconds": (time.perf_counter() - started) * 1000})
         yield from faces
@@ -112,15 +170,19 @@ class _Diary:
     """
 
     def __init__(self, shard: Shard):
-        self.path = shard.root / "diary" / f"{shard.fingerprint[:32]}.txt"
+        self.path = shard.root / shard.diary
         self.crashed: set[int] = set()
         self.died_at, self.deaths = -1, 0
 
     def __enter__(self) -> _Diary:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT)
-        words = [int(w) for w in os.read(self._file, 2**16).split()]
-        if len(words) >= 3:
+        content = os.read(self._file, 2**16)
+        line, _, check = content.rpartition(b" ")
+        if content and check != _check(line):
+            log.warning("%s: is damaged and starts anew", self.path)
+        elif content:
+            words = [int(w) for w in line.split()]
             at, died_at, deaths, *crashed = words
             self.crashed = set(crashed)
             self.died_at, self.deaths = at, deaths + 1 if at == died_at else 1
@@ -131,50 +193,34 @@ class _Diary:
     def write(self, number: int) -> None:
         """Note that photo ``number`` of the shard is next."""
         words = (number, self.died_at, self.deaths, *sorted(self.crashed))
-        os.pwrite(self._file, " ".join(f"{w:8d}" for w in words).encode(), 0)
+        line = " ".join(f"{w:8d}" for w in words).encode()
+        os.pwrite(self._file, line + b" " + _check(line), 0)
 
     def __exit__(self, *failure: object) -> None:
         os.close(self._file)
         self.path.unlink(missing_ok=True)  # a failure that Python sees is not the photo's
 
 
-class _Earlier:
-    """Rows of the shard's photos in files of an earlier build, by key."""
-
-    def __init__(self, shard: Shard):
-        self.used = 0
-        self.rows: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
-        wanted = {e.key for e in shard.entries}
-        for folder in shard.earlier:
-            photos = [r for r in pq.read_table(folder / "photos.parquet").to_pylist() if r["key"] in wanted]
-            faces: dict[str, list[dict[str, Any]]] = {}
-            names = {r["path"] for r in photos if r["faces_built"]}
-            if names:
-                file = pq.ParquetFile(folder / "faces.parquet", page_checksum_verification=True)
-                for group in file.iter_batches(ROW_GROUP):
-                    for row in group.to_pylist():
-                        if row["photo"] in names:
-                            faces.setdefault(row["photo"], []).append(row)
-            for row in photos:
-                if len(faces.get(row["path"], ())) == row["faces_built"]:
-                    self.rows[row["key"]] = row, faces.get(row["path"], [])
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.rows
-
-    def take(self, key: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        self.used += 1
-        return self.rows[key]
+def _check(line: bytes) -> bytes:
+    return hashlib.sha256(line).hexdigest()[:16].encode()
 
 
-def finish(config: BuildConfig, shards: Iterable[Shard], reports: Iterable[ShardReport]) -> dict[str, Any]:
-    """Check that every photo has a row, list pairs that look alike, remove what is left over, and write the card.
+def finish(
+    config: BuildConfig, shards: Iterable[Shard], reports: Iterable[ShardReport], allow_loss: bool = True
+) -> dict[str, Any]:
+    """Check that every photo has a row, put the shards in their places, list pairs that look alike, write the card.
+
+    Up to here an earlier build of the dataset stands as it was.
+
+    Args:
+        allow_loss: whether photos that the earlier build used may be lost.
 
     Returns:
         The card that stands in dataset.json.
 
     Raises:
         RuntimeError: rows and photos do not add up, or a shard's files are not those that were planned.
+        PipelineError: too many photos would be lost; nothing was changed.
     """
     shards, reports = list(shards), list(reports)
     counts: Counter[str] = Counter()
@@ -183,18 +229,19 @@ def finish(config: BuildConfig, shards: Iterable[Shard], reports: Iterable[Shard
     found = sum(len(s.entries) for s in shards)
     if sum(counts.values()) != found:
         raise RuntimeError(f"{found} photos were found but {sum(counts.values())} are accounted for")
-    for shard in shards:
-        if not shard.is_built(perhaps_again=True):
-            raise RuntimeError(f"{shard.photos_file} is not as it was planned; build again")
+    root = dataset_root(config)
+    known = Plan(root)
+    places = [_place(shard) for shard in shards]
+    if not allow_loss:
+        losses.check(root, good_photos(root, known.finished), _fates(shards, places))
+    _put_in_place(known, shards, places)
+    by_index = {r.index: r for r in reports}
     faces: Counter[str] = Counter()
-    built = {r.index: r.faces for r in reports}
     for shard in shards:
         if shard.split is not None:
-            faces[shard.split] += built[shard.index]
-    root = dataset_root(config)
-    pairs = _write_pairs(config, shards)
-    _tidy(root, shards)
-    card = {
+            faces[shard.split] += by_index[shard.index].faces
+    pairs, pairs_sha256 = _write_pairs(config, shards)
+    made = {
         "name": config.name,
         "schema_version": SCHEMA_VERSION,
         "hr_size": config.hr_size,
@@ -204,54 +251,79 @@ def finish(config: BuildConfig, shards: Iterable[Shard], reports: Iterable[Shard
         "counts": {status: counts.get(status, 0) for status in STATUSES},
         "faces": dict(sorted(faces.items())),
         "near_duplicates": pairs,
+        "near_duplicates_sha256": pairs_sha256,
         "fingerprints": {split: fingerprint("split", [s.fingerprint for s in shards if s.split == split])
                          for split in sorted(faces)},
-        "shards": [_shard_card(s) for s in shards],
-        "config": config.model_dump(mode="json", exclude={"cluster"}),
+        "shards": [asdict(s.files) | {d: getattr(by_index[s.index], d) for d in DIGESTS} for s in shards],
+        "config": config.model_dump(mode="json", exclude={"cluster", "allow_loss"}),
         "versions": _versions(),
     }  # fmt: skip
-    write_json(root / "dataset.json", card)
-    return card
+    card.write(root, made)
+    known.close({card.CARD, *_final(shards), *([PAIRS] if pairs else [])})
+    return made
 
 
-def _shard_card(shard: Shard) -> dict[str, str | None]:
-    return {
-        "photos": shard.photos_file.relative_to(shard.root).as_posix(),
-        "faces": shard.faces_file.relative_to(shard.root).as_posix() if shard.faces_file else None,
-        "fingerprint": shard.fingerprint,
-    }
+def failures(made: dict[str, Any]) -> int:
+    """The photos of a dataset, by its card, that could not be used though they should have been."""
+    return sum(n for status, n in made["counts"].items() if status not in NO_FAILURES)
 
 
-def _write_pairs(config: BuildConfig, shards: list[Shard]) -> dict[str, int] | None:
-    """Write near_duplicates.parquet; gives how many pairs lie within one split and across two, None if not wanted."""
-    file = dataset_root(config) / "near_duplicates.parquet"
+def _place(shard: Shard) -> Path:
+    """
+    Raises:
+        RuntimeError: its files do not stand there.
+    """
+    place = shard.standing(perhaps_again=True)
+    if place is None:
+        raise RuntimeError(f"{shard.photos_file} is not as it was planned; build again")
+    return place
+
+
+def _fates(shards: list[Shard], places: list[Path]) -> dict[str, tuple[str, str | None]]:
+    """What became of every photo: path -> (status, sha256)."""
+    columns = ["path", "status", "sha256"]
+    files = (place / shard.files.photos for shard, place in zip(shards, places))
+    return {r["path"]: (r["status"], r["sha256"]) for f in files for r in pq.read_table(f, columns=columns).to_pylist()}
+
+
+def _final(shards: Iterable[ShardFiles | Shard]) -> set[str]:
+    """The names of the shards' files in a finished dataset."""
+    every = [s.files if isinstance(s, Shard) else s for s in shards]
+    return {name for s in every for name in (s.photos, s.timings, s.faces) if name is not None}
+
+
+def _put_in_place(known: Plan, shards: list[Shard], places: list[Path]) -> None:
+    """Remove what an earlier build had and this one has not, and move what was built aside to its place.
+
+    A build that is killed meanwhile is taken up again by the next one: all shards stand, here or there.
+    """
+    known.remove(_final(known.shards) - _final(shards))
+    for shard, place in zip(shards, places):
+        for name in sorted(_final([shard])) if place != shard.root else ():
+            known.check(name)
+            (shard.root / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(place / name, shard.root / name)
+
+
+def _write_pairs(config: BuildConfig, shards: list[Shard]) -> tuple[dict[str, int] | None, str | None]:
+    """Write near_duplicates.parquet; gives how many pairs lie within one split and across two, and its sha256."""
+    root = dataset_root(config)
+    file = root / PAIRS
     if config.near_duplicates == "off":
-        file.unlink(missing_ok=True)
-        return None
+        return None, None
     columns = ["path", "split", "status", "dhash", "key"]
     rows = [row for s in shards for row in pq.read_table(s.photos_file, columns=columns).to_pylist()]
     rows = [r for r in rows if r["dhash"] and r["split"] and r["status"] != "duplicate"]
     rows.sort(key=lambda r: rank(r["split"], r["path"]))
     mark = fingerprint("pairs", [r["key"] for r in rows], config.near_distance)
-    if read_fingerprint(file) != mark:
+    if read_fingerprint(file) != mark or not is_intact(file, card.pairs_sha256(root)):
         found = alike([r["dhash"] for r in rows], [r["split"] for r in rows], config.near_distance)
         pairs = [{"path": rows[p.photo]["path"], "split": rows[p.photo]["split"], "like": rows[p.like]["path"],
                   "like_split": rows[p.like]["split"], "distance": p.distance} for p in found]  # fmt: skip
-        write_rows(file, PAIRS, pairs, mark)
+        write_rows(file, PAIR, pairs, mark)
     table = pq.read_table(file, columns=["split", "like_split"])
     within = sum(a == b for a, b in zip(table["split"].to_pylist(), table["like_split"].to_pylist()))
-    return {"within": within, "across": len(table) - within}
-
-
-def _tidy(root: Path, shards: list[Shard]) -> None:
-    """Remove what an earlier, other or killed build left."""
-    wanted = {file for s in shards for file in (s.photos_file, s.timings_file, s.faces_file)}
-    for pattern in ("timings/part-*.parquet", "*/.*.tmp", "faces/*/.*.tmp", ".*.tmp"):
-        for file in root.glob(pattern):
-            if file.absolute() not in wanted:
-                file.unlink(missing_ok=True)
-    for leftover in ("earlier", "diary"):
-        shutil.rmtree(root / leftover, ignore_errors=True)
+    return {"within": within, "across": len(table) - within}, sha256(file)
 
 
 def _versions() -> dict[str, str]:

@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
-from ufvnet.files import write_atomically
+from ufvnet.errors import ConfigError
+from ufvnet.files import below, check_ours, claim, write_bytes
 
 from .bicubic import lr_side
 from .reader import Dataset
+
+KIND = "exported faces"
 
 
 def export(dataset: Dataset, out: Path, view: str = "MR8", split: str = "test", hr: bool = False) -> int:
     """Write ``<out>/<px>/<face id>.png`` for every face and scale of a view; returns how many files.
 
     The bytes are those that the dataset stores. A method that writes its results under the same names into a folder
-    ``<name>/<test set>/`` is evaluated as ``{name: ..., images: <name>}``.
+    ``<name>/<test set>/`` is evaluated as ``{name: ..., images: <name>}``. What no file can be called is escaped in
+    names (``ufvnet.files.below``).
 
     Args:
         hr: also write the HR images, to ``<out>/hr``.
 
     Raises:
-        ConfigError: no such split or view.
+        ConfigError: no such split or view, ``out`` holds files of somebody else, or a folder in it is a symbolic link.
     """
     import pyarrow.parquet as pq
 
     chosen = dataset.view(view, split)
+    shards = chosen.shards
+    check_ours("out", out, KIND, [("dataset", dataset.root)])
+    claim(out, KIND)
     folders = {f"lr_{k}": str(lr_side(chosen.hr_size, k)) for k in chosen.ks} | ({"hr": "hr"} if hr else {})
     written = 0
-    for shard in chosen.shards:
+    for shard in shards:
         for group in pq.ParquetFile(shard).iter_batches(columns=["face_id", *folders], batch_size=100):
             for face in group.to_pylist():
                 for column, folder in folders.items():
-                    png = face[column]["bytes"]
-                    write_atomically(out / folder / f"{face['face_id']}.png", partial(Path.write_bytes, data=png))
+                    write_bytes(image_file(out, folder, face["face_id"]), face[column]["bytes"])
                     written += 1
     return written
+
+
+def image_file(out: Path, folder: str, face_id: str) -> Path:
+    """Where a face's image is exported to.
+
+    Raises:
+        ConfigError: a folder on the way is a symbolic link.
+    """
+    try:
+        file = below(out, f"{folder}/{face_id}")
+    except OSError as error:
+        raise ConfigError(f"out = {error}") from error
+    return file.with_name(f"{file.name}.png")

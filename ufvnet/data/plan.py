@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from ufvnet.config import BuildConfig, ConfigError, TableSource, fingerprint
-from ufvnet.files import sha256
+from ufvnet.files import check_name, printed, sha256
 
+from . import losses
+from .card import CARD, ShardFiles
 from .cells import Cell
 from .degrade import DEGRADATIONS
 from .duplicates import dhash, originals, rank
+from .earlier import AGAIN, Files, good_photos, places_of_keys
+from .folder import BUILDING, PAIRS, Plan, check_output, dataset_root
 from .images import READING, ImageProblem, read_image
 from .schema import SCHEMA_VERSION, read_fingerprint
 from .sources import Photo, list_photos
@@ -23,8 +24,8 @@ from .sources import Photo, list_photos
 SCAN = 500
 """Photos of one job of the scan."""
 
-AGAIN = "-again"
-"""Ends the fingerprint of a shard in which a photo was read once and then not: the next build tries it again."""
+PROVING = 3
+"""Files of the source that each worker must see."""
 
 DECIDING = ("hr_size", "faces", "min_face", "crop", "degradation", "max_pixels")
 """Settings that decide a photo's rows."""
@@ -56,7 +57,9 @@ class Entry:
 class Shard:
     """Photos of one split that make one pair of Parquet files; whatever a worker needs to build it.
 
-    earlier: folders of an earlier build's files that hold rows of these photos, which are taken over.
+    earlier: photos and faces files of an earlier build that hold rows of these photos, which are taken over.
+    aside: build it below BUILDING, as an earlier build's files keep their places until all shards stand.
+    digests: what an earlier build noted of these very files: sha256 of photos and faces.
     """
 
     index: int
@@ -65,32 +68,61 @@ class Shard:
     entries: tuple[Entry, ...]
     config: BuildConfig
     fingerprint: str
-    earlier: tuple[Path, ...] = ()
+    earlier: tuple[Files, ...] = ()
+    aside: bool = False
+    digests: tuple[str | None, str | None] | None = None
 
     @property
     def root(self) -> Path:
         return dataset_root(self.config)
 
     @property
-    def photos_file(self) -> Path:
-        return self.root / "photos" / f"part-{self.index:05d}.parquet"
+    def files(self) -> ShardFiles:
+        faces = None if self.split is None else f"faces/split={self.split}/part-{self.index_in_split:05d}.parquet"
+        return ShardFiles(f"photos/part-{self.index:05d}.parquet", faces, self.fingerprint)
 
     @property
-    def timings_file(self) -> Path:
-        return self.root / "timings" / f"part-{self.index:05d}.parquet"
+    def photos_file(self) -> Path:
+        return self.root / self.files.photos
 
     @property
     def faces_file(self) -> Path | None:
-        if self.split is None:
-            return None
-        return self.root / "faces" / f"split={self.split}" / f"part-{self.index_in_split:05d}.parquet"
+        return None if self.files.faces is None else self.root / self.files.faces
 
-    def is_built(self, perhaps_again: bool = False) -> bool:
-        """Whether its files stand there with its fingerprint; perhaps with photos that are to be tried again."""
-        if self.faces_file is not None and read_fingerprint(self.faces_file) != self.fingerprint:
-            return False
+    @property
+    def diary(self) -> str:
+        return f"diary/{self.fingerprint[:32]}.txt"
+
+    @property
+    def record(self) -> str:
+        """Here stand the digests of its files until the card has them."""
+        return f"finished/{self.fingerprint[:32]}.json"
+
+    @property
+    def names(self) -> list[str]:
+        """Every file that its building may write, below the dataset's folder."""
+        files = [self.files.photos, self.files.timings, *([self.files.faces] if self.files.faces else [])]
+        return [*files, *(f"{BUILDING}/{name}" for name in files), self.diary, self.record]
+
+    @property
+    def base(self) -> Path:
+        """The folder below which it is built."""
+        return self.root / BUILDING if self.aside else self.root
+
+    def standing(self, perhaps_again: bool = False) -> Path | None:
+        """The folder below which its files stand with its fingerprint, if they do; the later ones of two.
+
+        Args:
+            perhaps_again: also if some of its photos are to be tried again.
+        """
         marks = [self.fingerprint, self.fingerprint + AGAIN] if perhaps_again else [self.fingerprint]
-        return read_fingerprint(self.photos_file) in marks
+        for base in (self.root / BUILDING, self.root):
+            faces = self.files.faces
+            if (faces is None or read_fingerprint(base / faces) == self.fingerprint) and (
+                read_fingerprint(base / self.files.photos) in marks
+            ):
+                return base
+        return None
 
 
 @dataclass(frozen=True)
@@ -101,22 +133,36 @@ class Scan:
     config: BuildConfig
 
 
-def dataset_root(config: BuildConfig) -> Path:
-    """The dataset's folder."""
-    return config.out / config.name
-
-
 def scans(config: BuildConfig) -> list[Scan]:
     """The photos of the source, in jobs for ``scan``; their paths are absolute from here on.
 
     Raises:
-        ConfigError: the source is not as it should be.
+        ConfigError: the source is not as it should be, or the dataset's folder is not ours.
     """
+    check_output(config)
     folders = {key: getattr(config.source, key, None) for key in ("root", "image_root")}
     source = config.source.model_copy(update={key: folder.absolute() for key, folder in folders.items() if folder})
     config = config.model_copy(update={"source": source, "out": config.out.absolute()})
     photos = list_photos(config)
     return [Scan(tuple(photos[i : i + SCAN]), config) for i in range(0, len(photos), SCAN)]
+
+
+def some_files(jobs: Sequence[Scan]) -> list[Path]:
+    """A few files of the source, from its start, middle and end, that tell whether a worker sees the same source."""
+    photos = [jobs[i].photos[len(jobs[i].photos) // 2] for i in sorted({0, len(jobs) // 2, len(jobs) - 1})]
+    every = [photo for job in jobs[:1] for photo in job.photos][:PROVING] + photos
+    root = jobs[0].config.source.root
+    files = dict.fromkeys(root / (photo.cell[0] if photo.cell else photo.path) for photo in every)
+    return [file for file in files if file.is_file()][-PROVING:]
+
+
+def unseen(job: Scan, found: Sequence[Scanned]) -> str | None:
+    """Why a scan is not to be used: a photo that could not be read, but can be here."""
+    missed = [photo for photo, scanned in zip(job.photos, found) if scanned.sha256 is None and not photo.fault]
+    for photo, content in zip(missed, contents(job.config, missed)):
+        if sha256(content) is not None:
+            return f"cannot read {printed(photo.path)}, which the coordinator reads"
+    return None
 
 
 def scan(job: Scan) -> list[Scanned]:
@@ -150,32 +196,64 @@ def _looks(content: Cell, max_pixels: int) -> str | None:
         return None
 
 
-def plan(config: BuildConfig, scanned: Iterable[tuple[Scan, list[Scanned]]] | None = None) -> list[Shard]:
-    """Divide the photos into shards of one split each, and set aside files of an earlier build.
+def plan(
+    config: BuildConfig, scanned: Iterable[tuple[Scan, list[Scanned]]] | None = None, allow_loss: bool = True
+) -> list[Shard]:
+    """Divide the photos into shards of one split each, and persist which files the build is going to write.
 
     A photo's shard is its name's hash modulo a power of two, so that a photo that comes or goes touches one shard
-    only, until there are twice as many.
+    only, until there are twice as many. Files of an earlier build stay in their places until ``finish``.
 
     Args:
         config: what to build.
         scanned: the jobs of ``scans`` with what ``scan`` gave; they are done here if not given.
+        allow_loss: whether photos that an earlier build used may be lost.
 
     Raises:
-        ConfigError: the source is not as it should be.
+        ConfigError: the source is not as it should be, or the dataset's folder holds what is not ours.
+        PipelineError: too many photos would be lost; nothing was changed.
     """
     done = list(scanned) if scanned is not None else [(job, scan(job)) for job in scans(config)]
     if not done:
-        raise ConfigError(f"source.root = {config.source.root}: no photos in it")
+        raise ConfigError(f"source.root = {printed(config.source.root)}: no photos in it")
     config = done[0][0].config
     entries = _without_copies([Entry(p, s) for job, found in done for p, s in zip(job.photos, found)], config)
+    known = Plan(dataset_root(config))
+    if not allow_loss:
+        losses.check(known.root, good_photos(known.root, known.finished), dict(map(_expected, entries)))
     made_by = _made_by(config)
     entries = [replace(e, key=_key(made_by, e)) for e in entries]
     shards: list[Shard] = []
     for split in sorted({e.photo.split for e in entries}, key=lambda s: (s is None, s)):
+        if split is not None:
+            check_name("the name of a split", split)
         for j, members in _buckets([e for e in entries if e.photo.split == split], config.shard_size):
             mark = fingerprint("shard", [e.key for e in members])
             shards.append(Shard(len(shards), split, j, tuple(members), config, mark))
-    return _with_earlier(shards, dataset_root(config))
+    shards = _beside_earlier(shards, known)
+    if not all(s.digests is not None and s.standing() == s.root for s in shards):
+        known.extend([s.files for s in shards], [CARD, PAIRS, *(name for s in shards for name in s.names)])
+    return shards
+
+
+def _expected(entry: Entry) -> tuple[str, tuple[str, str | None]]:
+    """A photo's path as rows have it, and what becomes of it as far as is known before it is decoded."""
+    digest = entry.scanned.sha256
+    fate = "ok"
+    if entry.photo.fault is not None:
+        fate = entry.photo.fault[0]
+    elif entry.photo.split is None:
+        fate = "not_listed"
+    elif digest is None:
+        fate = "missing or unreadable"
+    elif entry.copy_of is not None:
+        fate = "duplicate"
+    return printable(entry.photo.path), (fate, digest)
+
+
+def printable(text: str) -> str:
+    """File names that are not UTF-8 keep their bytes as escapes: Parquet strings must be UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _made_by(config: BuildConfig) -> str:
@@ -230,42 +308,21 @@ def _without_copies(entries: list[Entry], config: BuildConfig) -> list[Entry]:
 # Files of an earlier build
 
 
-def _with_earlier(shards: list[Shard], root: Path) -> list[Shard]:
-    """Move all files but those of finished shards into ``earlier/``, and tell the others which of them to take from.
+def _beside_earlier(shards: list[Shard], known: Plan) -> list[Shard]:
+    """The shards with what earlier builds left: digests of those that stand, files of rows for the others.
 
-    A shard's two files move together: its number may have changed, and half a shard is of no use.
+    A build that finds files in places of its own, or a finished dataset, builds aside: what stands there stays until
+    everything new does.
     """
-    built = {s.fingerprint for s in shards if s.is_built()}
-    staying = {file for s in shards if s.fingerprint in built for file in (s.photos_file, s.faces_file)}
-    for kind in ("photos/part-*.parquet", "faces/*/part-*.parquet"):
-        for file in sorted(set(root.glob(kind)) - staying):
-            mark = read_fingerprint(file)
-            if mark is None:
-                file.unlink()
-                continue
-            place = root / "earlier" / mark.removesuffix(AGAIN) / f"{file.relative_to(root).parts[0]}.parquet"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(place)
-    places = _places_of_keys(root / "earlier")
+    noted = {s.fingerprint: (s.photos_sha256, s.faces_sha256) for s in known.shards if s.photos_sha256}
+    planned = {s.files.photos: s.fingerprint for s in shards} | {s.files.faces: s.fingerprint for s in shards}
+    standing = {name for s in known.shards for name in (s.photos, s.faces) if name and (known.root / name).exists()}
+    aside = known.rebuild or any(read_fingerprint(known.root / n) != planned.get(n) for n in standing)
+    places = places_of_keys(known.root, known.shards)
     return [
-        s if s.fingerprint in built
-        else replace(s, earlier=tuple(sorted({places[e.key] for e in s.entries if e.key in places})))
+        replace(
+            s, aside=aside, digests=noted.get(s.fingerprint),
+            earlier=tuple(dict.fromkeys(places[e.key] for e in s.entries if e.key in places)),
+        )
         for s in shards
     ]  # fmt: skip
-
-
-def _places_of_keys(earlier: Path) -> dict[str, Path]:
-    """Which folder holds the rows of a photo, by the photo's key; folders that lack a file are removed."""
-    places: dict[str, Path] = {}
-    for folder in sorted(earlier.glob("*")):
-        photos = folder / "photos.parquet"
-        mark = read_fingerprint(photos)
-        if mark is None or mark.removesuffix(AGAIN) != folder.name or "key" not in pq.read_schema(photos).names:
-            shutil.rmtree(folder)
-            continue
-        has_faces = read_fingerprint(folder / "faces.parquet") == folder.name
-        table = pq.read_table(photos, columns=["key", "faces_built"])
-        for key, faces in zip(table["key"].to_pylist(), table["faces_built"].to_pylist()):
-            if has_faces or not faces:
-                places[key] = folder
-    return places

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
 from ufvnet.config import ConfigError
-from ufvnet.files import write_atomically
+from ufvnet.files import is_intact, printed
 from ufvnet.imaging.formats import formats
 
 from .bicubic import VIEWS, lr_side
-from .schema import ROW_GROUP, SCHEMA_VERSION
+from .cache import Cache
+from .card import read, split_of
+from .schema import ROW_GROUP
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,25 @@ class DatasetView:
     ks: tuple[int, ...]
     hr_size: int
     fingerprint: str
+    files: tuple[tuple[str, str], ...]
 
     @property
     def shards(self) -> list[Path]:
-        return sorted((self.root / "faces" / f"split={self.split}").glob("part-*.parquet"))
+        """The split's files, each proven to be the one that was built (once a process, or where it was written).
+
+        Raises:
+            ConfigError: one is missing or damaged.
+        """
+        return [self._proven(*file) for file in self.files]
+
+    def _proven(self, name: str, digest: str) -> Path:
+        if not is_intact(self.root / name, digest):
+            state = "is damaged, it is not the file that was built" if (self.root / name).exists() else "is missing"
+            raise ConfigError(f"dataset = {printed(self.root)}: {name} {state}; build the dataset again")
+        return self.root / name
 
     def __len__(self) -> int:
-        return sum(pq.read_metadata(p).num_rows for p in self.shards)
+        return sum(_rows(self.root / name) for name, _ in self.files)
 
     def column(self, name: str) -> Iterator[np.ndarray]:
         """The images of one column (``hr``, ``lr_1`` ... ``lr_8``) as (h, w, 3) uint8, in order."""
@@ -91,8 +106,11 @@ class DatasetView:
             IndexError: there are not so many.
         """
         left = index
-        for shard in self.shards if index >= 0 else ():
-            with pq.ParquetFile(shard) as file:
+        for name, digest in self.files if index >= 0 else ():
+            if left >= (rows := _rows(self.root / name)):
+                left -= rows
+                continue
+            with pq.ParquetFile(self._proven(name, digest)) as file:
                 for group in range(file.num_row_groups):
                     rows = file.metadata.row_group(group).num_rows
                     if left < rows:
@@ -106,24 +124,31 @@ class DatasetView:
     def arrays(self) -> FaceArrays:
         """The decoded view as uint8 memory maps, one file a column.
 
-        Each is made once, under <dataset>/cache/<the split's fingerprint>; views share their columns.
+        Each is made once, under <dataset>/cache/<the split's fingerprint>; views share their columns. What is found
+        there is proven by its digest; damaged files are made again.
+
+        Raises:
+            ConfigError: the cache lies behind a symbolic link, or a file of the dataset is missing or damaged.
         """
-        cache = self.root / "cache" / f"{self.split}-{self.fingerprint[:16]}"
-        ids = self.face_ids()
+        cache = Cache(self.root, f"{self.split}-{self.fingerprint[:16]}")
+        ids = cache.names(self.face_ids)
         sides = {"hr": self.hr_size} | {f"lr_{k}": lr_side(self.hr_size, k) for k in self.ks}
-        maps = {name: self._map(cache / f"{name}.npy", name, side, len(ids)) for name, side in sides.items()}
+        maps = {
+            name: cache.array(name, (len(ids), side, side, 3), partial(self.column, name))
+            for name, side in sides.items()
+        }
         return FaceArrays(maps["hr"], {k: maps[f"lr_{k}"] for k in self.ks}, ids)
 
-    def _map(self, path: Path, name: str, side: int, n: int) -> np.ndarray:
-        def decode_into(temporary: Path) -> None:
-            array = np.lib.format.open_memmap(temporary, "w+", np.uint8, (n, side, side, 3))
-            for i, image in enumerate(self.column(name)):
-                array[i] = image
-            array.flush()
 
-        if not path.is_file():
-            write_atomically(path, decode_into)
-        return np.load(path, mmap_mode="r")
+def _rows(shard: Path) -> int:
+    """
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return pq.read_metadata(shard).num_rows
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigError(f"{printed(shard)}: is missing or damaged; build the dataset again") from error
 
 
 @dataclass(frozen=True)
@@ -155,25 +180,19 @@ class Dataset:
         """
         if not self.card["faces"].get(split):
             have = {s: n for s, n in self.card["faces"].items() if n}
-            raise ConfigError(f"{self.root}: no faces in split {split!r}; there are {have}")
-        return DatasetView(self.root, split, ks, self.hr_size, self.card["fingerprints"][split])
+            raise ConfigError(f"{printed(self.root)}: no faces in split {split!r}; there are {have}")
+        files = sorted((s["faces"], s["faces_sha256"]) for s in self.card["shards"] if s["faces"])
+        chosen = tuple(file for file in files if split_of(file[0]) == split)
+        return DatasetView(self.root, split, ks, self.hr_size, self.card["fingerprints"][split], chosen)
 
 
 def open(path: Path | str) -> Dataset:
     """Open a built dataset.
 
     Raises:
-        ConfigError: there is none at this path, or one of another version of the schema.
+        ConfigError: there is none at this path, one of another version of the schema, or one whose card is damaged.
     """
-    root = Path(path)
-    try:
-        card = json.loads((root / "dataset.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise ConfigError(f"dataset = {root}: no built dataset there; make one with `ufvnet build`") from error
-    if card.get("schema_version") != SCHEMA_VERSION:
-        found = card.get("schema_version")
-        raise ConfigError(f"dataset = {root}: schema version {found}, not {SCHEMA_VERSION}; build it again")
-    return Dataset(root, card)
+    return Dataset(Path(path), read(Path(path)))
 
 
 def decode(image: dict[str, Any]) -> np.ndarray:

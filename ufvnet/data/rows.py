@@ -19,7 +19,7 @@ from .cells import Cell
 from .degrade import degrade
 from .duplicates import dhash
 from .images import ImageProblem, read_image
-from .plan import Entry
+from .plan import Entry, printable
 from .png import encode
 
 STATUSES = (
@@ -55,7 +55,7 @@ def build_photo(entry: Entry, content: Cell, config: BuildConfig) -> Built:
     try:
         path_size = content.stat().st_size if isinstance(content, Path) else None
         path_size = len(content) if isinstance(content, bytes) else path_size
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL in the name
         path_size = None
     built = _without_reading(entry, content) or _within_limits(path_size)
     if built is None:
@@ -75,18 +75,14 @@ def build_photo(entry: Entry, content: Cell, config: BuildConfig) -> Built:
 def photo_row(entry: Entry, built: Built) -> dict[str, Any]:
     """The row of the photos file."""
     return {
-        "path": printable(entry.photo.path), "split": entry.photo.split, "identity": entry.photo.identity,
+        "path": printable(entry.photo.path), "split": entry.photo.split,
+        "identity": None if entry.photo.identity is None else printable(entry.photo.identity),
         "bytes": built.bytes, "sha256": entry.scanned.sha256,
         "width": built.size[0], "height": built.size[1], "format": built.format,
         "status": built.status, "reason": printable(built.reason),
         "faces_found": built.faces_found, "faces_built": len(built.faces),
         "dhash": built.dhash or entry.scanned.dhash, "key": "" if built.passing else entry.key,
     }  # fmt: skip
-
-
-def printable(text: str) -> str:
-    """File names that are not UTF-8 keep their bytes as escapes: Parquet strings must be UTF-8."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _without_reading(entry: Entry, content: Cell) -> Built | None:
@@ -118,7 +114,7 @@ def _why_not_read(content: Cell) -> tuple[str, str]:
         if not content.exists():
             return "missing", "listed, but no such file"
         return "unreadable", "cannot be opened" if content.is_file() else "not a regular file"
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return "unreadable", str(error)
 
 

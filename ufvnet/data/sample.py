@@ -7,12 +7,31 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from ufvnet.files import write_atomically
+from ufvnet.files import check_ours, write_atomically
 
 from .reader import DatasetView, decode
 
 FACE = (160, 25, 320, 225)
 """Where the face stands in scikit-image's astronaut: left, top, right, bottom."""
+
+
+KIND = "demo"
+
+
+def demo_folders(out: Path, photos: Path | None) -> list[Path]:
+    """The folders in ``out`` that the demo itself fills, checked; the others are checked by what fills them.
+
+    Args:
+        out: where the demo writes.
+        photos: the user's; None makes the demo write some.
+
+    Raises:
+        ConfigError: one holds files of somebody else, or overlaps the photos.
+    """
+    folders = [out / "small-faces", *([] if photos else [out / "photos"])]
+    for folder in folders:
+        check_ours("out", folder, KIND, [] if photos is None else [("photos", photos)])
+    return folders
 
 
 def jittered_photos(folder: Path, count: int = 60, seed: int = 0) -> Path:

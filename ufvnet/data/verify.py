@@ -15,24 +15,25 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from ufvnet.config import fingerprint
+from ufvnet.files import printed, sha256
 from ufvnet.imaging.formats import formats
 
-from . import reader
+from . import card
 from .bicubic import SIXTEENTHS, lr_side
+from .card import ShardFiles, split_of
 from .degrade import DEGRADATIONS, degrade
-from .plan import AGAIN
+from .earlier import AGAIN
+from .folder import PAIRS
 from .rows import STATUSES
 from .schema import FACES, IMAGE_COLUMNS, PHOTOS, ROW_GROUP, read_fingerprint
 
 
 @dataclass(frozen=True)
 class Check:
-    """One shard to be checked: its files below root, its fingerprint, and the dataset's card."""
+    """One shard to be checked: its files below root, and the dataset's card."""
 
     root: Path
-    photos: str
-    faces: str | None
-    fingerprint: str
+    files: ShardFiles
     card: dict[str, Any]
 
 
@@ -49,42 +50,46 @@ def checks(root: Path) -> list[Check]:
     """The shards that the card names.
 
     Raises:
-        ConfigError: no dataset there, or one of another version of the schema.
+        ConfigError: no dataset there, one of another version of the schema, or one whose card cannot be used.
     """
     root = Path(root).absolute()
-    card = reader.open(root).card
-    slim = {key: card[key] for key in ("hr_size", "degradation", "config")}
-    return [Check(root, s["photos"], s["faces"], s["fingerprint"], slim) for s in card["shards"]]
+    found, _ = card.examine(root)
+    slim = {key: found[key] for key in ("hr_size", "degradation", "config")}
+    return [Check(root, ShardFiles(**shard), slim) for shard in found["shards"]]
 
 
 def check_shard(check: Check) -> Checked:
     """Read all of a shard's two files; whatever is wrong is a line."""
     checked = Checked()
     built: Counter[str] = Counter()
-    at = check.photos
+    files, at = check.files, check.files.photos
     try:
-        for row in _rows(check, check.photos, PHOTOS, checked):
+        for row in _rows(check, files.photos, PHOTOS, checked):
             checked.counts[row["status"]] += 1
             built[row["path"]] += row["faces_built"]
             if row["status"] not in STATUSES or (row["faces_built"] > 0) != (row["status"] == "ok"):
                 checked.problems.append(f"{at}: {row['path']} is {row['status']} with {row['faces_built']} faces")
-        if check.faces is not None:
-            at, found = check.faces, Counter[str]()
-            for face in _rows(check, check.faces, FACES, checked):
+        if files.faces is not None:
+            at, found = files.faces, Counter[str]()
+            for face in _rows(check, files.faces, FACES, checked):
                 found[face["photo"]] += 1
                 checked.problems += [f"{at}: {face['face_id']}: {p}" for p in face_problems(face, check.card)]
-            checked.faces[at.split("/")[1].removeprefix("split=")] += found.total()
+            checked.faces[split_of(at)] += found.total()
             if found != +built:
-                checked.problems.append(f"{at}: its faces are not those of {check.photos}")
+                checked.problems.append(f"{at}: its faces are not those of {files.photos}")
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         checked.problems.append(f"{at}: {type(error).__name__}: {error}")
+    if not checked.problems:
+        for name, digest in ((files.photos, files.photos_sha256), (files.faces, files.faces_sha256)):
+            if name is not None and sha256(check.root / name) != digest:
+                checked.problems.append(f"{name}: its bytes are not those that were built")
     return checked
 
 
 def _rows(check: Check, name: str, schema: pa.Schema, checked: Checked) -> Iterator[dict[str, Any]]:
     """The rows of one file, if it is the one that was built."""
     mark = read_fingerprint(check.root / name)
-    if mark is None or mark.removesuffix(AGAIN) != check.fingerprint:
+    if mark is None or mark.removesuffix(AGAIN) != check.files.fingerprint:
         checked.problems.append(f"{name}: {'missing or broken' if mark is None else 'not the file that was built'}")
         return
     with pq.ParquetFile(check.root / name, page_checksum_verification=True) as parquet:
@@ -124,26 +129,30 @@ def face_problems(face: dict[str, Any], card: dict[str, Any]) -> Iterator[str]:
 def conclude(root: Path, checked: Iterable[Checked]) -> list[str]:
     """All problems: the shards', and counts, fingerprints and files that do not fit the card. Empty if all is well."""
     root = Path(root)
-    card = reader.open(root).card
+    told, damage = card.examine(root)
     problems: list[str] = []
     counts, faces = Counter[str](), Counter[str]()
     for shard in checked:
         problems += shard.problems
         counts += shard.counts
         faces += shard.faces
-    if counts != Counter({s: n for s, n in card["counts"].items() if n}) or counts.total() != card["photos"]:
-        problems.append(f"dataset.json counts {card['counts']}, the files {dict(counts)}")
-    if faces != Counter({s: n for s, n in card["faces"].items() if n}):
-        problems.append(f"dataset.json has faces {card['faces']}, the files {dict(faces)}")
-    for split, mark in card["fingerprints"].items():
-        parts = [s["fingerprint"] for s in card["shards"] if (s["faces"] or "").startswith(f"faces/split={split}/")]
+    if counts != Counter({s: n for s, n in told["counts"].items() if n}) or counts.total() != told["photos"]:
+        problems.append(f"dataset.json counts {told['counts']}, the files {dict(counts)}")
+    if faces != Counter({s: n for s, n in told["faces"].items() if n}):
+        problems.append(f"dataset.json has faces {told['faces']}, the files {dict(faces)}")
+    for split, mark in told["fingerprints"].items():
+        parts = [s["fingerprint"] for s in told["shards"] if s["faces"] and split_of(s["faces"]) == split]
         if fingerprint("split", parts) != mark:
             problems.append(f"dataset.json: the fingerprint of {split} is not that of its shards")
-    named = {s[kind] for s in card["shards"] for kind in ("photos", "faces")}
+    named = {s[kind] for s in told["shards"] for kind in ("photos", "faces")}
     for file in sorted([*root.glob("photos/*.parquet"), *root.glob("faces/*/*.parquet")]):
         if file.relative_to(root).as_posix() not in named:
             problems.append(f"{file.relative_to(root)}: dataset.json does not name it")
-    return problems
+    if told["near_duplicates"] is not None and sha256(root / PAIRS) != told["near_duplicates_sha256"]:
+        problems.append(f"{PAIRS}: its bytes are not those that were built")
+    if damage and not problems:
+        problems.append(damage)
+    return [printed(problem).replace("\n", "\\n") for problem in problems]
 
 
 def verify(root: Path) -> list[str]:

@@ -1,0 +1,210 @@
+"""Workers that see other files or compute otherwise than the coordinator: found out before their first job."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from distributed import Client
+
+from tasks.cluster import map_on_client
+from ufvnet.config import BuildConfig, load
+from ufvnet.data import build
+from ufvnet.data.folder import dataset_root
+from ufvnet.data.plan import scan, scans, some_files, unseen
+from ufvnet.data.verify import verify
+from ufvnet.errors import PipelineError
+from ufvnet.proof import proof
+
+REPO = Path(__file__).parents[2]
+DASK = Path(sys.executable).parent / "dask"
+OTHER_RESIZE = """
+import PIL.Image
+real = PIL.Image.Image.resize
+PIL.Image.Image.resize = lambda self, size, resample=None, *rest, **more: real(self, size, PIL.Image.Resampling.BOX)
+"""
+
+
+class Cluster:
+    """A Dask scheduler and workers, each a process of the dask command."""
+
+    def __init__(self, folder: Path):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        self.folder = folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.start("scheduler", "--host", "127.0.0.1", "--port", self.address.rpartition(":")[2], "--no-dashboard")
+
+    def start(self, *words: str, before: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[bytes]:
+        log = (self.folder / f"dask-{words[0]}.log").open("ab")
+        every = os.environ | {"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"} | environment
+        command = [*before, str(DASK), *words]
+        self.processes.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, env=every))
+        return self.processes[-1]
+
+    def worker(self, before: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[bytes]:
+        words = ("worker", self.address, "--nthreads", "1", "--no-dashboard", "--no-nanny")
+        return self.start(*words, before=before, **environment)
+
+    def stop(self, process: subprocess.Popen[bytes]) -> None:
+        for one in (*psutil.Process(process.pid).children(recursive=True), process):
+            one.kill()
+        process.wait()
+        self.processes.remove(process)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    made = Cluster(tmp_path)
+    yield made
+    for process in list(made.processes):
+        made.stop(process)
+
+
+@pytest.fixture
+def config(tmp_path: Path, photos: Path) -> Path:
+    """The file of a build of six photos."""
+    for photo in sorted(photos.iterdir())[6:]:
+        photo.unlink()
+    path = tmp_path / "faces.yaml"
+    source = {"root": str(photos), "fractions": {"train": 1.0}}
+    raw = {"name": "faces", "source": source, "out": str(tmp_path / "data"), "hr_size": 64, "shard_size": 2}
+    path.write_text(yaml.safe_dump(raw))
+    return path
+
+
+def _with_folder_hidden(folder: Path) -> tuple[str, ...]:
+    """How a command starts for which another, empty folder lies over this one."""
+    hide = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(folder))
+    if subprocess.run([*hide, "true"], capture_output=True).returncode:
+        pytest.skip("a process cannot have mounts of its own here")
+    return hide
+
+
+def _digests(root: Path) -> dict[str, str]:
+    files = [p for p in root.rglob("*") if p.is_file()]
+    return {p.relative_to(root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def _built(config: Path, out: Path) -> dict[str, str]:
+    """The dataset's bytes as this process builds it, but for the timings and the card, which names folders."""
+    settings = load(BuildConfig, config, [f"out={out}"])
+    shards = build.plan(settings)
+    build.finish(settings, shards, [build.build_shard(s) for s in shards])
+    return _lasting(_digests(dataset_root(settings)))
+
+
+def _lasting(digests: dict[str, str]) -> dict[str, str]:
+    return {n: d for n, d in digests.items() if not n.startswith("timings/") and n != "dataset.json"}
+
+
+def _on(address: str, config: Path) -> None:
+    """Scan and build as the pipeline's task does, without Prefect."""
+    settings = load(BuildConfig, config)
+    jobs = scans(settings)
+    dataset_root(settings).mkdir(parents=True, exist_ok=True)
+    with proof(some_files(jobs), dataset_root(settings)) as proven, Client(address, timeout=30) as client:
+        found = map_on_client(client, scan, jobs, proof=proven, objection=unseen)
+        shards = build.plan(settings, zip(jobs, found), allow_loss=False)
+        reports = map_on_client(client, build.build_shard, shards, proof=proven, objection=build.unseen)
+    build.finish(settings, shards, reports, allow_loss=False)
+
+
+def test_a_worker_with_an_empty_folder_over_the_photos_costs_nothing(
+    config: Path, cluster: Cluster, photos: Path, tmp_path: Path
+) -> None:
+    hide = _with_folder_hidden(photos)
+    _built(config, tmp_path / "data")
+    before = _digests(tmp_path / "data")
+    blind = cluster.worker(before=hide)
+    environment = os.environ | {
+        "PYTHONPATH": str(REPO), "PREFECT_HOME": str(tmp_path / "prefect"), "DASK_SCHEDULER_ADDRESS": cluster.address,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "ufvnet.cli", "build", str(config), "-s", "min_face=20"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPO, env=environment)
+    assert done.returncode == 1, done.stderr[-3000:]
+    why = [line for line in done.stderr.splitlines() if line.startswith("ufvnet: ")]
+    assert len(why) == 1
+    assert "no worker can do this: the one at tcp://" in why[0]
+    assert f"does not see the source: {photos}" in why[0]
+    assert "Traceback" not in done.stderr
+    assert _digests(tmp_path / "data") == before
+    cluster.stop(blind)
+    cluster.worker()
+    done = subprocess.run(command[:-2], capture_output=True, text=True, cwd=REPO, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert _digests(tmp_path / "data") == before
+    assert verify(tmp_path / "data" / "faces") == []
+
+
+@pytest.mark.parametrize("fault", ["another resize", "other code", "an output of its own"])
+def test_a_worker_that_computes_or_writes_otherwise_gets_no_job_and_another_one_does_them(
+    config: Path, cluster: Cluster, tmp_path: Path, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before: tuple[str, ...] = ()
+    (tmp_path / "site").mkdir()
+    (tmp_path / "data" / "faces").mkdir(parents=True)
+    path = f"{tmp_path / 'site'}:{REPO}"
+    if fault == "another resize":
+        (tmp_path / "site" / "sitecustomize.py").write_text(OTHER_RESIZE)
+    elif fault == "other code":
+        subprocess.run(["cp", "-r", REPO / "ufvnet", tmp_path / "site"], check=True)
+        with (tmp_path / "site" / "ufvnet" / "data" / "bicubic.py").open("a") as file:
+            file.write("\n# changed\n")
+    else:
+        before = _with_folder_hidden(tmp_path / "data")
+    cluster.worker(before=before, PYTHONPATH=path)
+    words = {"another resize": "has reduction of a test image", "other code": "has code of ufvnet"}
+    with pytest.raises(PipelineError, match=rf"no worker can do this: .*{words.get(fault, 'does not see the output')}"):
+        _on(cluster.address, config)
+    assert not list((tmp_path / "data" / "faces").iterdir())
+    with Client(cluster.address, timeout=30) as client:
+        cluster.worker()
+        client.wait_for_workers(2, timeout=60)
+    _on(cluster.address, config)
+    assert "gets no more of this run" in caplog.text
+    assert _lasting(_digests(tmp_path / "data" / "faces")) == _built(config, tmp_path / "reference")
+
+
+def test_a_photo_that_only_one_worker_cannot_read_is_read_elsewhere(
+    config: Path, cluster: Cluster, photos: Path, tmp_path: Path
+) -> None:
+    victim = sorted(photos.iterdir())[1]
+    proven = [p for p in sorted(photos.iterdir()) if p != victim]
+    hide = ("unshare", "-m", "sh", "-c", 'mount --bind /dev/null "$0" && exec "$@"', str(victim))
+    if subprocess.run([*hide, "true"], capture_output=True).returncode:
+        pytest.skip("a process cannot have mounts of its own here")
+    cluster.worker(before=hide)
+    settings = load(BuildConfig, config)
+    jobs = scans(settings)
+    with proof(proven[:1]) as seen, Client(cluster.address, timeout=30) as client:
+        with pytest.raises(PipelineError, match=rf"cannot read {victim.name}, which the coordinator reads"):
+            map_on_client(client, scan, jobs, proof=seen, objection=unseen)
+        cluster.worker()
+        client.wait_for_workers(2, timeout=60)
+        found = map_on_client(client, scan, jobs, proof=seen, objection=unseen)
+    assert found == [scan(job) for job in jobs]
+
+
+def test_an_output_folder_that_is_removed_meanwhile_is_one_line(config: Path, cluster: Cluster, tmp_path: Path) -> None:
+    cluster.worker()
+    settings = load(BuildConfig, config)
+    dataset_root(settings).mkdir(parents=True)
+    jobs = scans(settings)
+    with proof(some_files(jobs), dataset_root(settings)) as proven, Client(cluster.address, timeout=30) as client:
+        map_on_client(client, scan, jobs, proof=proven)
+        shards = build.plan(settings)
+        subprocess.run(["rm", "-r", dataset_root(settings)], check=True)
+        with pytest.raises(PipelineError, match="was removed while it was written; run this again"):
+            map_on_client(client, build.build_shard, shards, proof=proven)
+    assert not dataset_root(settings).exists()

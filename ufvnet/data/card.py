@@ -1,0 +1,198 @@
+"""dataset.json, the card of a built dataset: written sealed, and proven before anything in it is trusted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ufvnet.config import HRSize
+from ufvnet.errors import ConfigError
+from ufvnet.files import check_name, printed, seal, unseal, write_json
+
+from .degrade import DEGRADATIONS
+from .schema import SCHEMA_VERSION
+
+CARD = "dataset.json"
+AGAIN = "move this folder away and build it again"
+Digest = Field(pattern=r"^[0-9a-f]{64}$")
+Count = Field(ge=0)
+
+
+@dataclass(frozen=True)
+class ShardFiles:
+    """A shard's files below the dataset's folder; their sha256 where it is known."""
+
+    photos: str
+    faces: str | None
+    fingerprint: str
+    photos_sha256: str | None = None
+    faces_sha256: str | None = None
+
+    @property
+    def timings(self) -> str:
+        return f"timings/{self.photos.removeprefix('photos/')}"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Files(_Part):
+    photos: str = Field(pattern=r"^photos/part-\d{5,9}\.parquet$")
+    faces: str | None = Field(pattern=r"^faces/split=[^/\x00]+/part-\d{5,9}\.parquet$")
+    fingerprint: str = Digest
+
+
+class _Shard(_Files):
+    photos_sha256: str = Digest
+    faces_sha256: str | None = Digest
+
+
+class _Degradation(_Part):
+    name: str
+    version: int
+    summary: str
+
+
+class _Pairs(_Part):
+    within: int = Count
+    across: int = Count
+
+
+class _Card(_Part):
+    """What a card holds; whoever reads one can rely on it."""
+
+    name: str
+    schema_version: int
+    hr_size: HRSize
+    degradation: _Degradation
+    photos: int = Count
+    counts: dict[str, int]
+    faces: dict[str, int]
+    near_duplicates: _Pairs | None
+    near_duplicates_sha256: str | None = Digest
+    fingerprints: dict[str, str]
+    shards: list[_Shard]
+    config: dict[str, Any]
+    versions: dict[str, str]
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> _Card:
+        check_name("name", self.name)
+        for split in self.faces:
+            check_name("faces", split)
+        if self.degradation.name not in DEGRADATIONS:
+            raise ValueError(f"degradation.name: there are {', '.join(DEGRADATIONS)}")
+        if set(self.faces) != set(self.fingerprints):
+            raise ValueError("faces and fingerprints name different splits")
+        if any(n < 0 for n in (*self.counts.values(), *self.faces.values())):
+            raise ValueError("counts must be at least 0")
+        for shard in self.shards:
+            if (shard.faces is None) != (shard.faces_sha256 is None):
+                raise ValueError("shards: faces and faces_sha256 go together")
+            if shard.faces is not None and split_of(shard.faces) not in self.faces:
+                raise ValueError(f"shards: {shard.faces} is of no split that faces names")
+        return self
+
+
+def split_of(faces_file: str) -> str:
+    """The split of a file below ``faces/``."""
+    return faces_file.split("/")[1].removeprefix("split=")
+
+
+def write(root: Path, card: dict[str, Any]) -> None:
+    """Seal a card and write it."""
+    write_json(root / CARD, seal(card))
+
+
+def read(root: Path) -> dict[str, Any]:
+    """A dataset's card.
+
+    Raises:
+        ConfigError: there is none, or one of another version of the schema, or one that is damaged.
+    """
+    card, damage = examine(root)
+    if damage:
+        raise ConfigError(f"dataset = {printed(root)}: {damage}")
+    return card
+
+
+def examine(root: Path) -> tuple[dict[str, Any], str | None]:
+    """A dataset's card, and what is wrong with its seal, if anything.
+
+    Raises:
+        ConfigError: there is none, it is of another version of the schema, or it does not hold what a card holds.
+    """
+    where = f"dataset = {printed(root)}"
+    content = _content(root)
+    try:
+        card = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: no built dataset that can be read: {CARD} is damaged; {AGAIN}") from error
+    if not isinstance(card, dict):
+        raise ConfigError(f"{where}: no built dataset that can be read: {CARD} is no card; {AGAIN}")
+    found = card.get("schema_version")
+    if found != SCHEMA_VERSION or isinstance(found, bool):
+        told = printed(repr(found))[:40]
+        raise ConfigError(f"{where}: schema version {told}, not {SCHEMA_VERSION}; build it again")
+    if "sealed" not in card:
+        raise ConfigError(f"{where}: made before datasets had digests; build it again")
+    del card["sealed"]
+    try:
+        _Card.model_validate(card)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {CARD} is damaged: {_first(error)}; {AGAIN}") from error
+    return card, None if unseal(content) is not None else f"{CARD} is damaged or was changed by hand; {AGAIN}"
+
+
+def _content(root: Path) -> bytes:
+    """
+    Raises:
+        ConfigError: no such file; a pipe, which would block, is none.
+    """
+    try:
+        if (root / CARD).is_file():
+            return (root / CARD).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"dataset = {printed(root)}: no built dataset that can be read: {printed(error)}") from error
+    raise ConfigError(f"dataset = {printed(root)}: no built dataset there; make one with `ufvnet build`")
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    key = ".".join(map(str, problem["loc"]))
+    return printed(f"{key}: {problem['msg']}".removeprefix(": "))
+
+
+def shards_of(root: Path) -> list[ShardFiles] | None:
+    """The shards of whatever dataset stands in a folder; None if none does.
+
+    Older versions' cards, which have no digests, count too: their files are replaced when the dataset is built again.
+
+    Raises:
+        ConfigError: its card is damaged, so that it does not tell any more which files are the dataset's.
+    """
+    try:
+        card = json.loads(_content(root))
+    except (ConfigError, ValueError, RecursionError):
+        return None
+    if not isinstance(card, dict) or not {"schema_version", "shards", "fingerprints"} <= set(card):
+        return None
+    if "sealed" in card and card["schema_version"] == SCHEMA_VERSION:
+        return [ShardFiles(**shard) for shard in read(root)["shards"]]
+    try:
+        return [ShardFiles(**_Files.model_validate(shard).model_dump()) for shard in card["shards"]]
+    except (ValidationError, TypeError) as error:
+        raise ConfigError(f"dataset = {printed(root)}: {CARD} is damaged; {AGAIN}") from error
+
+
+def pairs_sha256(root: Path) -> str | None:
+    """The digest of near_duplicates.parquet in the card of the dataset that stands there; None if it has none."""
+    try:
+        return read(root)["near_duplicates_sha256"]
+    except ConfigError:
+        return None

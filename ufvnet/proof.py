@@ -1,0 +1,147 @@
+"""What a worker proves before its first job of a run: it sees the coordinator's files and computes as it does."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from ufvnet.files import TEMPORARY, printed, write_text
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+HEAD = 2**24
+"""Bytes of a file that are compared, from its start."""
+
+LIBRARIES = ("PIL", "numpy", "dlib")
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a worker must find; made by the coordinator, sent with every job.
+
+    files: (what it is, path, digest of ``_digest``) of files that it must see as the coordinator does.
+    sentinel: the one that the run wrote into its output folder, if it has one.
+    machine: of ``_machine``.
+    """
+
+    run: str
+    files: tuple[tuple[str, Path, str], ...]
+    sentinel: Path | None
+    machine: tuple[tuple[str, str], ...]
+
+    def difference(self) -> str | None:
+        """What this process sees or computes otherwise than the coordinator; found out once a run."""
+        return _difference(self) or ("does not see the output any more" if self.is_removed() else None)
+
+    def is_removed(self) -> bool:
+        """Whether the output folder, or what the run wrote there first, is gone."""
+        return self.sentinel is not None and not self.sentinel.exists()
+
+    def removed(self) -> str:
+        """The output folder's name, for a message."""
+        return "" if self.sentinel is None else printed(self.sentinel.parent)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Given instead of a result: this process is not to have the job."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Proven(Generic[T, R]):
+    """A library function that does its jobs only where the proof holds."""
+
+    function: Callable[[T], R]
+    proof: Proof
+
+    def __call__(self, job: T) -> R | Refusal:
+        difference = self.proof.difference()
+        if difference is not None:
+            return Refusal(difference)
+        return self.function(job)
+
+
+@contextmanager
+def proof(source: Iterable[Path], output: Path | None = None) -> Iterator[Proof]:
+    """A proof for one run, with a sentinel of random content in its output folder while the run lasts.
+
+    Args:
+        source: files that the run reads, of which a few suffice; those that this process cannot read do not count.
+        output: the folder that it writes, which exists.
+    """
+    run = uuid.uuid4().hex
+    sentinel = None if output is None else output.absolute() / TEMPORARY.format(run[:12])
+    if sentinel is not None:
+        write_text(sentinel, run)
+    named = [("the source", path.absolute()) for path in source] + ([("the output", sentinel)] if sentinel else [])
+    files = tuple((what, path, digest) for what, path in named if (digest := _digest(path)) is not None)
+    try:
+        yield Proof(run, files, sentinel, _machine())
+    finally:
+        if sentinel is not None:
+            sentinel.unlink(missing_ok=True)
+
+
+@functools.lru_cache(maxsize=16)
+def _difference(wanted: Proof) -> str | None:
+    for what, path, digest in wanted.files:
+        found = _digest(path)
+        if found is None:
+            return f"does not see {what}: {printed(path)} cannot be read there"
+        if found != digest:
+            return f"sees another source or output: {printed(path)} has other content there"
+    for (name, here), (_, there) in zip(_machine(), wanted.machine):
+        if here != there:
+            return f"has {name} {here}, not {there}"
+    return None
+
+
+def _digest(path: Path) -> str | None:
+    """sha256 of a regular file's size and first HEAD bytes; None for what cannot be read."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return hashlib.sha256(b"%d " % os.fstat(file.fileno()).st_size + file.read(HEAD)).hexdigest()
+    except (OSError, ValueError):
+        return None
+
+
+@functools.cache
+def _machine() -> tuple[tuple[str, str], ...]:
+    """What decides the bytes that this process makes: versions, ufvnet's code, and what a reduction gives."""
+    versions = [(name, str(importlib.import_module(name).__version__)) for name in LIBRARIES]
+    try:
+        ufvnet = importlib.metadata.version("ufvnet")
+    except importlib.metadata.PackageNotFoundError:
+        ufvnet = "unknown"
+    return (("ufvnet", ufvnet), ("code of ufvnet", _code()), *versions, ("reduction of a test image", _reduction()))
+
+
+def _code() -> str:
+    """A hash of every module of this package."""
+    root, digest = Path(__file__).parent, hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        digest.update(f"{file.relative_to(root).as_posix()}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _reduction() -> str:
+    """A hash of what Pillow's bicubic makes of noise: some builds of one version number resize otherwise."""
+    noise = np.random.default_rng(0).integers(0, 256, (96, 80, 3), dtype=np.uint8)
+    return hashlib.sha256(Image.fromarray(noise).resize((30, 36), Image.Resampling.BICUBIC).tobytes()).hexdigest()[:16]
