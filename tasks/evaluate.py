@@ -15,10 +15,12 @@ from tasks.artifacts import artifact_key
 from tasks.cluster import map_on_cluster
 from tasks.progress import progress_bar
 from ufvnet.config import EvaluateConfig
+from ufvnet.proof import proof
 from ufvnet.results import scoring
 from ufvnet.results.evaluation import Evaluation, write_evaluation
 
 LARGEST_IMAGE = 2_000_000  # bytes; Prefect keeps an artifact's data in its database
+SHARDS = 4  # of the test sets, that every worker must see as this process does
 PUBLISHED = ("grid_", "gain", "curves", "weights_")  # the report has the others
 
 
@@ -37,7 +39,9 @@ def score(config: EvaluateConfig) -> pd.DataFrame:
             done.append(new)
             update(len(done))
 
-        map_on_cluster(scoring.score_faces, left, config.cluster, report)
+        seen = {job.shard: None for job in left}
+        with proof(list(seen)[:SHARDS], config.out / config.name) as proven:
+            map_on_cluster(scoring.score_faces, left, config.cluster, report, proven)
     get_run_logger().info("%s: %d of %d row groups scored, the others were there", config.name, sum(done), len(jobs))
     scores |= {job.file: scoring.finished(job) for job in left}
     return scoring.joined([(job, scores[job.file]) for job in jobs])

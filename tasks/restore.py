@@ -15,7 +15,11 @@ from tasks.cluster import dask_client, map_on_client
 from tasks.progress import progress_bar
 from ufvnet.config import Cluster, RestoreConfig
 from ufvnet.files import printed_line
+from ufvnet.proof import proof
 from ufvnet.restore.runner import begun, conclude, restore_folder, restore_shard
+
+INPUTS = 4
+"""Of the inputs, that every worker must see as this process does."""
 
 
 @task(name="restore", cache_policy=NO_CACHE)
@@ -48,6 +52,7 @@ def _on_cluster(config: RestoreConfig, cluster: Cluster, update: Any) -> dict[st
 
     with begun(config, cluster.workers or os.cpu_count() or 1) as shards:
         total = sum(shard.rows for shard in shards)
-        with dask_client(cluster, len(shards)) as client:
-            map_on_client(client, restore_shard, shards, report)
+        seen = [source.path for shard in shards for source in shard.sources[:1]][:INPUTS]
+        with proof(seen, config.output) as proven, dask_client(cluster, len(shards)) as client:
+            map_on_client(client, restore_shard, shards, report, proven)
         return conclude(config, shards, time.perf_counter() - started)

@@ -26,6 +26,8 @@ HEAD = 2**24
 """Bytes of a file that are compared, from its start."""
 
 LIBRARIES = ("PIL", "numpy", "dlib")
+INSTALLED = ("ufvnet", "torch")
+"""Packages told by their metadata: builds do not import torch, which takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,16 @@ def _digest(path: Path) -> str | None:
 def _machine() -> tuple[tuple[str, str], ...]:
     """What decides the bytes that this process makes: versions, ufvnet's code, and what a reduction gives."""
     versions = [(name, str(importlib.import_module(name).__version__)) for name in LIBRARIES]
+    packages = [(name, _installed(name)) for name in INSTALLED]
+    return (*packages, ("code of ufvnet", _code()), *versions, ("reduction of a test image", _reduction()))
+
+
+def _installed(package: str) -> str:
+    """Its version, without what tells builds of one version apart: CPU and GPU workers may share a run."""
     try:
-        ufvnet = importlib.metadata.version("ufvnet")
+        return importlib.metadata.version(package).partition("+")[0]
     except importlib.metadata.PackageNotFoundError:
-        ufvnet = "unknown"
-    return (("ufvnet", ufvnet), ("code of ufvnet", _code()), *versions, ("reduction of a test image", _reduction()))
+        return "unknown"
 
 
 def _code() -> str:
