@@ -6,12 +6,30 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.states import Completed
 
 from tasks.restore import restore
 from ufvnet.config import RestoreConfig, load
+from ufvnet.errors import NothingUsableError
+from ufvnet.files import printed_line
+
+WITH_FAILURES = "CompletedWithFailures"
+"""State of a run in which some inputs could not be used: triggers that wait for Completed do not fire."""
 
 
 @flow(name="super-resolve")
 def super_resolve(config: RestoreConfig | Path, overrides: list[str] | None = None) -> dict[str, Any]:
-    """Restore from a configuration or its file; returns the summary."""
-    return restore(load(RestoreConfig, config, overrides or ()))
+    """Restore from a configuration or its file; returns the summary.
+
+    Raises:
+        NothingUsableError: not one input could be used; the account with all their rows is there.
+    """
+    settings = load(RestoreConfig, config, overrides or ())
+    summary = restore(settings)
+    told = ", ".join(f"{n:,} {status}" for status, n in summary["counts"].items() if n)
+    if not summary["usable"]:
+        output = printed_line(settings.output)
+        raise NothingUsableError(f"{output}: none of {summary['files']:,} inputs could be used ({told})")
+    if summary["counts"]["failed"]:
+        return Completed(name=WITH_FAILURES, message=told, data=summary)  # type: ignore[return-value]
+    return summary

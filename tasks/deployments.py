@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 
+from httpx import HTTPError
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.settings import PREFECT_API_URL
 
+from ufvnet.children import environment, python
 from ufvnet.config import ConfigError
 
 
@@ -16,18 +17,20 @@ def run_deployment(name: str, parameters: list[str], watch: bool) -> int:
     """Look a deployment up by name and hand it to ``prefect deployment run``; returns its exit code.
 
     Raises:
-        ConfigError: no server is configured, or not exactly one deployment has the name.
+        ConfigError: no server is configured or answers as Prefect's does, or not exactly one deployment has the name.
     """
     if not PREFECT_API_URL.value():
         raise ConfigError("no Prefect server is configured: set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api")
-    with get_client(sync_client=True) as client:
-        found = client.read_deployments(deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[name])))
-        full = [f"{client.read_flow(d.flow_id).name}/{d.name}" for d in found]
+    try:
+        with get_client(sync_client=True) as client:
+            found = client.read_deployments(deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[name])))
+            full = [f"{client.read_flow(d.flow_id).name}/{d.name}" for d in found]
+    except HTTPError as error:
+        raise ConfigError(f"PREFECT_API_URL = {PREFECT_API_URL.value()}: {error}") from error
     if len(full) != 1:
         raise ConfigError(
             f"{len(full)} deployments are named {name!r} {full or '(deploy with `prefect deploy --all`)'}"
         )
     options = [option for p in parameters for option in ("-p", p)] + (["--watch"] if watch else [])
-    return subprocess.run(
-        [sys.executable, "-m", "prefect", "deployment", "run", full[0], *options], check=False
-    ).returncode
+    command = python("-m", "prefect", "deployment", "run", full[0], *options)
+    return subprocess.run(command, env=environment(), check=False).returncode

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
+import pandas as pd
 from prefect import task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks.artifacts import artifact_key
@@ -20,28 +22,31 @@ LARGEST_IMAGE = 2_000_000  # bytes; Prefect keeps an artifact's data in its data
 PUBLISHED = ("grid_", "gain", "curves", "weights_")  # the report has the others
 
 
-@task(name="score", retries=1, retry_delay_seconds=5)
-def score(config: EvaluateConfig) -> int:
-    """A Dask task a model and row group; finished ones are skipped. Returns how many were scored."""
+@task(name="score", retries=1, retry_delay_seconds=5, cache_policy=NO_CACHE)
+def score(config: EvaluateConfig) -> pd.DataFrame:
+    """A Dask task a model and row group, but for those with whole scores; gives all scores, each file read once."""
     jobs = scoring.plan(config)
-    for job in jobs:  # processes that a run before this one lost may have been stopped by its user
+    scores = {job.file: scoring.finished(job) for job in jobs}
+    left = [job for job in jobs if scores[job.file] is None]
+    for job in left:  # processes that a run before this one lost may have been stopped by its user
         job.deaths.unlink(missing_ok=True)
-    scored: list[bool] = []
-    with progress_bar(f"score {config.name}", len(jobs)) as update:
+    done: list[bool] = []
+    with progress_bar(f"score {config.name}", len(left)) as update:
 
         def report(new: bool) -> None:
-            scored.append(new)
-            update(len(scored))
+            done.append(new)
+            update(len(done))
 
-        map_on_cluster(scoring.score_faces, jobs, config.cluster, report)
-    get_run_logger().info("%s: %d of %d row groups scored, the others were there", config.name, sum(scored), len(jobs))
-    return sum(scored)
+        map_on_cluster(scoring.score_faces, left, config.cluster, report)
+    get_run_logger().info("%s: %d of %d row groups scored, the others were there", config.name, sum(done), len(jobs))
+    scores |= {job.file: scoring.finished(job) for job in left}
+    return scoring.joined([(job, scores[job.file]) for job in jobs])
 
 
-@task(name="write-results")
-def write_results(config: EvaluateConfig) -> Evaluation:
-    """Tables, figures and report from the finished scores."""
-    return write_evaluation(config)
+@task(name="write-results", cache_policy=NO_CACHE)
+def write_results(config: EvaluateConfig, scores: pd.DataFrame) -> Evaluation:
+    """Tables, figures and report from the scores."""
+    return write_evaluation(config, scores)
 
 
 @task(name="publish-results")

@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ufvnet.files import printed_line
 
 Update = Callable[..., None]
 
@@ -57,9 +60,14 @@ def progress_bar(description: str, total: int) -> Iterator[Update]:
         update(completed, note=""): moves the bar.
     """
     live = _display.enter()
-    line = live.add_task(description, total=total, note="")
+    line = live.add_task(_plain(description), total=total, note="")
     try:
-        yield lambda completed, note="": live.update(line, completed=completed, note=note)
+        yield lambda completed, note="": live.update(line, completed=completed, note=_plain(note))
     finally:
         live.remove_task(line)
         _display.leave()
+
+
+def _plain(text: str) -> str:
+    """A text that may hold names, with nothing in it that a terminal or rich takes for more than text."""
+    return escape(printed_line(text))

@@ -14,6 +14,7 @@ from prefect.logging import get_run_logger
 from tasks.cluster import dask_client, map_on_client
 from tasks.progress import progress_bar
 from ufvnet.config import Cluster, RestoreConfig
+from ufvnet.files import printed_line
 from ufvnet.restore.runner import begun, conclude, restore_folder, restore_shard
 
 
@@ -30,7 +31,7 @@ def restore(config: RestoreConfig) -> dict[str, Any]:
         else:
             summary = restore_folder(config, lambda done, total, _: update(done / total))
     rows = [{"status": status, "files": n} for status, n in summary["counts"].items()]
-    create_table_artifact(key="restored", table=rows, description=f"{config.input} → {config.output}")
+    create_table_artifact(key="restored", table=rows, description=printed_line(f"{config.input} → {config.output}"))
     get_run_logger().info("%s: %s", config.output, summary["counts"])
     return summary
 

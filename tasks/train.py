@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from prefect import task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.logging import get_run_logger
@@ -14,6 +13,7 @@ from prefect.logging import get_run_logger
 from tasks.artifacts import artifact_key
 from tasks.progress import progress_bar
 from ufvnet.config import TrainConfig
+from ufvnet.training.curves import read_curves
 from ufvnet.training.launch import train_in_process
 from ufvnet.training.parts import Part, parts_of, select_part
 
@@ -53,15 +53,15 @@ def train_part(part: Part) -> Path:
                 update_progress_artifact(artifact, 100 * event["step"] / event["steps"])  # type: ignore[arg-type]
 
         folder = train_in_process(part, show)
-    last = pd.read_parquet(folder / "log.parquet").iloc[-1].dropna().to_dict()
-    logger.info("%s: %s", part.name, {k: round(v, 4) for k, v in last.items()})
+    last = read_curves(folder).tail(1).to_dict("records")
+    logger.info("%s: %s", part.name, {k: round(v, 4) for row in last for k, v in row.items() if v == v})
     return folder
 
 
 @task(name="publish-curves")
 def publish_curves(whole: Part) -> Path:
     """The whole's curves as an artifact; returns its model folder."""
-    log = pd.read_parquet(whole.model_folder / "log.parquet")
+    log = read_curves(whole.model_folder)
     measured = log[log["psnr"].notna()] if "psnr" in log else log.tail(1)
     rows = [{str(k): round(v, 5) for k, v in row.items() if v == v} for row in measured.to_dict("records")]
     create_table_artifact(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +11,17 @@ from pathlib import Path
 import pytest
 
 from ufvnet.data.sample import jittered_photos
+from ufvnet.errors import ConfigError
 from ufvnet.faces.detect import find_faces
+from ufvnet.preflight import check_server
 
 ROOT = Path(__file__).parents[1]
 
 
-def ufvnet(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def ufvnet(*arguments: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ufvnet.cli", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    given = {**os.environ, **environment}
+    return subprocess.run(command, cwd=cwd, env=given, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
@@ -99,3 +104,44 @@ def test_the_demo_s_sample_photos_hold_a_face_that_dlib_finds(tmp_path: Path) ->
     photos = sorted(folder.iterdir())
     assert len(photos) == 6
     assert all(len(find_faces(Image.open(p).convert("RGB"))) >= 1 for p in photos)
+
+
+PIPELINE = {
+    "build": ("configs/datasets/folder.yaml", "-s", "source={kind: folder, root: tests}"),
+    "demo": (),
+    "run": ("build-datasets",),
+    "restore": ("tests", "nowhere", "--cluster", "1"),
+}
+
+
+@pytest.mark.parametrize("command", PIPELINE)
+def test_a_home_that_prefect_cannot_write_to_is_one_line_before_it_starts(command: str, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file")
+    done = ufvnet(command, *PIPELINE[command], HOME=str(tmp_path / "home"), PREFECT_HOME="")
+    assert done.returncode == 2
+    assert "PREFECT_HOME = ~/.prefect, in HOME: Prefect keeps its database there" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize("command", PIPELINE)
+def test_a_prefect_server_that_does_not_answer_is_one_line(command: str, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/api"
+        done = ufvnet(command, *PIPELINE[command], PREFECT_API_URL=url, PREFECT_HOME=str(tmp_path), PREFECT_API_KEY="")
+    assert done.returncode == 2
+    assert f"PREFECT_API_URL = {url}: no Prefect server answers there" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize("url", ["nonsense", "file:///etc", "http://[::1", "ssh://host"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="no Prefect server answers there"):
+        check_server(url)
+
+
+def test_control_characters_in_a_message_are_escaped(tmp_path: Path) -> None:
+    done = ufvnet("restore", tmp_path / "no\x1b[31mwhere", tmp_path / "out", "--model", "no\x1b[1mmodel")
+    assert done.returncode == 2
+    assert "\x1b" not in done.stdout + done.stderr
+    assert r"no\x1b[1mmodel" in done.stderr

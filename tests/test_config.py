@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -340,3 +341,98 @@ def test_a_fingerprint_depends_on_values_and_their_order_but_not_on_the_order_of
     assert fingerprint(1, 2) != fingerprint(2, 1)
     assert fingerprint("1") != fingerprint(1)
     assert re.fullmatch(r"[0-9a-f]{64}", fingerprint("x"))
+
+
+# Files and values that are hostile
+
+
+def _bomb() -> str:
+    lines = ["name: x", "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    return "\n".join([*lines, *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12))])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (_bomb(), "has more than 100,000 values"),
+        ("name: &a [*a]", "an alias that holds itself, line 1"),
+        ("name: &a\n  <<: *a", "an alias that holds itself"),
+        ("name: " + "[" * 60 + "]" * 60, "nested more than 50 deep"),
+        ("name: " + "- " * 5000, "not YAML"),
+        ("- " * 5000, "nested too deeply"),
+        ("name: " + "9" * 5000, "not YAML"),
+        ("name: 0x" + "f" * 5000, "name: a whole number of more than 64 bits"),
+        ("name: 99999999999999999999", "name: a whole number of more than 64 bits"),
+        ("name: 2020-13-45", "not YAML"),
+        ("name: a\nname: b", "the key 'name' stands there twice, line 2"),
+        ("recipe:\n  lr: 1\n  lr: 2", "the key 'lr' stands there twice, line 3"),
+        ('name: "a\\0b"', r"name = a\x00b: has a NUL"),
+        ('dataset: {x: ["\\ud800"]}', "dataset.x.0 = "),
+        ("name:\tx\n\ty: 2", "not YAML"),
+        ("name: !!python/object/apply:os.system [ls]", "not YAML"),
+        ("? [a, b]\n: 3", "not YAML"),
+    ],
+    ids=range(17),
+)
+def test_yaml_that_no_configuration_can_be_is_refused_in_one_line(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    message = _refusal(TrainConfig, tmp_path / "c.yaml")
+    assert message.startswith(f"{tmp_path / 'c.yaml'}: ")
+    assert reason in message
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("line", ["3: x", "null: x", "2020-01-01: x", "true: x", "1.5: x"])
+def test_a_key_that_is_no_text_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "c.yaml").write_text(f"name: mine\ndataset: d\n{line}\n")
+    assert "c.yaml" in _refusal(TrainConfig, tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_configuration_is_read_as_editors_write_it(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "c.yaml").write_bytes("name: mine\r\ndataset: Übung\r\n".encode(encoding))
+    assert load(TrainConfig, tmp_path / "c.yaml").dataset == Path("Übung")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "large", "missing", "NUL", "long"])
+def test_what_is_no_small_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "c.yaml"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path = Path("/dev/zero")
+    elif kind == "large":
+        with path.open("wb") as file:
+            file.truncate(2**30)
+    elif kind == "NUL":
+        path = Path("a\0b")
+    elif kind == "long":
+        path = tmp_path / ("x" * 5000)
+    message = _refusal(TrainConfig, path)
+    assert "cannot be read" in message
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "a.b.c=", "recipe=5", "recipe=[]", "splits=3", "source=3", "recipe.lr=" + "9" * 10_000,
+        "recipe.seed=0x" + "f" * 9_000, "recipe.seed=99999999999", "recipe.batch_size=9999999999",
+        "name=2020-13-45", "name=&a [*a]", "name=\0", "=", "..=1", "recipe..lr=1", ".=1", "recipe.betas.²=1",
+        "recipe.betas." + "9" * 10_000 + "=1", "a." * 5_000 + "b=1", 'name="\\0"', "name=\ud800",
+        "name={? [a]: 1}", "stage1=[[]]", "recipe=5 ", "name=" + "[" * 100,
+    ],
+    ids=range(25),
+)  # fmt: skip
+def test_an_override_of_impossible_type_or_path_is_refused_by_its_key(override: str) -> None:
+    source = TRAIN | {"recipe": {"betas": [0.9, 0.99]}}
+    message = _refusal(TrainConfig, source, override)
+    assert override.partition("=")[0].partition(".")[0][:20] in message
+    message.encode()
+    assert len(message) < 3_000
+
+
+def test_a_name_that_looks_like_a_special_number_stays_a_name() -> None:
+    assert load(TrainConfig, TRAIN, ["name=nan"]).name == "nan"

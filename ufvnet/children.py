@@ -12,5 +12,12 @@ def python(*arguments: str) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment, with ``-P`` for grandchildren too; ``more`` where it says nothing."""
-    return more | dict(os.environ) | {"PYTHONSAFEPATH": "1"}
+    """This process's environment, with ``-P`` for grandchildren too; ``more`` where it says nothing.
+
+    An empty entry of PYTHONPATH means the working directory (``export PYTHONPATH=$PYTHONPATH:lib`` makes one), so
+    empty ones are left out.
+    """
+    found = more | dict(os.environ) | {"PYTHONSAFEPATH": "1"}
+    if "PYTHONPATH" in found:
+        found["PYTHONPATH"] = os.pathsep.join(filter(None, found["PYTHONPATH"].split(os.pathsep)))
+    return found

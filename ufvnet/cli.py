@@ -13,11 +13,13 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from ufvnet.console import escape_logs, prepare_streams
 from ufvnet.errors import ConfigError, EmptyDatasetError, PipelineError, TrainingError
+from ufvnet.files import printed
 
 app = typer.Typer(
     help="One model that super-resolves face images of any low resolution, and the pipeline around it.",
@@ -38,19 +40,26 @@ Overrides = Annotated[list[str], typer.Option("-s", "--set", help="key=value ove
 
 def main() -> None:
     """Entry point: a wrong configuration is one clear message and exit code 2."""
+    prepare_streams()
+    escape_logs()
+    os.environ["PYTHONSAFEPATH"] = "1"  # no process that this one starts imports what lies in the working directory
     try:
         app()
     except ConfigError as error:
-        print(f"ufvnet: {error}", file=sys.stderr)
-        sys.exit(WRONG_USE)
+        _leave(WRONG_USE, error)
     except (PipelineError, TrainingError) as error:
-        print(f"ufvnet: {error}", file=sys.stderr)
-        sys.exit(SOME_FAILED)
+        _leave(SOME_FAILED, error)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _leave(SOME_FAILED, f"{error}: make room and run this again; what is finished stays")
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO):
             raise
-        print(f"ufvnet: {error}: make room and run this again; what is finished stays", file=sys.stderr)
-        sys.exit(SOME_FAILED)
+        _leave(SOME_FAILED, error)
+
+
+def _leave(code: int, message: object) -> NoReturn:
+    print(f"ufvnet: {printed(message)}", file=sys.stderr)
+    sys.exit(code)
 
 
 @app.command()
@@ -181,10 +190,13 @@ def _picture_to_picture(given: Path, output: Path) -> bool:
 @app.command()
 def evaluate(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
     """Models x datasets to scores, tables, figures and a report."""
+    from ufvnet.results.folder import alone
     from ufvnet.results.scoring import plan
 
     settings = _checked("EvaluateConfig", config, overrides)
     plan(settings)
+    with alone(settings):  # where another run is at it, this one ends before Prefect starts
+        pass
     _check_cluster(settings)
     print(_pipeline("evaluate", "evaluate")(settings))
 
@@ -192,13 +204,13 @@ def evaluate(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
 @app.command()
 def reproduce(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
     """An experiment file: build, train, evaluate, restore, end to end."""
-    from ufvnet.files import check_writable
+    from ufvnet.results.folder import check_folder
     from ufvnet.results.methods import check_methods
 
     experiment = _checked("ExperimentConfig", config, overrides)
     if experiment.evaluate:
         check_methods(experiment.evaluate, [t.out / t.name for t in experiment.train])
-        check_writable("evaluate.out", experiment.evaluate.out / experiment.evaluate.name)
+        check_folder(experiment.evaluate)
     for part in (*experiment.build, experiment.evaluate, experiment.restore):
         _check_cluster(part)
     print(_pipeline("reproduce", "reproduce")(experiment))
@@ -238,7 +250,10 @@ def restore(
     unrestored: Annotated[
         str | None, typer.Option(help="Pictures without a face to restore: copy them (default) or leave them out.")
     ] = None,
-    into_input: Annotated[bool, typer.Option(help="Let the output lie in the input folder.")] = False,
+    into_input: Annotated[
+        bool, typer.Option(help="Let the output lie in the input folder or hold files of others; none is replaced.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the file that OUTPUT names.")] = False,
     recursive: Annotated[bool, typer.Option(help="Folders below too; their structure is kept.")] = True,
     resume: Annotated[bool, typer.Option(help="Keep finished, verified outputs of an earlier run.")] = False,
     image_column: Annotated[str | None, typer.Option(help="Column of tables with the pictures (image).")] = None,
@@ -270,12 +285,12 @@ def restore(
     crashed = cluster is None and Path("-") not in (*inputs, output) and supervised(settings.output, one)
     if crashed:
         settings = settings.model_copy(update={"resume": True})
-    from ufvnet.restore.terminal import restore_here
-
     flow = None
     if cluster is not None:
         flow = _pipeline("super_resolve", "super_resolve")
         _on_signals(_stop_restoring)
+    from ufvnet.restore.terminal import restore_here
+
     raise typer.Exit(SOME_FAILED if restore_here(settings, flow, crashed) else 0)
 
 
@@ -424,8 +439,10 @@ def _pipeline(module: str, name: str, package: str = "flows") -> Any:
     """A flow of this checkout, in process, with Prefect's embedded database where no server is set.
 
     Raises:
-        ConfigError: ufvnet was installed without its checkout.
+        ConfigError: ufvnet was installed without its checkout, or Prefect could not write or reach its server.
     """
+    from ufvnet.preflight import check_prefect_home, check_server
+
     checkout = next(
         (p for p in (Path(__file__).parents[1], Path.cwd()) if (p / "flows" / "reproduce.py").is_file()), None
     )
@@ -437,10 +454,16 @@ def _pipeline(module: str, name: str, package: str = "flows") -> Any:
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would spin beside Prefect's and Dask's
+    check_prefect_home()
+    check_server(os.environ.get("PREFECT_API_URL"))
     if str(checkout) not in sys.path:
         sys.path.insert(0, str(checkout))
     found = getattr(importlib.import_module(f"{package}.{module}"), name)
     importlib.import_module("tasks.logs").plain_errors()
+    if "prefect" in sys.modules and not os.environ.get("PREFECT_API_URL"):
+        from prefect.settings import PREFECT_API_URL
+
+        check_server(PREFECT_API_URL.value())  # of a profile
     return found
 
 

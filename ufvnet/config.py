@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
@@ -10,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -26,7 +24,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from ufvnet.errors import ConfigError
-from ufvnet.files import check_name
+from ufvnet.files import check_name, printed
+from ufvnet.yaml_text import DEEPEST, check_values, parse_yaml, read_yaml
 
 View = Literal["MR3", "MR7", "MR8"]
 HRSize = Literal[64, 128]
@@ -237,13 +236,13 @@ class BuildConfig(Schema):
 class Recipe(Schema):
     """How a model is trained; the defaults are the paper's (docs/method.md section 4)."""
 
-    anchor_steps: int = Field(default=100_000, ge=0)
+    anchor_steps: int = Field(default=100_000, ge=0, le=10**9)
     """Steps of each anchor SRG in stage 1; 0 leaves its encoder untrained."""
-    regressor_steps: int = Field(default=20_000, ge=0)
+    regressor_steps: int = Field(default=20_000, ge=0, le=10**9)
     """Steps of the regressor in stage 1."""
-    steps: int = Field(default=200_000, ge=1)
+    steps: int = Field(default=200_000, ge=1, le=10**9)
     """Steps of stage 2, or of a model that has no stages."""
-    batch_size: int = Field(default=32, ge=2)
+    batch_size: int = Field(default=32, ge=2, le=2**16)
     """Faces a step, over all processes."""
     accumulate: int = Field(default=1, ge=1)
     """Parts that each process takes its share of a batch in, for less memory; BatchNorm sees one part at a time."""
@@ -280,11 +279,11 @@ class Recipe(Schema):
     """How often a scale (sixteenths) comes in each round of all scales; 1 where none is given."""
     keep: Literal["last", "best"] = "last"
     """The weights that are published: of the last step, or of the best measurement on the validation split."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     compile: bool = False
     """torch.compile the network: minutes at the start, for long trainings on a GPU."""
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=1024)
     """torch threads of one training process; 0 takes every core, divided among parallel ones."""
     checkpoint_every: int = Field(default=1000, ge=1)
     validate_every: int = Field(default=1000, ge=1)
@@ -330,11 +329,11 @@ class TrainConfig(Schema):
     runs: Path = Path("runs")
     """Resumable state; parts of stage 1 are shared by every model that trains them alike."""
     device: Device = "auto"
-    parallel: int = Field(default=1, ge=1)
+    parallel: int = Field(default=1, ge=1, le=1024)
     """Parts of stage 1 that train at the same time."""
-    processes: int = Field(default=1, ge=1)
+    processes: int = Field(default=1, ge=1, le=1024)
     """Processes of one training (torchrun), one a GPU; BatchNorm's statistics are of the whole batch."""
-    loader_workers: int = Field(default=0, ge=0)
+    loader_workers: int = Field(default=0, ge=0, le=1024)
     """Processes that prepare batches beside each training process; 0 prepares them in it."""
 
     @field_validator("anchors", "regressor_scales")
@@ -518,7 +517,7 @@ class RestoreConfig(Schema):
     ``auto``: png, which loses nothing, and parquet for rows of tables."""
     quality: int = Field(default=95, ge=1, le=100)
     """Of JPEG, WebP and AVIF outputs; a WebP of 100 is lossless."""
-    suffix: str = Field(default="", pattern=r"^[^/\\\x00]*$")
+    suffix: str = Field(default="", pattern=r"^[^/\\\x00]*$", max_length=50)
     """Put between the name of an output and its ending, e.g. _restored."""
     image_column: str = "image"
     """Column of tables that holds the pictures."""
@@ -528,8 +527,11 @@ class RestoreConfig(Schema):
     unrestored: Literal["copy", "leave"] = "copy"
     """Pictures without a face to restore are copied to the output, or left out of it."""
     into_input: bool = False
-    """Let the output lie in an input folder or be one; the latter needs a suffix. An output that an input lies below is
-    refused all the same."""
+    """Let the output lie in an input folder or be one, which needs a suffix, or hold files of others, of which none is
+    replaced. An output that an input lies below is refused all the same."""
+    overwrite: bool = False
+    """Where the output is one file: replace it if it is there already. Folders need no such leave: there a run replaces
+    only what runs wrote."""
     recursive: bool = True
     """Folders below too; their structure is kept."""
     resume: bool = False
@@ -579,7 +581,7 @@ class RestoreConfig(Schema):
 
 
 def _config_file(value: Any) -> Any:
-    return _read_yaml(Path(value)) if isinstance(value, str | Path) else value
+    return read_yaml(Path(value)) if isinstance(value, str | Path) else value
 
 
 class ExperimentConfig(Schema):
@@ -612,14 +614,17 @@ def load(schema: type[C], source: Path | str | dict[str, Any] | C, overrides: Se
     if isinstance(source, Schema):
         data: dict[str, Any] = source.model_dump()
     else:
-        data = source if isinstance(source, dict) else _read_yaml(Path(str(source)))
-    data = _own(data)
+        data = source if isinstance(source, dict) else read_yaml(Path(str(source)))
+    where = printed(source) if isinstance(source, str | Path) else schema.__name__
+    try:
+        data = _own(check_values(data))
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
     for override in overrides:
         _set(data, override)
     try:
         return schema.model_validate(data)
     except ValidationError as error:
-        where = source if isinstance(source, str | Path) else schema.__name__
         raise ConfigError("\n".join([f"{where}:", *(_explain(schema, dict(e)) for e in _errors(error))])) from error
 
 
@@ -669,52 +674,56 @@ def _schemas_in(annotation: Any) -> list[type[Schema]]:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = printed(repr(value))
+    except ValueError:  # a number of more digits than Python prints
+        return "a number of thousands of digits"
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML ({error})") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: must be a mapping of keys to values")
-    return data
-
-
 def _set(data: dict[str, Any], override: str) -> None:
+    """Set one value in nested dicts and lists; sections that are missing are made."""
     key, sign, text = override.partition("=")
+    name = f"override {printed(_short(override))}"
     if not sign or not key:
-        raise ConfigError(f"override {override!r}: must be key=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value is not YAML") from error
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            value = float(value)  # YAML 1.1 takes 1e-3 for a string
+        raise ConfigError(f"{name}: must be key=value")
+    value = _override_value(name, text)
     *parents, last = key.split(".")
+    if len(parents) > DEEPEST:
+        raise ConfigError(f"{name}: has more than {DEEPEST} parts")
     node: Any = data
     for parent in parents:
-        if isinstance(node, dict):
+        if isinstance(node, dict) and parent:
             if node.get(parent) is None:
                 node[parent] = {}
             node = node[parent]
-        elif isinstance(node, list) and parent.isdigit() and int(parent) < len(node):
+        elif isinstance(node, list) and _place_in(node, parent) is not None:
             node = node[int(parent)]
         else:
-            raise ConfigError(f"override {override!r}: {parent!r} is not a part of the configuration")
-        if isinstance(node, str):
-            raise ConfigError(f"override {override!r}: {parent!r} is a value, not a section")
-    if isinstance(node, list) and last.isdigit() and int(last) < len(node):
+            raise ConfigError(f"{name}: {_short(parent)} is not a part of the configuration")
+        if not isinstance(node, dict | list):
+            raise ConfigError(f"{name}: {_short(parent)} is a value, not a section")
+    if isinstance(node, list) and _place_in(node, last) is not None:
         node[int(last)] = value
-    elif isinstance(node, dict):
+    elif isinstance(node, dict) and last:
         node[last] = value
     else:
-        raise ConfigError(f"override {override!r}: {last!r} is not a part of the configuration")
+        raise ConfigError(f"{name}: {_short(last)} is not a part of the configuration")
+
+
+def _override_value(name: str, text: str) -> Any:
+    try:
+        value = parse_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"{name}: the value is not YAML ({printed(' '.join(str(error).split())[:200])})") from error
+    if isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value):
+        return float(value)  # YAML 1.1 takes 1e-3 for a string
+    return value
+
+
+def _place_in(items: list[Any], part: str) -> int | None:
+    """The index that a part of a key names; None if the list has none such."""
+    return int(part) if re.fullmatch(r"[0-9]{1,9}", part) and int(part) < len(items) else None
 
 
 def fingerprint(*parts: Any) -> str:

@@ -15,3 +15,15 @@ class PipelineError(RuntimeError):
 
 class EmptyDatasetError(PipelineError):
     """A dataset was built, and not one photo became a face."""
+
+
+class NothingUsableError(PipelineError):
+    """A run over folders is done, and not one of the inputs could be used."""
+
+
+class OutputLostError(PipelineError):
+    """The output folder of a run, or its notes in it, went away while it ran; the message says which."""
+
+
+class EvaluationError(PipelineError):
+    """An evaluation that cannot go on, or not on this machine; the message says where and why."""

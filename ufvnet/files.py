@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import json
 import os
 import re
+import stat
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -52,6 +54,29 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, data: object) -> None:
     """Atomically write indented JSON."""
     write_text(path, json.dumps(data, indent=2, default=str) + "\n")
+
+
+# Reading
+
+
+def read_small(path: Path, limit: int = 2**20) -> bytes:
+    """The content of a file of settings: never waits for a pipe, never fills the memory.
+
+    Raises:
+        OSError: it cannot be read, is no regular file (a folder, a pipe, a device), or has more than ``limit`` bytes.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:  # a NUL in its name
+        raise OSError(errno.EINVAL, str(error), printed(path)) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is not a regular file", printed(path))
+    with open(descriptor, "rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"has more than {limit:,} bytes", printed(path))
+    return content
 
 
 # Digests
@@ -225,8 +250,17 @@ def printed(text: object) -> str:
 
     Control characters (but not the ends of lines), direction marks and bytes that are no UTF-8 are escaped.
     """
-    plain = str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        raw = str(text).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a character, as JSON and YAML can write it
+        raw = str(text).encode("utf-8", "backslashreplace")
+    plain = raw.decode("utf-8", "backslashreplace")
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]", _escape, plain)
+
+
+def printed_line(text: object) -> str:
+    """As ``printed``, for what stands among other lines: ends of lines and tabs are escaped too."""
+    return re.sub(r"[\t\n]", _escape, printed(text))
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -238,8 +272,9 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def seal(data: dict[str, Any]) -> dict[str, Any]:
-    """A JSON object with the sha256 of its content under ``sealed``."""
-    return data | {"sealed": _content(data)}
+    """A JSON object with the sha256 of its content under ``sealed``; keys and values become those that JSON has."""
+    plain = json.loads(json.dumps(data, default=str))
+    return plain | {"sealed": _content(plain)}
 
 
 def unseal(text: str | bytes) -> dict[str, Any] | None:
@@ -247,9 +282,9 @@ def unseal(text: str | bytes) -> dict[str, Any] | None:
     try:
         data = json.loads(text)
         mark = data.pop("sealed")
+        return data if mark == _content(data) else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return data if mark == _content(data) else None
 
 
 def _content(data: dict[str, Any]) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +18,13 @@ from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from ufvnet import Restorer, cli
+from ufvnet.children import environment, python
 from ufvnet.errors import ConfigError
-from ufvnet.files import write_json
+from ufvnet.files import sha256, write_bytes, write_json
 from ufvnet.models import SROutput, create, load, registry
 from ufvnet.models import export as exporting
 from ufvnet.models.export import TOLERANCE, export
-from ufvnet.models.onnx_network import OnnxNetwork
+from ufvnet.models.onnx_network import OnnxNetwork, _seal_of
 from ufvnet.models.store import CARD, WEIGHTS
 
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -167,7 +171,8 @@ def test_a_network_that_cannot_be_exported_is_a_clear_refusal(tmp_path: Path, mo
 
 def test_a_restorer_gives_the_same_by_either_back_end(lite: Path, file: Path) -> None:
     by_torch, by_onnx = Restorer.load(lite, "cpu"), Restorer.load(file, "cpu", "onnx")
-    assert (by_onnx.hr_size, by_onnx.fingerprint) == (by_torch.hr_size, by_torch.fingerprint)
+    assert by_onnx.hr_size == by_torch.hr_size
+    assert by_onnx.fingerprint == sha256(file) != by_torch.fingerprint  # of what lies there, not of a card alone
     for ours, theirs in zip(by_torch.batch(faces()), by_onnx.batch(faces())):
         assert np.abs(np.asarray(ours.image).astype(int) - np.asarray(theirs.image)).max() <= 1
         assert ours.weights == pytest.approx(theirs.weights, abs=TOLERANCE)
@@ -253,3 +258,65 @@ def test_other_onnx_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no protobuf at all")
     with pytest.raises(ConfigError, match="ONNX Runtime cannot load it"):
         Restorer.load(tmp_path / "broken.onnx", "cpu", "onnx")
+
+
+@pytest.mark.parametrize("make", ["file", "folder", "link", "pipe"])
+def test_an_export_replaces_no_file_of_somebody_else(make: str, lite: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.pt"
+    if make == "file":
+        out.write_text("my notes")
+    elif make == "folder":
+        out.mkdir()
+    elif make == "link":
+        (tmp_path / "elsewhere").write_text("my notes")
+        out.symlink_to(tmp_path / "elsewhere")
+    else:
+        os.mkfifo(out)
+    with pytest.raises(ConfigError, match="ufvnet did not export it; name another file"):
+        export(lite, "torchscript", out)
+    assert make != "file" or out.read_text() == "my notes"
+
+
+def test_an_export_of_ours_is_replaced(lite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "model.pt"
+    out.touch()
+    assert export(lite, "torchscript", out).stat().st_size
+    made = out.stat().st_ino
+    assert export(lite, "torchscript", out).stat().st_ino != made
+
+
+def test_a_flipped_bit_in_an_exported_file_is_refused(file: Path, tmp_path: Path) -> None:
+    whole, rng = file.read_bytes(), random.Random(0)
+    copy = tmp_path / "copy.onnx"
+    for _ in range(40):
+        data = bytearray(whole)
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        copy.write_bytes(data)
+        with pytest.raises(ConfigError, match=r"^model = "):
+            OnnxNetwork(copy, "cpu")
+    copy.write_bytes(whole)
+    OnnxNetwork(copy, "cpu")
+
+
+def test_a_damaged_export_in_the_cache_is_made_again(
+    lite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def copy_of(model: Path | str, format: str, out: Path) -> Path:
+        write_bytes(out, content + seal)
+        return out
+
+    content, seal = b"not much", _seal_of(b"not much")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(exporting, "export", copy_of)
+    found = exporting.cached(lite)
+    found.write_bytes(b"Not much" + seal)
+    assert exporting.cached(lite).read_bytes() == content + seal
+    assert "is damaged: exported again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["torch.py", "json.py", "ufvnet.py", "onnx.py"])
+def test_an_export_runs_nothing_that_lies_in_the_working_directory(name: str, lite: Path, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("open('ran', 'w')")
+    command = python("-m", "ufvnet.cli", "models", "export", str(lite), "--format", "torchscript")
+    subprocess.run(command, cwd=tmp_path, env=environment(), check=True, capture_output=True)
+    assert not (tmp_path / "ran").exists()

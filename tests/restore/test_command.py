@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +71,49 @@ def test_one_file_never_overwrites_itself_and_needs_a_known_ending(face: Path, m
         runner.restore_folder(config_of([face, Path("-")], model, output=face.parent / "out"))
 
 
+def test_one_file_replaces_another_only_when_told_and_never_the_input_or_a_link(face: Path, model: Path) -> None:
+    output, original = face.parent / "out.png", face.read_bytes()
+    output.write_bytes(b"the user's")
+    with pytest.raises(ConfigError, match=r"is there already; --overwrite replaces it"):
+        restore_one(config_of(face, model, output=output))
+    assert output.read_bytes() == b"the user's"
+    assert restore_one(config_of(face, model, output=output, overwrite=True))["status"] == "restored"
+    assert Image.open(output).size == (64, 64)
+    same, link = face.parent / "same.png", face.parent / "link.png"
+    same.hardlink_to(face)
+    link.symlink_to(output)
+    with pytest.raises(ConfigError, match="is the input"):
+        restore_one(config_of(face, model, output=same, overwrite=True, into_input=True))
+    with pytest.raises(ConfigError, match="is a link or no regular file"):
+        restore_one(config_of(face, model, output=link, overwrite=True))
+    assert same.read_bytes() == original
+    assert link.is_symlink()
+
+
+def test_a_run_in_which_nothing_could_be_used_is_no_success(
+    tmp_path: Path, face: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    pd.DataFrame({"picture": [face.read_bytes()]}).to_parquet(tmp_path / "in" / "faces.parquet")
+    assert restore_here(config_of(tmp_path / "in", model))
+    assert "none of 2 inputs could be used" in capsys.readouterr().err
+    Image.new("RGB", (99, 99)).save(tmp_path / "in" / "large.png")
+    assert not restore_here(config_of(tmp_path / "in", model, unrestored="leave")), "left out as told"
+
+
+def test_names_are_printed_without_control_characters(
+    face: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = face.parent / "in\x1b[2J"
+    folder.mkdir()
+    (folder / "a\x1b[31m\r\n\u202egnp.png").write_text("no picture")
+    restore_here(config_of(folder, model, output=face.parent / "out\x1b[1m"))
+    out, err = capsys.readouterr()
+    assert not {"\x1b", "\r", "\u202e"} & set(out + err)
+    assert r"a\x1b[31m\x0d\x0a\u202egnp.png: " in err
+
+
 def test_a_run_with_failures_says_why_and_counts(crops: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert restore_here(config_of(crops, model))
     out, err = capsys.readouterr()
@@ -117,3 +162,54 @@ def test_hostile_files_have_their_statuses_and_all_others_are_restored(
         found = list((tmp_path / "out").rglob(Path(row["output"]).name.replace("\\xe9", "?")))
         assert found, path
         Image.open(found[0]).load()
+
+
+SHELL = {
+    "standard error closed": "{} 2>&-",
+    "standard output closed": "{} >&-",
+    "all closed": "{} <&- >&- 2>&-",
+    "nobody reads": "{{ {}; echo $? >code; }} 2>&1 | true",
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+@pytest.mark.parametrize("how", SHELL)
+def test_a_run_does_its_work_whatever_became_of_its_standard_streams(
+    face: Path, model: Path, repo: Path, how: str
+) -> None:
+    (face.parent / "in").mkdir()
+    face.rename(face.parent / "in" / "face.png")
+    (face.parent / "in" / "broken.png").write_text("no picture")
+    command = [sys.executable, "-m", "ufvnet.cli", "restore", "in", "out", "--model", str(model)]
+    environment = {**os.environ, "PYTHONPATH": str(repo)}
+    shell = SHELL[how].format(shlex.join(command))
+    code = subprocess.run(shell, shell=True, cwd=face.parent, env=environment, check=False).returncode
+    if (face.parent / "code").exists():
+        code = int((face.parent / "code").read_text())
+    assert code == 1
+    assert dict(pd.read_parquet(face.parent / "out" / "manifest.parquet").set_index("path")["status"]) == {
+        "broken.png": "failed", "face.png": "restored",
+    }  # fmt: skip
+    assert Image.open(face.parent / "out" / "face.png").size == (64, 64)
+
+
+def test_on_a_cluster_nothing_in_the_working_directory_is_run_and_failures_show_in_the_state(
+    face: Path, model: Path, repo: Path
+) -> None:
+    """Prefect's server and Dask's workers are child processes too."""
+    here = face.parent / "here"
+    here.mkdir()
+    for name in ("ufvnet", "torch", "prefect", "distributed", "uvicorn", "pickle", "random"):
+        (here / f"{name}.py").write_text(f"open({str(here / 'ran')!r}, 'a').write({name!r})")
+    (face.parent / "broken.png").write_text("no picture")
+    environment = {**os.environ, "PYTHONPATH": str(repo), "PREFECT_HOME": str(face.parent / "prefect")}
+    environment.pop("PREFECT_API_URL", None)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "ufvnet.cli", "restore", str(face), str(face.parent / "broken.png"),
+         str(face.parent / "out"), "--model", str(model), "--cluster", "1"],
+        cwd=here, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "1 restored, 1 failed" in done.stdout, done.stdout + done.stderr
+    assert "CompletedWithFailures" in done.stdout + done.stderr
+    assert not (here / "ran").exists(), (here / "ran").read_text()

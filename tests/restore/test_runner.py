@@ -343,7 +343,7 @@ def test_told_to_write_into_the_input_originals_stay_and_outputs_are_no_inputs(c
 
 def test_files_of_others_in_the_output_stay_or_are_refused(crops: Path, model: Path) -> None:
     out = crops.parent / "out"
-    out.mkdir()
+    restore_folder(config_of(crops, model))
     for name in ("manifest-labels.jsonl", "manifest.reading", "manifest.jsonl"):
         (out / name).write_text(name)
     restore_folder(config_of(crops, model))

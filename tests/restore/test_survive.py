@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from restore_settings import config_of
 
-from ufvnet.restore.survive import DEATHS, Reading
+from ufvnet.restore.survive import DEATHS, Reading, cause_of_death
 
 DEADLY = """
 import ctypes
@@ -165,3 +166,35 @@ def test_suspects_are_passed_on_until_the_run_is_over(tmp_path: Path) -> None:
     assert Reading(tmp_path / "manifest.jsonl").suspects == set()
     second.close()
     assert not (tmp_path / "manifest.reading").exists()
+
+
+def test_a_trial_runs_nothing_in_the_working_directory_and_only_one_that_ends_well_counts(
+    faces: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("torch", "ufvnet", "pickle", "PIL", "random", "typing_extensions"):
+        (here / f"{name}.py").write_text(f"open({str(here / 'ran')!r}, 'a').write({name!r})")
+    monkeypatch.chdir(here)
+    order = (config_of(faces, model), "00.png", faces / "00.png", ".png")
+    assert cause_of_death(*order) is None
+    assert not (here / "ran").exists()
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")])))
+    for ending in ("sys.exit(0)", "sys.exit(3)", "os._exit(0)"):
+        (site / "sitecustomize.py").write_text(f"import os, sys\nif '-m' in sys.orig_argv: {ending}")
+        assert "did not live to its end" in (cause_of_death(*order) or ""), ending
+
+
+@pytest.mark.parametrize("what", ["out", "out/.ufvnet/manifest.jsonl"])
+def test_a_run_whose_output_is_removed_stops_at_once_with_one_line(faces: Path, model: Path, what: str) -> None:
+    out = faces.parent / "out"
+    with start(faces, model, SLOW) as running:
+        wait(running, out)
+        lost = faces.parent / what
+        lost.unlink() if lost.is_file() else lost.rename(faces.parent / "moved")
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 1
+    assert "was removed or moved away while restoring" in said
+    assert said.count("\n") == 1, said

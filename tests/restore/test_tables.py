@@ -186,7 +186,7 @@ def test_a_table_moved_away_during_the_run_becomes_failed_rows(table: Path, mode
 def test_a_part_that_cannot_be_written_is_failed_rows_and_the_run_goes_on(table: Path, model: Path) -> None:
     Image.new("RGB", (16, 16)).save(table.parent / "z.png")
     (table.parent.parent / "out" / "faces" / "part-00000.parquet").mkdir(parents=True)
-    assert restore_folder(config_of(table.parent, model))["counts"]["restored"] == 1
+    assert restore_folder(config_of(table.parent, model, into_input=True))["counts"]["restored"] == 1
     rows = rows_of(table.parent.parent / "out")
     assert rows["reason"].str.contains("cannot be written: .*Is a directory").sum() == 10
     assert set(rows["output"]) == {"", "z.png"}

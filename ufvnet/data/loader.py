@@ -41,6 +41,10 @@ STRETCH = 0.35
 """Half of those are not square: the log of height over width is drawn from -0.35 ... 0.35."""
 
 
+PREFETCHED = 4
+"""Batches that each process which prepares them has ready at most; they lie in shared memory."""
+
+
 class TrainingLoader(Dataset):
     """Each epoch visits every face once, at one scale; the scales are balanced within it.
 
@@ -132,7 +136,7 @@ class TrainingLoader(Dataset):
             batch_size=None,
             sampler=range(start, end),
             num_workers=workers,
-            prefetch_factor=4 if workers else None,
+            prefetch_factor=PREFETCHED if workers else None,
             pin_memory=pin,
             generator=torch.Generator(),  # its own: the network's random numbers stay as they are
             worker_init_fn=_leave_signals_to_the_trainer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator
@@ -96,3 +97,39 @@ def read_fingerprint(path: Path) -> str | None:
         return (pq.read_schema(path).metadata or {}).get(FINGERPRINT, b"").decode()
     except (OSError, pa.ArrowInvalid):
         return None
+
+
+CONTENT = b"ufvnet.content"
+"""Metadata key of the sha256 over all that ``read_checked`` gives."""
+
+
+def write_checked(path: Path, table: pa.Table, fingerprint: str = "") -> None:
+    """Atomically write a small table that ``read_checked`` can prove to be as it was written."""
+    table = table.replace_schema_metadata({CONTENT: content_of(table, fingerprint).encode()})
+    write_table(path, table, fingerprint)
+
+
+def read_checked(path: Path) -> tuple[pa.Table, str] | None:
+    """The table and the fingerprint that ``write_checked`` wrote; None for a file that is damaged or not of its making.
+
+    No bit of the file can change without being noticed, but for those that change nothing that is read. A file that is
+    not there is damaged too.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True, memory_map=False) as file:
+            table = file.read(use_threads=False)
+        metadata = table.schema.metadata or {}
+        fingerprint = metadata[FINGERPRINT].decode()
+        if metadata[CONTENT].decode() != content_of(table, fingerprint):
+            return None
+        return table.replace_schema_metadata(None), fingerprint
+    except Exception:  # what a damaged file makes of the reader is any kind of error, MemoryError among them
+        return None
+
+
+def content_of(table: pa.Table, fingerprint: str) -> str:
+    """sha256 (hex) over names, types and values of a table, floats exactly, and its fingerprint."""
+    whole = hashlib.sha256(repr((fingerprint, [(f.name, str(f.type)) for f in table.schema])).encode())
+    for column in table.columns:
+        whole.update(repr(column.to_pylist()).encode("utf-8", "surrogatepass"))
+    return whole.hexdigest()

@@ -6,7 +6,9 @@ import contextlib
 import errno
 import json
 import logging
+import mmap
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,12 +20,12 @@ from torch import Tensor, nn
 
 from ufvnet.config import fingerprint
 from ufvnet.errors import ConfigError
-from ufvnet.files import write_atomically
+from ufvnet.files import printed, safe_name, seal, write_atomically
 
 from .conv import fold_norms
-from .onnx_network import CARD, OnnxNetwork, import_onnxruntime
+from .onnx_network import CARD, OnnxNetwork, import_onnxruntime, seal_onnx, sealed
 from .srg import SROutput
-from .store import WEIGHTS, find, load, read_card
+from .store import WEIGHTS, find, identity, load, read_card
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "torch-export": ".pt2"}
 TOLERANCE = 1e-4
@@ -32,7 +34,7 @@ TOLERANCE = 1e-4
 CHECKED = (1, 2, 5)
 """Batch sizes that an exported file is checked on."""
 
-VERSION = 1
+VERSION = 2
 """Of what is written; files of another version in the cache are made anew."""
 
 TERMS = (
@@ -68,14 +70,14 @@ def export(model: Path | str, format: str = "onnx", out: Path | None = None) -> 
         out: the file; else the model's name with the format's suffix, in the working directory.
 
     Raises:
-        ConfigError: no such model, format or extra, or a network that cannot be exported or comes out differently.
+        ConfigError: no such model, format or extra, a network that cannot be exported or comes out differently, or
+            ``out`` is a file that is no export of ours.
     """
     if format not in SUFFIXES:
         raise ConfigError(f"format = {format}: must be one of {', '.join(SUFFIXES)}")
     folder = find(model)
     out = out or Path(folder.resolve().name + SUFFIXES[format])
-    if out.is_dir() or out.suffix != SUFFIXES[format]:
-        raise ConfigError(f"output = {out}: must be a file that ends in {SUFFIXES[format]}")
+    _check_output(out, format)
     if format == "onnx":
         _need_exporter()
     network, card = load(model)
@@ -113,6 +115,32 @@ def export(model: Path | str, format: str = "onnx", out: Path | None = None) -> 
     return out
 
 
+def _check_output(out: Path, format: str) -> None:
+    """
+    Raises:
+        ConfigError: it has another suffix, or something that no export wrote has its name.
+    """
+    if out.suffix != SUFFIXES[format] or "\0" in str(out):
+        raise ConfigError(f"output = {printed(out)}: must be a file that ends in {SUFFIXES[format]}")
+    try:
+        there = os.path.lexists(out) and not (out.is_file() and not out.is_symlink() and _is_ours(out))
+    except OSError as error:
+        raise ConfigError(f"output = {printed(out)}: cannot be written ({error.strerror})") from error
+    if there:
+        raise ConfigError(f"output = {printed(out)}: is there already, and ufvnet did not export it; name another file")
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a file has a card in it, as all exports have, or nothing at all.
+
+    The zip of TorchScript and torch.export stores it uncompressed under its name, ONNX as a string.
+    """
+    if not file.stat().st_size:
+        return True
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(CARD.encode()) >= 0
+
+
 def cached(model: Path | str) -> Path:
     """The model's ONNX file in the user's cache folder; exported when it is asked for the first time.
 
@@ -127,17 +155,30 @@ def cached(model: Path | str) -> Path:
         size, changed = weights.stat().st_size, weights.stat().st_mtime_ns
     except OSError as error:
         raise ConfigError(f"{weights}: cannot be loaded ({error})") from error
-    key = fingerprint(card["fingerprint"], size, changed, VERSION, torch.__version__)[:32]
-    file = _cache_folder() / "onnx" / f"{card['model']}-{key}.onnx"
-    if file.is_file():
+    key = fingerprint(identity(model), size, changed, VERSION, torch.__version__)[:32]
+    file = _cache_folder() / "onnx" / f"{safe_name(card['model'])}-{key}.onnx"
+    if _is_whole(file):
         return file
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):  # parallel processes wait for one export
-            return file if file.is_file() else export(model, "onnx", file)
+            if not _is_whole(file):
+                if file.exists():
+                    print(f"{file}: is damaged: exported again", file=sys.stderr)
+                    file.unlink()
+                export(model, "onnx", file)
+            return file
     except OSError as error:
         hint = "export the model with `ufvnet models export` and give that file"
         raise ConfigError(f"{file.parent}: cannot be written ({error.strerror}); {hint}") from error
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether an ONNX file is there and as it was exported."""
+    try:
+        return bool(sealed(file))
+    except OSError:
+        return False
 
 
 def _cache_folder() -> Path:
@@ -182,19 +223,20 @@ def _write_onnx(network: nn.Module, card: dict[str, Any], file: Path) -> None:
         f"{'(N, 2) of rows and columns' if card['rate_by_axis'] else '(N,)'}; sr: as ls."
     )
     plain = {key: str(card[key]) for key in ("model", "hr_size", "anchor_rates", "fingerprint", "terms")}
-    program.model.metadata_props.update(plain | {CARD: json.dumps(card)})
+    program.model.metadata_props.update(plain | {CARD: json.dumps(seal(card))})
     program.save(str(file))
+    seal_onnx(file)
 
 
 def _write_torchscript(network: nn.Module, card: dict[str, Any], file: Path) -> None:
     traced = torch.jit.trace(Exportable(network), _example(card, 2))
-    torch.jit.save(traced, str(file), _extra_files={CARD: json.dumps(card)})
+    torch.jit.save(traced, str(file), _extra_files={CARD: json.dumps(seal(card))})
 
 
 def _write_torch_export(network: nn.Module, card: dict[str, Any], file: Path) -> None:
     program = torch.export.export(Exportable(network), _example(card, 2), dynamic_shapes=_dynamic())
     with file.open("wb") as opened:  # by a name it would ask for its own suffix
-        torch.export.save(program, opened, extra_files={CARD: json.dumps(card)})
+        torch.export.save(program, opened, extra_files={CARD: json.dumps(seal(card))})
 
 
 def _read_torchscript(file: Path) -> Call:

@@ -43,7 +43,7 @@ def ready(ref: str, fingerprint: str, hr_size: int, device: str) -> nn.Module:
 
     Args:
         ref: ``bicubic`` or a model folder.
-        fingerprint: of the model; a retrained one is read anew.
+        fingerprint: of the model and its weights (``store.identity``); others are read anew.
     """
     network = create(BICUBIC, hr_size=hr_size) if ref == BICUBIC else load(Path(ref))[0]
     return channels_last(fold_norms(network.to(best_device(device)))).eval()

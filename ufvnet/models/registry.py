@@ -68,8 +68,9 @@ def _import_plugins() -> None:
     for module in filter(None, os.environ.get(PLUGINS, "").split(",")):
         try:
             importlib.import_module(module.strip())
-        except ImportError as error:
-            raise ConfigError(f"{PLUGINS} = {module}: cannot be imported ({error})") from error
+        except Exception as error:  # a module of somebody else's may raise anything
+            reason = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"{PLUGINS} = {module}: cannot be imported ({reason})") from error
 
 
 def names() -> list[str]:

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+import contextlib
+import errno
+import functools
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from ufvnet.config import ConfigError, fingerprint
-from ufvnet.files import write_json
+from ufvnet.files import check_ours, claim, printed, read_small, seal, sha256, write_atomically, write_bytes, write_json
 
+from .card import parse_card
 from .registry import create
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 SHIPPED = Path(__file__).parents[1] / "weights"
 """Model folders that come with the package, by name."""
 
+LARGEST_CARD = 2**20
+"""Bytes of a model.json; those of ours have about 2,000."""
+
+README = "README.md"
+
+
+# Finding and reading
+
 
 def find(ref: Path | str) -> Path:
     """The folder of a model: ``ref`` itself, or what ships under that name where no model lies in such a folder."""
     folder = Path(ref)
-    return SHIPPED / folder if not (folder / CARD).is_file() and (SHIPPED / folder / CARD).is_file() else folder
+    return SHIPPED / folder if not _is_file(folder / CARD) and _is_file(SHIPPED / folder / CARD) else folder
 
 
 def shipped() -> list[str]:
@@ -31,45 +44,60 @@ def shipped() -> list[str]:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The model.json of a model folder.
+    """The checked model.json of a model folder, as ``ufvnet.models.card.ModelCard`` describes it.
 
     Raises:
-        ConfigError: the folder holds no model.
+        ConfigError: the folder holds no model, or its card is damaged or wrong.
     """
+    file = find(folder) / CARD
     try:
-        return json.loads((find(folder) / CARD).read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        content = read_small(file, LARGEST_CARD)
+    except OSError as error:
         names = f"; by name: {', '.join(shipped())}" if shipped() else ""
-        raise ConfigError(f"model = {folder}: no model folder there (it holds {CARD} and {WEIGHTS}){names}") from error
+        reason = "" if error.errno in (errno.ENOENT, errno.ENOTDIR) else f"; {CARD}: {error.strerror}"
+        raise ConfigError(
+            f"model = {printed(folder)}: no model folder there (it holds {CARD} and {WEIGHTS}){reason}{names}"
+        ) from error
+    try:
+        return parse_card(content)
+    except ValueError as error:
+        raise ConfigError(f"model = {printed(folder)}: {CARD} is not a model's card: {printed(error)}") from error
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a folder's model.safetensors according to its card; None if nothing is.
+
+    Raises:
+        ConfigError: as ``read_card``.
+    """
+    card, file = read_card(folder), find(folder) / WEIGHTS
+    found = _digest(file)
+    if found is None:
+        return f"{WEIGHTS} cannot be read" if _is_there(file) else f"{WEIGHTS} is missing"
+    if "sha256" not in card:
+        _warn_once(f"{printed(find(folder))}: of an earlier release, without a sha256 of its weights: not checked")
+    elif found != card["sha256"]:
+        return f"{WEIGHTS} is damaged or another model's: its sha256 is {found[:12]}…, not {card['sha256'][:12]}…"
+    return None
 
 
 def load_weights(network: nn.Module, folder: Path) -> None:
     """Fill a network from a folder's model.safetensors, whatever precision it is in.
 
     Raises:
-        ConfigError: the weights are missing or of another architecture.
+        ConfigError: the weights are missing, not those that the card was written for, or of another architecture.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_model
 
+    problem = damage(folder)
+    if problem:
+        raise ConfigError(f"model = {printed(folder)}: {problem}")
     try:
         load_model(network, find(folder) / WEIGHTS)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise ConfigError(f"{folder / WEIGHTS}: cannot be loaded ({error})") from error
-
-
-def save_half(folder: Path, out: Path) -> Path:
-    """A copy of a model folder with its weights in half precision, which is half as large and loads as any other."""
-    from safetensors.torch import load_file, save_file
-
-    tensors = load_file(folder / WEIGHTS)
-    half = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
-    out.mkdir(parents=True, exist_ok=True)
-    save_file(half, out / WEIGHTS)
-    shutil.copyfile(folder / "README.md", out / "README.md")
-    card = read_card(folder)
-    write_json(out / CARD, card | {"precision": "half", "fingerprint": fingerprint(card["fingerprint"], "half")})
-    return out
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        reason = printed(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(f"model = {printed(folder)}: {WEIGHTS} cannot be loaded ({reason[0][:200]})") from error
 
 
 def load(folder: Path | str) -> tuple[nn.Module, dict[str, Any]]:
@@ -80,6 +108,115 @@ def load(folder: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     """
     folder = Path(folder)
     card = read_card(folder)
-    network = create(card["model"], card["preset"], card["hr_size"], card.get("anchors"))
+    try:
+        network = create(card["model"], card["preset"], card["hr_size"], card.get("anchors"))
+    except ValueError as error:
+        raise ConfigError(f"model = {printed(folder)}: {CARD}: {printed(error)}") from error
     load_weights(network, folder)
     return network.eval(), card
+
+
+def identity(folder: Path | str) -> str:
+    """A fingerprint of a model's card and of the weights that lie there now: other weights, another identity.
+
+    Raises:
+        ConfigError: as ``read_card``.
+    """
+    folder = Path(folder)
+    return fingerprint(read_card(folder)["fingerprint"], _digest(find(folder) / WEIGHTS))
+
+
+# Writing
+
+
+def sealed_card(card: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A card with the sha256 of the folder's weights and a seal over it all; to be written as model.json."""
+    return seal({k: v for k, v in card.items() if k != "sealed"} | {"sha256": sha256(folder / WEIGHTS)})
+
+
+@contextlib.contextmanager
+def tensors_written(path: Path) -> Iterator[None]:
+    """What safetensors raises while it writes ``path`` as an OSError, as of every other file.
+
+    Raises:
+        OSError: it cannot be written; of a full disk its ``errno`` says so.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        number = next((n for n in (errno.ENOSPC, errno.EDQUOT) if f"(os error {n})" in str(error)), errno.EIO)
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def save_half(folder: Path, out: Path) -> Path:
+    """A copy of a model folder with its weights in half precision, which is half as large and loads as any other.
+
+    Raises:
+        ConfigError: no model there, or ``out`` holds files of somebody else.
+    """
+    from safetensors.torch import load_file, save_file
+
+    card, source = read_card(folder), find(folder)
+    problem = damage(folder)
+    if problem:
+        raise ConfigError(f"model = {printed(folder)}: {problem}")
+    check_model_folder("out", out)
+    tensors = load_file(source / WEIGHTS)
+    half = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    claim(out, "model")
+    with tensors_written(out / WEIGHTS):
+        write_atomically(out / WEIGHTS, lambda p: save_file(half, p))
+    if (source / README).is_file():
+        write_bytes(out / README, (source / README).read_bytes())
+    card |= {"precision": "half", "fingerprint": fingerprint(card["fingerprint"], "half")}
+    write_json(out / CARD, sealed_card(card, out))
+    return out
+
+
+def check_model_folder(key: str, folder: Path, sources: tuple[tuple[str, Path], ...] = ()) -> None:
+    """Refuse to write a model where files of somebody else lie, or where it would overlap what is read.
+
+    Raises:
+        ConfigError: as ``ufvnet.files.check_ours``.
+    """
+    check_ours(key, folder, "model", sources, _holds_a_model)
+
+
+def _holds_a_model(folder: Path) -> bool:
+    """Whether a folder of a release that set no marker is a model of ours."""
+    try:
+        return bool(parse_card(read_small(folder / CARD, LARGEST_CARD)))
+    except (OSError, ValueError):
+        return False
+
+
+def _digest(file: Path) -> str | None:
+    """The sha256 of a file; read again only after the file has changed."""
+    try:
+        found = file.stat()
+    except (OSError, ValueError):
+        return None
+    return _digest_of(file.resolve(), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _digest_of(file: Path, *_changes: int) -> str | None:
+    return sha256(file)
+
+
+@functools.cache
+def _warn_once(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.lexists(path)

@@ -79,9 +79,9 @@ class Job:
             if status.st_size > MAX_BYTES:
                 raise ImageProblem("too_large", f"{status.st_size:,} bytes are over {MAX_BYTES:,}")
             return path.read_bytes()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             reason = "a link to nowhere" if path.is_symlink() and not os.path.exists(path) else "cannot be opened"
-            raise ImageProblem("failed", f"{reason}: {error.strerror or error}") from error
+            raise ImageProblem("failed", f"{reason}: {getattr(error, 'strerror', None) or error}") from error
 
     def file_size(self) -> int:
         """Bytes that ``read`` would give; 0 where that is not known."""

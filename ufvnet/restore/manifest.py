@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import logging
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,8 +18,9 @@ import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from ufvnet.config import ConfigError, RestoreConfig
-from ufvnet.files import write_atomically, write_json
+from ufvnet.files import printed, seal, sha256, unseal, write_atomically, write_json
 
+from .outputs import WRITTEN, Claim, Earlier, Outputs, check_there, file_of, keep_claims, unmark
 from .survive import WORK, forget
 
 MANIFEST, SUMMARY = "manifest.parquet", "summary.json"
@@ -81,9 +83,10 @@ class Account:
     Args:
         output: the output folder.
         journal: file name of the journal; processes that share a run have one each.
+        beside_others: as ``Outputs``'.
     """
 
-    def __init__(self, output: Path, journal: str = JOURNAL):
+    def __init__(self, output: Path, journal: str = JOURNAL, beside_others: bool = False):
         self.output, self.path = output, output / WORK / journal
         self.lock = threading.Lock()
         self.counts: Counter[str] = Counter()
@@ -92,6 +95,7 @@ class Account:
         self._files = [output / WORK / JOURNAL, *([self.path] if journal != JOURNAL else [])]
         for number, file in enumerate(self._files):
             self._places |= {name: (number, place) for name, place in _index(file)}
+        self.outputs = Outputs(output, self.path.with_suffix(WRITTEN), beside_others)
         self._readers = [file.open("rb") if file.is_file() else None for file in self._files]
         self._writer = self.path.open("ab")
         if self._writer.tell() and not self.path.read_bytes().endswith(b"\n"):
@@ -101,12 +105,12 @@ class Account:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for file in (*self._readers, self._writer):
+        for file in (*self._readers, self._writer, self.outputs):
             if file is not None:
                 file.close()
 
     def earlier(self, path: str) -> Row | None:
-        """The row of an earlier run, or None."""
+        """The row of an earlier run, or None; also where its line is damaged."""
         place = self._places.get(path)
         if place is None:
             return None
@@ -115,11 +119,27 @@ class Account:
             return None
         with self.lock:
             reader.seek(place[1])
-            return json.loads(reader.readline())
+            return unseal(reader.readline())
+
+    def admit(self, name: str, data: bytes) -> tuple[Path, str]:
+        """As ``Outputs.admit``, if the output folder is still there.
+
+        Raises:
+            OSError: as ``Outputs.admit``.
+            OutputLostError: the output folder is gone.
+        """
+        self.outputs.check()
+        return self.outputs.admit(name, data)
 
     def add(self, *rows: Row) -> None:
-        """Append finished rows to the journal, all or none of them as far as a reader is concerned."""
-        text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        """Append finished rows to the journal, all or none of them as far as a reader is concerned.
+
+        Raises:
+            OutputLostError: the journal is gone.
+        """
+        for row in rows:
+            row["reason"] = printed(row["reason"])  # it may quote a name
+        text = "".join(map(_line, rows)).encode()
         with self.lock:
             self._writer.write(text)
             self._writer.flush()
@@ -127,42 +147,58 @@ class Account:
             self.tell(row)
 
     def tell(self, row: Row) -> None:
-        """Count a row that is in the journal already."""
+        """Count a row that is in the journal already.
+
+        Raises:
+            OutputLostError: the journal is gone.
+        """
+        check_there(self._writer)
         with self.lock:
             self.counts[row["status"]] += 1
             if row["status"] == "failed" and len(self.failures) < REASONS:
                 self.failures.append(f"{row['path']}: {row['reason']}")
 
 
-def check_output(output: Path) -> None:
+def check_account(output: Path) -> None:
     """Refuse an output folder in which a file of somebody else has one of our names.
 
+    A damaged file of ours is none of somebody else: what it told of is done again.
+
     Raises:
-        ConfigError: it does.
+        ConfigError: it has one.
     """
     manifest, summary = output / MANIFEST, output / SUMMARY
     foreign = [path for path in (manifest, summary) if path.exists() and not path.is_file()]
-    with contextlib.suppress(OSError, pa.ArrowInvalid):  # broken, which nobody misses
-        if manifest.is_file() and not {"path", "status", "key"} <= set(pq.read_schema(manifest).names):
+    with contextlib.suppress(OSError, ValueError, pa.ArrowException):  # broken
+        if manifest.is_file() and len(set(ROWS.names) & set(pq.read_schema(manifest).names)) < len(ROWS) / 2:
             foreign.append(manifest)
-    if summary.is_file():
-        try:
-            ours = {"counts", "config"} <= set(json.loads(summary.read_bytes()))
-        except (ValueError, TypeError):
-            ours = False
-        foreign += [] if ours else [summary]
+    if summary.is_file() and not _is_summary(summary, manifest.is_file() and manifest not in foreign):
+        foreign.append(summary)
     if foreign:
-        raise ConfigError(f"output = {output}: has a {foreign[0].name} that no run wrote, and this one would; move it")
+        name = foreign[0].name
+        raise ConfigError(f"output = {printed(output)}: has a {name} that no run wrote, and this one would; move it")
+
+
+def _is_summary(path: Path, beside_manifest: bool) -> bool:
+    """Whether a file is a summary, which one flipped bit does not change; broken only beside a manifest."""
+    try:
+        card = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return beside_manifest
+    return isinstance(card, dict) and len({"files", "counts", "faces", "failures", "config"} & set(card)) >= 2
 
 
 def prepare(output: Path, resume: bool) -> None:
     """Make the output folder ready, and remove the earlier account.
 
-    With ``resume`` the earlier account becomes the journal that the run goes on with.
+    With ``resume`` the earlier account becomes the journal that the run goes on with. In any case the run remembers
+    which files earlier ones wrote.
     """
     (output / WORK).mkdir(parents=True, exist_ok=True)
     manifest, journal = output / MANIFEST, output / WORK / JOURNAL
     others = [path for path in _journals(output) if path != journal]
+    if manifest.is_file() or others or journal.is_file():
+        keep_claims(output, _claims(output))
     if resume and (manifest.is_file() or others):
         write_atomically(journal, lambda temporary: _merge(output, temporary))
     elif not resume:
@@ -181,17 +217,48 @@ def _journals(output: Path) -> list[Path]:
 def _merge(output: Path, temporary: Path) -> None:
     """The rows of the manifest, and after them those of journals, which are later."""
     with temporary.open("wb") as file:
-        try:
-            with pq.ParquetFile(output / MANIFEST) as table:
-                for batch in table.iter_batches(GROUP):
-                    file.writelines(json.dumps(row).encode() + b"\n" for row in batch.to_pylist())
-        except FileNotFoundError:
-            pass
-        except (OSError, pa.ArrowInvalid) as error:
-            log.warning("%s cannot be read (%s): what it told of is done again", output / MANIFEST, error)
+        if is_whole(output):
+            file.writelines(_line(row).encode() for row in _manifest_rows(output))
         for journal in _journals(output):
             with journal.open("rb") as lines:
                 file.writelines(line for line in lines if line.endswith(b"\n"))
+
+
+def is_whole(output: Path) -> bool:
+    """Whether the manifest is as it was written, which the summary tells; else it is said."""
+    try:
+        text = (output / SUMMARY).read_bytes()
+    except OSError:
+        text = b""
+    summary = unseal(text)
+    whole = summary is not None and summary.get("manifest_sha256") == sha256(output / MANIFEST)
+    if not whole and (output / MANIFEST).exists():
+        what = MANIFEST if summary else f"{SUMMARY}, which proves {MANIFEST},"
+        log.warning("%s: %s is damaged, or of another release: what it told of is done again", output, what)
+    return whole
+
+
+def _manifest_rows(output: Path) -> Iterator[Row]:
+    with pq.ParquetFile(output / MANIFEST) as table:
+        for batch in table.iter_batches(GROUP):
+            yield from batch.to_pylist()
+
+
+def _claims(output: Path) -> Iterator[Claim]:
+    """Outputs that the account lists, and what they held. A damaged account names what it can: a sha256 that fits a
+    file is proof enough."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, pa.ArrowException):
+        for row in _manifest_rows(output):
+            yield from _claim(row)
+    for journal in _journals(output):
+        with journal.open("rb") as lines:
+            for line in lines:
+                yield from _claim(unseal(line) or {})
+
+
+def _claim(row: Row) -> Iterator[Claim]:
+    if row.get("output") and re.fullmatch("[0-9a-f]{64}", str(row.get("output_sha256"))):
+        yield file_of(row["output"]), row["output_sha256"]
 
 
 def finish(config: RestoreConfig, names: Iterable[str], extra: dict[str, Any]) -> dict[str, Any]:
@@ -199,9 +266,9 @@ def finish(config: RestoreConfig, names: Iterable[str], extra: dict[str, Any]) -
 
     Returns:
         The summary: ``files``, ``counts`` by status, ``usable`` (pictures that could be read), ``faces``, the first
-        ``failures``, ``config``, and ``extra``.
+        ``failures``, ``config``, ``extra``, and ``manifest_sha256``.
     """
-    journals = _journals(config.output)
+    journals, earlier = _journals(config.output), Earlier(config.output)
     counts: Counter[str] = Counter()
     failures: list[str] = []
 
@@ -209,6 +276,7 @@ def finish(config: RestoreConfig, names: Iterable[str], extra: dict[str, Any]) -
         with pq.ParquetWriter(temporary, ROWS, compression="zstd") as writer:
             for table in _tables(journals, names):
                 writer.write_table(table)
+                earlier.drop(filter(None, table["output"].to_pylist()))
                 columns = (table[name].to_pylist() for name in ("path", "status", "reason", "mode", "faces_restored"))
                 for path, status, reason, mode, faces in zip(*columns):
                     usable = status in USABLE or (status == "skipped" and bool(mode))
@@ -225,10 +293,13 @@ def finish(config: RestoreConfig, names: Iterable[str], extra: dict[str, Any]) -
         "failures": failures,
         **extra,
         "config": config.model_dump(mode="json"),
+        "manifest_sha256": sha256(config.output / MANIFEST),
     }
-    write_json(config.output / SUMMARY, summary)
+    write_json(config.output / SUMMARY, seal(summary))
+    unmark(config.output)
     for journal in journals:
         journal.unlink()
+    earlier.save()
     forget(config.output)
     with contextlib.suppress(OSError):  # something of others in it stays
         (config.output / WORK).rmdir()
@@ -261,16 +332,23 @@ def _tables(journals: Sequence[Path], names: Iterable[str]) -> Iterator[pa.Table
             )  # fmt: skip
 
 
+def _line(row: Row) -> str:
+    """A row as a line of a journal, with the digest of its content."""
+    return json.dumps(seal(row)) + "\n"
+
+
 def _index(journal: Path) -> Iterator[tuple[str, int]]:
-    """Names of a journal's rows and where their lines begin; a line that a kill cut off is passed over."""
+    """Names of a journal's rows and where their lines begin; a line that is damaged or was cut off is passed over."""
     if not journal.is_file():
         return
+    damaged = 0
     with journal.open("rb") as file:
         place = 0
         for line in file:
-            try:
-                if line.endswith(b"\n"):
-                    yield json.loads(line)["path"], place
-            except (ValueError, KeyError, TypeError):
-                pass  # cut off, and the next run wrote on
+            row = unseal(line) if line.endswith(b"\n") else None
+            if row is not None:
+                yield row["path"], place
+            damaged += row is None and line != b"\n"
             place += len(line)
+    if damaged:
+        log.warning("%s: %d lines are damaged or cut off: what they told of is done again", journal, damaged)

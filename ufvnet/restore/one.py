@@ -47,7 +47,8 @@ def restore_one(config: RestoreConfig) -> dict[str, Any]:
     """Restore one picture and write it; gives its row, which has no manifest.
 
     Raises:
-        ConfigError: not one input, an output that is the input, or an ending that is no format of ours.
+        ConfigError: not one input, an output that is the input or that is there already, or an ending that is no
+            format of ours.
     """
     if len(config.inputs) != 1 or not (config.inputs[0] == PIPE or config.inputs[0].is_file()):
         raise ConfigError("input: a pipe takes one picture: a file, or - for standard input")
@@ -55,6 +56,7 @@ def restore_one(config: RestoreConfig) -> dict[str, Any]:
         raise ConfigError(f"output = {config.output}: the pictures of a table need a folder")
     config = _with_format(config)
     (given,) = config.inputs
+    _check_free(config, config.output)
     Looker(config, 0).given.check([str(given)])
     content = sys.stdin.buffer.read() if given == PIPE else given.absolute()
     row, target = restore_alone(config, str(given), content, given.suffix)
@@ -78,17 +80,27 @@ def _with_format(config: RestoreConfig) -> RestoreConfig:
     """The configuration with the format that the output's ending names."""
     if config.format == "parquet":
         raise ConfigError("format = parquet: one picture is written as a picture")
-    (given,) = config.inputs
     if config.output == PIPE or config.output.is_dir():
         return config
-    if given != PIPE and os.path.realpath(given) == os.path.realpath(config.output) and not config.into_input:
-        raise ConfigError(f"output = {config.output}: is the input")
     format = Image.registered_extensions().get(config.output.suffix.lower(), "").lower()
     if format not in ENDINGS:
         raise ConfigError(f"output = {config.output}: its ending must be one of {', '.join(ENDINGS.values())}")
     if config.format not in ("auto", "same", format):
         raise ConfigError(f"format = {config.format}: the ending of output = {config.output} says {format}")
     return config.model_copy(update={"format": format})
+
+
+def _check_free(config: RestoreConfig, output: Path) -> None:
+    """Refuse an output that is the input, or a file that is there and is not to be replaced."""
+    (given,) = config.inputs
+    if output == PIPE or output.is_dir() or not os.path.lexists(output):
+        return
+    if given != PIPE and output.exists() and os.path.samefile(given, output):
+        raise ConfigError(f"output = {output}: is the input")
+    if output.is_symlink() or not output.is_file():
+        raise ConfigError(f"output = {output}: is a link or no regular file, and is not replaced; name another one")
+    if not config.overwrite:
+        raise ConfigError(f"output = {output}: is there already; --overwrite replaces it")
 
 
 def _write(config: RestoreConfig, target: Memory) -> None:
@@ -99,6 +111,8 @@ def _write(config: RestoreConfig, target: Memory) -> None:
     elif config.output.is_dir():
         (given,) = config.inputs
         stem = "stdin" if given == PIPE else given.stem
-        write_bytes(Path(config.output, f"{stem}{target.ending}"), target.data)
+        output = Path(config.output, f"{stem}{target.ending}")
+        _check_free(config, output)
+        write_bytes(output, target.data)
     else:
         write_bytes(config.output, target.data)

@@ -19,7 +19,7 @@ from ufvnet.data.images import MAX_PIXELS
 from ufvnet.faces.crop import Box
 from ufvnet.models.inference import best_device, forward, ready
 from ufvnet.models.srg import to_network, to_pixels
-from ufvnet.models.store import read_card
+from ufvnet.models.store import identity, read_card
 
 from .jobs import side
 from .pictures import picture_of
@@ -74,6 +74,7 @@ class Restorer:
     network: nn.Module
     hr_size: int
     fingerprint: str
+    """Of the model's card and its weights as they lie there: of an ONNX file its sha256."""
     device: torch.device
     self_ensemble: bool = False
     """Give the mean of the output and of the mirrored input's output, mirrored back: twice the time."""
@@ -108,12 +109,13 @@ class Restorer:
 
             provider_of(device)  # before an export that may take a minute
             network = OnnxNetwork(Path(model) if exported else cached(model), device)
-            return cls(network, network.hr_size, network.card["fingerprint"], torch.device("cpu"), self_ensemble)
+            return cls(network, network.hr_size, network.fingerprint, torch.device("cpu"), self_ensemble)
         if exported:
             raise ConfigError(f"model = {model}: is an exported file, which backend = onnx runs, not torch")
         card = read_card(Path(model))
-        module = ready(str(model), card["fingerprint"], card["hr_size"], device)
-        return cls(module, card["hr_size"], card["fingerprint"], best_device(device), self_ensemble, precision)
+        fingerprint = identity(model)
+        module = ready(str(model), fingerprint, card["hr_size"], device)
+        return cls(module, card["hr_size"], fingerprint, best_device(device), self_ensemble, precision)
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """One face crop of any size to hr_size x hr_size RGB."""

@@ -15,16 +15,19 @@ from typing import Any
 import filelock
 
 from ufvnet.config import ConfigError, RestoreConfig, fingerprint
+from ufvnet.errors import OutputLostError
+from ufvnet.files import printed
 
 from .engine import Engine
 from .inputs import PIPE, Cell, Source, list_sources, other_columns, printable, table_cells
 from .jobs import Job
 from .looking import Looker
-from .manifest import JOURNAL, Account, check_output, finish, prepare
+from .manifest import JOURNAL, Account, check_account, finish, prepare
+from .outputs import check_folder, mark, remove_temporaries
 from .pictures import ENDINGS
 from .restorer import Restorer
-from .survive import Reading, forget
-from .targets import PART, FileTarget, PartTarget, empty_row, remove_temporaries
+from .survive import WORK, Reading, forget
+from .targets import PART, FileTarget, PartTarget, empty_row
 
 ALGORITHM = 2
 """Part of every fingerprint; another number makes earlier outputs stale."""
@@ -69,8 +72,9 @@ def restore_folder(config: RestoreConfig, progress: Progress | None = None, cras
         The summary: ``files``, ``counts`` by status, ``faces`` restored, the first ``failures``, ``seconds``.
 
     Raises:
-        ConfigError: an input names nothing, the output is not usable, no such model or device.
+        ConfigError: an input names nothing, the output is not usable or not ours, no such model or device.
         OSError: the disk is full; a resumed run goes on.
+        OutputLostError: the output folder, or the journal in it, was removed while the run went on.
     """
     started = time.perf_counter()
     with begun(config, crashed=crashed) as shards:
@@ -93,6 +97,7 @@ def begun(config: RestoreConfig, shares: int = 1, crashed: bool = False) -> Iter
     """
     sources = plan(config)
     with _alone(config.output):
+        mark(config)
         remove_temporaries(config.output)
         prepare(config.output, config.resume)
         if not crashed:  # the names that a killed run leaves suspect nothing
@@ -101,7 +106,14 @@ def begun(config: RestoreConfig, shares: int = 1, crashed: bool = False) -> Iter
 
 
 def conclude(config: RestoreConfig, shards: Sequence[Shard], seconds: float) -> dict[str, Any]:
-    """Write the manifest and the summary of a run whose shards are done; gives the summary."""
+    """Write the manifest and the summary of a run whose shards are done; gives the summary.
+
+    Raises:
+        OutputLostError: a shard's journal is gone.
+    """
+    for journal in (config.output / WORK / shard.journal for shard in shards):
+        if not journal.is_file():
+            raise OutputLostError(f"{printed(journal)} was removed while restoring; --resume does the rest")
     names = (name for shard in shards for source in shard.sources for name in source.names())
     return finish(config, names, {"seconds": round(seconds, 1)})
 
@@ -118,8 +130,9 @@ def plan(config: RestoreConfig) -> list[Source]:
         raise ConfigError(f"output = {config.output}: is named as one picture, but these inputs need a folder")
     load(config)
     looker = Looker(config, 0)
-    check_output(config.output)
+    check_account(config.output)
     sources = list_sources(config)
+    check_folder(config)
     looker.given.check(name for source in sources for name in source.names())
     return sources
 
@@ -165,7 +178,7 @@ def restore_shard(shard: Shard, progress: Progress | None = None) -> dict[str, i
     restorer = load(config)
     looker = Looker(config, restorer.hr_size)
     counter = _Counter(progress)
-    with Account(config.output, shard.journal) as account:
+    with Account(config.output, shard.journal, config.into_input) as account:
         counter.account, counter.total = account, shard.rows
         jobs = _Jobs(config, shard, account, key_of(config, restorer, looker), counter)
         reading = Reading(account.path)
@@ -210,7 +223,7 @@ class _Jobs:
                     row, pending = row + PART, []
             else:
                 (name,) = source.names()
-                yield self._job(name, source.path, source.ending, self._file(source.base))
+                yield self._job(name, source.path, source.ending, self._file(source.base, source.ending))
         if pending:
             yield from self._files_part(pending, row)
 
@@ -225,8 +238,8 @@ class _Jobs:
             return Job(name, None, ending, target, empty_row(name, self.key), missing=printable(str(content)))
         return Job(name, content, ending, target, empty_row(name, self.key))
 
-    def _file(self, base: str) -> FileTarget:
-        return FileTarget(self.account, base, self.config.suffix)
+    def _file(self, base: str, ending: str) -> FileTarget:
+        return FileTarget(self.account, base, self.config.suffix, ending)
 
     def _files_part(self, sources: Sequence[Source], first: int) -> Iterator[Job]:
         cells: list[tuple[str, Cell]] = [(name, source.path) for source in sources for name in source.names()]
@@ -240,9 +253,9 @@ class _Jobs:
         """Rows of a table to rows of parts, or to files below a folder of its name where a format is asked for."""
         cells: list[tuple[str, Cell]] = []
         first = 0
-        for number, (name, content) in enumerate(table_cells(source, self.config)):
+        for number, (name, content) in enumerate(self._cells(source)):
             if self.config.format not in ("auto", "parquet"):
-                yield self._job(name, content, _ending(content), self._file(f"{source.base}/{number:06d}"))
+                yield self._job(name, content, _ending(content), self._file(f"{source.base}/{number:06d}", ""))
                 continue
             cells.append((name, content))
             if len(cells) == PART or number + 1 == source.rows:
@@ -251,6 +264,17 @@ class _Jobs:
                 target = PartTarget(self.account, part, [name for name, _ in cells], others)
                 yield from self._part(target, cells, [_ending(content) for _, content in cells])
                 first, cells = number + 1, []
+
+    def _cells(self, source: Source) -> Iterator[tuple[str, Cell]]:
+        """A table's cells; whatever its reader raises is the reason of all rows that are left."""
+        names = source.names()
+        try:
+            for name, content in table_cells(source, self.config):
+                next(names)
+                yield name, content
+        except Exception as error:  # one odd table must not stop the night's run
+            fault = OSError(f"the table cannot be read any more ({type(error).__name__}: {error})")
+            yield from ((name, fault) for name in names)
 
     def _part(self, target: PartTarget, cells: Sequence[tuple[str, Cell]], endings: Sequence[str]) -> Iterator[Job]:
         jobs = [self._job(name, content, e, target) for (name, content), e in zip(cells, endings)]

@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import logging
 import os
 import pickle
+import secrets
 import signal
 import subprocess
 import sys
@@ -19,7 +21,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ufvnet.children import environment, python
 from ufvnet.config import RestoreConfig
+from ufvnet.files import printed, seal, unseal
 
 WORK = ".ufvnet"
 """Folder in the output for what only a run that is not finished needs: journals, and names of pictures in work."""
@@ -29,6 +33,7 @@ DEATHS = 5
 """In a row, with nothing finished in between, after which a run is given up."""
 CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGKILL")
 """Signals after which a run goes on by itself; SIGKILL is what a machine short of memory sends."""
+log = logging.getLogger(__name__)
 
 
 class Reading:
@@ -40,7 +45,7 @@ class Reading:
 
     def __init__(self, journal: Path):
         self.path = journal.with_suffix(READING)
-        self.suspects = {name for path in journal.parent.glob(f"*{READING}") for name in _names(path)}
+        self.suspects = {name for path in sorted(journal.parent.glob(f"*{READING}")) for name in _names(path)}
         self.names: set[str] = set()
         self.lock, self.length = threading.Lock(), 0
         self.file = self.path.open("wb", buffering=0)
@@ -62,7 +67,7 @@ class Reading:
         finished stay until another begins: suspects by mistake, which a trial clears."""
         if self.file.closed:
             return
-        text = json.dumps(sorted(self.names | self.suspects)).encode()
+        text = json.dumps(seal({"names": sorted(self.names | self.suspects)})).encode()
         self.length = max(self.length, len(text))
         os.pwrite(self.file.fileno(), text.ljust(self.length), 0)  # over what was there, in one call
 
@@ -85,25 +90,36 @@ def _files(output: Path) -> list[Path]:
 
 def _names(path: Path) -> list[str]:
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        text = path.read_bytes()
+    except OSError:
         return []
+    found = unseal(text)
+    if found is None and text:
+        log.warning("%s is damaged: no picture is tried in a process of its own before it is restored", path)
+    return found["names"] if found else []
 
 
 def cause_of_death(config: RestoreConfig, name: str, content: Path | bytes, ending: str) -> str | None:
-    """Why a process of its own died of restoring a picture; None if it lived."""
-    order = pickle.dumps((config, name, content, ending))
-    code = subprocess.run(
-        [sys.executable, "-m", __name__], input=order, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
-    ).returncode
-    return f"{DEADLY} ({_signal(code)})" if code < 0 else None
+    """What became of a process of its own that restored a picture; None only if it told at its end that it lived."""
+    token = secrets.token_hex()
+    order = pickle.dumps((token, config, name, content, ending))
+    command = python("-m", __name__)
+    done = subprocess.run(command, input=order, capture_output=True, env=environment(), check=False)
+    if done.returncode < 0:
+        return f"{DEADLY} ({_signal(done.returncode)})"
+    if done.returncode == 0 and done.stdout.decode(errors="replace").endswith(token):
+        return None
+    last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    return f"a trial in a process of its own did not live to its end (exit code {done.returncode}): {last}"
 
 
 def _try() -> None:
-    """Restore a picture into nothing."""
+    """Restore a picture into nothing, then give back the token that says that it did no harm."""
     from .one import restore_alone
 
-    restore_alone(*pickle.load(sys.stdin.buffer))
+    token, *order = pickle.load(sys.stdin.buffer)
+    restore_alone(*order)
+    sys.stdout.write(token)
 
 
 def supervised(output: Path, one: str | None = None) -> bool:
@@ -135,7 +151,7 @@ def supervised(output: Path, one: str | None = None) -> bool:
         if _signal(code) not in CRASHES:
             raise SystemExit(code if code >= 0 else 128 - code)
         if one is not None:
-            print(f"{one}: failed ({DEADLY} ({_signal(code)}))", file=sys.stderr)
+            print(f"{printed(one)}: failed ({DEADLY} ({_signal(code)}))", file=sys.stderr)
             raise SystemExit(1)
         crashed += 1
         deaths = 1 if _journalled(output) > size else deaths + 1

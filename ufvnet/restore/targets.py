@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -15,10 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ufvnet.data.schema import IMAGE
-from ufvnet.files import TEMPORARY, sha256, write_bytes
+from ufvnet.errors import OutputLostError
+from ufvnet.files import sha256, write_bytes
 
 from .inputs import printable, unprintable
 from .manifest import FINISHED, Account, Row
+from .outputs import digest, free_name
 
 PART = 100
 """Rows of a Parquet part: what a killed run does again at most."""
@@ -37,16 +40,18 @@ class FileTarget:
         account: told of the row once the file is in place.
         base: its path below the output folder without suffix and ending.
         suffix: what follows it; ``put`` is given both.
+        ending: of the input, which the output may have too.
     """
 
-    def __init__(self, account: Account, base: str, suffix: str):
-        self.account, self.base, self.suffix = account, base, suffix
+    def __init__(self, account: Account, base: str, suffix: str, ending: str = ""):
+        self.account, self.base, self.suffix = account, free_name(base, suffix, ending), suffix
 
     def put(self, row: Row, data: bytes | None, ending: str) -> None:
         if data is not None:
             try:
-                write_bytes(self.account.output / f"{self.base}{ending}", data)
-                row |= {"output": printable(f"{self.base}{ending}"), "output_sha256": sha256(data)}
+                path, digested = self.account.admit(f"{self.base}{ending}", data)
+                write_bytes(path, data)
+                row |= {"output": printable(f"{self.base}{ending}"), "output_sha256": digested}
             except OSError as error:
                 row |= _unwritten(error)
         if row["sha256"]:
@@ -58,10 +63,10 @@ class FileTarget:
         removed if it is what that run wrote."""
         if earlier is None or not earlier.get("output") or earlier["output"] == output:
             return
-        written = Path(unprintable(earlier["output"]))
-        if not written.is_absolute() and ".." not in written.parts:
+        written = unprintable(earlier["output"])
+        if not os.path.isabs(written) and ".." not in Path(written).parts:
             with contextlib.suppress(OSError):
-                if sha256(self.account.output / written) == earlier["output_sha256"]:
+                if digest(self.account.output, written) == earlier["output_sha256"]:
                     (self.account.output / written).unlink()
 
     def kept(self, row: Row | None, key: str, content: bytes) -> bool:
@@ -74,7 +79,7 @@ class FileTarget:
             return True
         name = unprintable(row["output"])
         ours = re.fullmatch(re.escape(self.base + self.suffix) + r"(\.[^./]*)?", name)
-        return bool(ours) and sha256(self.account.output / name) == row["output_sha256"]
+        return bool(ours) and digest(self.account.output, name) == row["output_sha256"]
 
 
 class PartTarget:
@@ -94,7 +99,7 @@ class PartTarget:
         names: Sequence[str],
         others: Callable[[], tuple[pa.Table, str]] | None = None,
     ):
-        self.account, self.name, self.names, self.others = account, name, list(names), others
+        self.account, self.name, self.names, self.others = account, free_name(name), list(names), others
         self.lock = threading.Lock()
         self.rows: dict[str, tuple[Row, bytes | None, str]] = {}
 
@@ -103,22 +108,20 @@ class PartTarget:
             self.rows[row["path"]] = row, data, ending
             if len(self.rows) < len(self.names):
                 return
-        path = self.account.output / self.name
         finished = [self.rows[name] for name in self.names]
         try:
-            self._write(path, finished)
+            digested = self._write(finished)
         except Exception as error:  # one odd part must not stop the night's run, but a full disk must
             failed = _unwritten(error)
             for one, written, _ in finished:
                 one |= failed if written is not None else {}
         else:
-            digested = sha256(path) or ""
             for number, (one, written, _) in enumerate(finished):
                 one |= {"output": f"{printable(self.name)}#{number}", "output_sha256": digested if written else ""}
         self.account.add(*(one for one, _, _ in finished))
         self.rows = {}
 
-    def _write(self, path: Path, rows: Sequence[tuple[Row, bytes | None, str]]) -> None:
+    def _write(self, rows: Sequence[tuple[Row, bytes | None, str]]) -> str:
         table, said = self.others() if self.others else (pa.table({}), "")
         if said:  # without a key a resumed run tries these rows again
             for row, _, _ in rows:
@@ -137,11 +140,14 @@ class PartTarget:
         table = table.replace_schema_metadata({"huggingface": json.dumps(known)})
         buffer = pa.BufferOutputStream()
         pq.write_table(table, buffer, compression="none", row_group_size=PART)
-        write_bytes(path, buffer.getvalue().to_pybytes())
+        data = buffer.getvalue().to_pybytes()
+        path, digested = self.account.admit(self.name, data)
+        write_bytes(path, data)
+        return digested
 
     def kept(self, rows: Sequence[Row | None], key: str, contents: Sequence[bytes | None]) -> bool:
         """Whether every row is finished, of these settings and inputs, and the part is intact."""
-        written = sha256(self.account.output / self.name) or ""
+        written = digest(self.account.output, self.name) or ""
         return all(
             row is not None
             and row["status"] in FINISHED
@@ -172,16 +178,13 @@ def _unwritten(error: Exception) -> Row:
 
     Raises:
         OSError: the disk is full, which is no fault of this picture.
+        OutputLostError: the output folder is gone.
     """
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or isinstance(error, OutputLostError):
         raise error
-    return {"status": "failed", "reason": f"cannot be written: {error}"}
-
-
-def remove_temporaries(output: Path) -> None:
-    """What a killed run left half written."""
-    for temporary in output.rglob(TEMPORARY.format("*")):
-        temporary.unlink(missing_ok=True)
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return {"status": "failed", "reason": f"cannot be written: {reason}"}
 
 
 def empty_row(name: str, key: str) -> dict[str, Any]:

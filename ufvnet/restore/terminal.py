@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ufvnet.config import ConfigError, RestoreConfig
+from ufvnet.files import printed_line
 
 from .inputs import PIPE
 from .one import is_one, restore_one
@@ -51,7 +52,7 @@ def restore_here(
 
 def _tell_one(config: RestoreConfig, row: Mapping[str, Any]) -> bool:
     line = f"{row['path']}: {row['status']}" + (f" ({row['reason']})" if row["reason"] else "")
-    print(line, file=sys.stderr if config.output == PIPE or row["status"] == "failed" else sys.stdout)
+    print(printed_line(line), file=sys.stderr if config.output == PIPE or row["status"] == "failed" else sys.stdout)
     return row["status"] == "failed"
 
 
@@ -59,11 +60,12 @@ def _tell(config: RestoreConfig, summary: Mapping[str, Any]) -> None:
     counts, seconds = summary["counts"], summary["seconds"]
     told = ", ".join(f"{n:,} {status}" for status, n in counts.items() if n or status in ("restored", "failed"))
     rate = f", {summary['files'] / seconds:,.1f} pictures a second" if seconds else ""
-    print(f"{told}; {summary['faces']:,} faces{rate}: {config.output}")
+    print(f"{told}; {summary['faces']:,} faces{rate}: {printed_line(config.output)}")
     for reason in summary["failures"][:REASONS]:
-        print(f"  {reason}", file=sys.stderr)
+        print(f"  {printed_line(reason)}", file=sys.stderr)
     if counts["failed"] > REASONS:
-        print(f"  and {counts['failed'] - REASONS:,} more: {config.output / 'manifest.parquet'}", file=sys.stderr)
+        manifest = printed_line(config.output / "manifest.parquet")
+        print(f"  and {counts['failed'] - REASONS:,} more: {manifest}", file=sys.stderr)
     if not summary["usable"]:
         print(f"ufvnet: none of {summary['files']:,} inputs could be used", file=sys.stderr)
 

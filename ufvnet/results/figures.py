@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, TestSet
 from ufvnet.data.bicubic import lr_side, resize
 from ufvnet.data.reader import DatasetView
+from ufvnet.files import safe_name
 from ufvnet.metrics import PRIMARY, differences, score
 from ufvnet.models import describe
 from ufvnet.models.inference import BICUBIC
@@ -37,7 +38,9 @@ from .charts import (
     weights_figure,
     weights_panel,
 )
-from .methods import Faces, Restoration, Row, restore, rows_of
+from .methods import Row, restore, rows_of
+from .own_process import MethodDied
+from .restoring import Faces, Restoration, failed
 from .scoring import MOST_ANCHORS
 
 if TYPE_CHECKING:
@@ -60,7 +63,10 @@ def restored(config: EvaluateConfig, row: Row, gallery: Gallery, faces: Sequence
     """What a method makes of some faces at k/16: the one place where figures and report get images from."""
     lr, side = np.stack([gallery.lr(Pick(face, k)) for face in faces]), gallery.view.hr_size
     shown = Faces(lr, k / 16, side, list(faces), gallery.test_set.name, lr_side(side, k))
-    return restore(row, shown, config.batch_size, config.device)
+    try:
+        return restore(row, shown, config.batch_size, config.device)
+    except MethodDied as error:
+        return failed(shown, str(error))
 
 
 @dataclass(frozen=True)
@@ -229,25 +235,33 @@ def _restore(config: EvaluateConfig, row: Row, gallery: Gallery, table: dict) ->
                 gallery.cells[row.label, pick] = _cell(image, row.label, pick, gallery, table)
 
 
-def write_figures(config: EvaluateConfig, scores: pd.DataFrame, galleries: list[Gallery] | None = None) -> list[Path]:
+def write_figures(
+    config: EvaluateConfig,
+    scores: pd.DataFrame,
+    galleries: list[Gallery] | None = None,
+    place: Callable[[str], Path] | None = None,
+) -> list[Path]:
     """Every figure under figures/, as PNG and PDF; returns the PNGs.
 
     ``grid_*``: methods side by side (it shows faces, as do the next two). ``errors_*``: error maps. ``extremes_*``:
     the worst and best faces of a method. ``gain``, ``curves``: over input size. ``weights_*``: of the anchors.
+
+    Args:
+        place: the path of a name, where it is not just in figures/.
     """
-    folder = config.out / config.name / "figures"
+    place = place or (config.out / config.name / "figures").joinpath
     written = []
     for gallery in galleries if galleries is not None else open_galleries(config, scores):
         for name, figure in _sheets(gallery):
-            written.append(_save_both(figure, folder / name))
+            written.append(_save_both(figure, name, place))
     for name, figure in _charts(config, scores):
-        written.append(_save_both(figure, folder / name))
+        written.append(_save_both(figure, name, place))
     return written
 
 
-def _save_both(figure: Figure, path: Path) -> Path:
-    save(figure, path.with_name(f"{path.name}.pdf"))
-    return save(figure, path.with_name(f"{path.name}.png"))
+def _save_both(figure: Figure, name: str, place: Callable[[str], Path]) -> Path:
+    save(figure, place(f"{safe_name(name)}.pdf"))
+    return save(figure, place(f"{safe_name(name)}.png"))
 
 
 def file_name(text: str) -> str:

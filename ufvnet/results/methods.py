@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
-import importlib
-import importlib.util
-import inspect
-import sys
+import os
+import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,18 +17,21 @@ import torch
 from PIL import Image
 
 from ufvnet.config import ConfigError, EvaluateConfig, Method, fingerprint, load
-from ufvnet.data.bicubic import resize, upscale
-from ufvnet.files import sha256
-from ufvnet.imaging.formats import formats
-from ufvnet.models.inference import BICUBIC, ready, super_resolve
-from ufvnet.models.onnx_network import CARD, OnnxNetwork
-from ufvnet.models.store import read_card
+from ufvnet.data.bicubic import resize
+from ufvnet.errors import EvaluationError
+from ufvnet.files import printed, sha256
+from ufvnet.models.inference import BICUBIC, ready
+from ufvnet.models.store import identity, read_card
+
+from . import own_process
+from .method_process import FAILURES
+from .own_process import DISK_FULL, MethodDied, MethodError
+from .process_state import process_state_kept
+from .restoring import Call, Faces, Found, Restoration, failed, load_file, of_file, of_images, of_network
 
 TORCHSCRIPT = (".pt", ".ts", ".torchscript")
 CALLABLE_VERSION = 1
 OTHER_KINDS = "; else FILE.onnx, FILE.pt, module:function, file.py:function, or a mapping (README, Methods)"
-FAILURES = (Exception, SystemExit)
-"""What a method may do without ending more than itself; Ctrl-C is not its own."""
 
 
 @dataclass(frozen=True)
@@ -60,45 +59,6 @@ class Row:
         if self.method.model and self.ref != BICUBIC:
             return read_card(Path(self.ref))
         return self.method.model_dump(mode="json", exclude_defaults=True) | {"fingerprint": self.fingerprint}
-
-
-@dataclass(frozen=True)
-class Faces:
-    """LR images of one size, and what there is to know about them.
-
-    lr: (N, h, w, 3) uint8. rate: r of them. ids: N face ids. dataset: the test set's name in tables. px: their height.
-    """
-
-    lr: np.ndarray
-    rate: float
-    hr_size: int
-    ids: Sequence[str]
-    dataset: str
-    px: int
-
-    def __getitem__(self, which: slice) -> Faces:
-        return replace(self, lr=self.lr[which], ids=self.ids[which])
-
-
-@dataclass(frozen=True)
-class Restoration:
-    """sr: (N, H, H, 3) uint8, black where the method failed. weights: (N, anchors) or None.
-
-    milliseconds: (N,) a face. reasons: N times "" or why there is no image.
-    """
-
-    sr: np.ndarray
-    weights: np.ndarray | None
-    milliseconds: np.ndarray
-    reasons: list[str]
-
-
-Found = tuple[np.ndarray, np.ndarray | None]
-Call = Callable[[Faces], Found]
-
-
-class MethodError(Exception):
-    """A method gave something that is no SR image; the message says what."""
 
 
 def rows_of(config: EvaluateConfig) -> list[Row]:
@@ -171,39 +131,20 @@ def _row(method: Method) -> Row:
         return Row(method.name or BICUBIC, BICUBIC, "", "", _print(method, BICUBIC), method)
     if method.model:
         card = read_card(method.model)
-        view = method.trained_on or card["trained_on"]["view"]
+        view = method.trained_on or card.get("trained_on", {}).get("view", "")
         name = method.name or card["model"] + ("+flip" if method.self_ensemble else "")
-        return Row(name, str(method.model), view, card["preset"], _print(method, card["fingerprint"]), method)
+        return Row(name, str(method.model), view, card["preset"], _print(method, identity(method.model)), method)
     source = method.onnx or method.torchscript or method.images
     if source is not None:
-        if not source.exists():
-            raise ConfigError(f"models: {method.name}: {source} is not there")
-        print_ = _print(method, sha256(source) if source.is_file() else _folder_digest(source))
+        _check_source(method, source)
+        print_ = _print(method, _folder_digest(source) if method.images else sha256(source))
         if not method.images:
-            _session(str(source), print_)  # what cannot be loaded is refused here
+            load_file(str(source), print_)  # what cannot be loaded is refused here
         return Row(method.name, str(source), method.trained_on, "", print_, method)
     assert method.python
-    files = sorted({file.resolve() for file in _files(method.python) if file.is_file()})
-    digests = [sha256(file) for file in files]
+    digests = list(own_process.files_of(method.python).values())
     digest = digests[0] if len(digests) == 1 else fingerprint(digests)
     return Row(method.name, method.python, method.trained_on, "", _print(method, digest), method)
-
-
-def _files(name: str) -> Iterator[Path]:
-    """The files whose change makes a Python method another: where it is named, and where its code is.
-
-    What they import is not among them.
-    """
-    where, found = name.rpartition(":")[0], inspect.unwrap(_function(name))
-    named = where if where.endswith(".py") else getattr(sys.modules[where], "__file__", None)
-    if named:
-        yield Path(named)
-    while isinstance(found, functools.partial):
-        found = inspect.unwrap(found.func)
-    for of in (found, type(found)):  # a function, or an object that can be called
-        with contextlib.suppress(TypeError):
-            yield Path(inspect.getfile(of))
-            return
 
 
 def _print(method: Method, digest: str | None) -> str:
@@ -211,51 +152,100 @@ def _print(method: Method, digest: str | None) -> str:
     return fingerprint(CALLABLE_VERSION, digest, changing)
 
 
+def _check_source(method: Method, source: Path) -> None:
+    """
+    Raises:
+        ConfigError: it is not there, or is no file (of images: no folder).
+    """
+    try:
+        there, fits = source.exists(), source.is_dir() if method.images else source.is_file()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise ConfigError(f"models: {printed(method.name)}: {printed(source)}: {error}") from error
+    if not fits:
+        what = ("no folder" if method.images else "no file") if there else "not there"
+        raise ConfigError(f"models: {printed(method.name)}: {printed(source)} is {what}")
+
+
 def _folder_digest(folder: Path) -> str:
     whole = hashlib.sha256()
     for file in sorted(p for p in folder.rglob("*.png") if p.is_file()):
-        whole.update(f"{file.relative_to(folder)} {sha256(file)}\n".encode())
+        whole.update(os.fsencode(f"{file.relative_to(folder)} {sha256(file)}\n"))
     return whole.hexdigest()
 
 
-def failed(faces: Faces, reason: str) -> Restoration:
-    """Black images, all for one reason."""
-    n = len(faces.lr)
-    sr = np.zeros((n, faces.hr_size, faces.hr_size, 3), np.uint8)
-    return Restoration(sr, None, np.full(n, np.nan), [reason] * n)
+def prove(row: Row) -> None:
+    """Find a method's files here and see that they are those that were planned: this may be another machine.
+
+    Raises:
+        EvaluationError: they are not here, or others.
+    """
+    (_prove_once if row.method.images else _prove)(row)
+
+
+def _prove(row: Row) -> None:
+    try:
+        here = _row(row.method)
+    except ConfigError as error:
+        raise EvaluationError(f"{socket.gethostname()}: {error}") from error
+    if here.fingerprint != row.fingerprint:
+        raise EvaluationError(
+            f"{socket.gethostname()}: {printed(row.label)}: {printed(row.ref)} is not what was planned: it has changed "
+            "since, or this machine has another; evaluate again"
+        )
+
+
+@functools.lru_cache(maxsize=16)
+def _prove_once(row: Row) -> None:
+    """A folder of images may hold many thousand; a process looks at them once."""
+    _prove(row)
 
 
 def restore(row: Row, faces: Faces, batch_size: int, device: str) -> Restoration:
-    """Super-resolve faces; where a batch fails, each of its faces is tried alone, so that others are untouched."""
-    call = _opened(row, faces.hr_size, device)
+    """Super-resolve faces; where a batch fails, each of its faces is tried alone, so that others are untouched.
+
+    Raises:
+        ConfigError: the method cannot be loaded here.
+        MethodDied: it ended the process that it runs in.
+        OSError: the disk is full; no face is to blame.
+    """
+    with process_state_kept():  # a network of the user's is made here
+        call = _opened(row, faces.hr_size, device)
     n = len(faces.lr)
     done = failed(faces, "")
     weights: dict[int, np.ndarray] = {}
 
     def attempt(part: slice) -> None:
-        started = time.perf_counter()
         given = replace(faces[part], lr=faces.lr[part].copy())  # a method may work in place and fail
-        sr, found = _checked(call(_fixed(row, given)), faces[part])
-        done.milliseconds[part] = (time.perf_counter() - started) * 1000 / len(sr)
+        with process_state_kept():
+            started = time.perf_counter()
+            sr, found = _checked(call(_fixed(row, given)), faces[part])
+            done.milliseconds[part] = (time.perf_counter() - started) * 1000 / len(sr)
         done.sr[part] = sr
         if found is not None:
             weights.update(zip(range(part.start, part.stop), found))
 
     for start in range(0, n, batch_size):
         part = slice(start, min(n, start + batch_size))
-        try:
-            attempt(part)
-        except FAILURES:
+        if _reason(attempt, part):
             for i in range(part.start, part.stop):
-                try:
-                    attempt(slice(i, i + 1))
-                except FAILURES as error:
-                    known = isinstance(error, MethodError)
-                    done.reasons[i] = str(error) if known else f"{type(error).__name__}: {error}"
+                done.reasons[i] = _reason(attempt, slice(i, i + 1))
     if not weights:
         return done
     none = np.full_like(next(iter(weights.values())), np.nan)
     return replace(done, weights=np.stack([weights.get(i, none) for i in range(n)]))
+
+
+def _reason(attempt: Callable[[slice], None], part: slice) -> str:
+    """Why a method failed on a part, "" where it did not."""
+    try:
+        attempt(part)
+    except MethodDied:
+        raise
+    except FAILURES as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise
+        return printed(error if isinstance(error, MethodError) else f"{type(error).__name__}: {error}")
+    return ""
 
 
 def _fixed(row: Row, faces: Faces) -> Faces:
@@ -278,115 +268,19 @@ def _checked(found: Found, faces: Faces) -> Found:
 
 
 def _opened(row: Row, hr_size: int, device: str) -> Call:
+    """
+    Raises:
+        ConfigError: what cannot be loaded here, which is no fault of a face.
+    """
     method = row.method
     if method.model:
-        return functools.partial(_network, row, hr_size, device)
+        return functools.partial(of_network, ready(row.ref, row.fingerprint, hr_size, device), method, hr_size)
     if method.images:
-        return functools.partial(_image_files, method.images)
+        return functools.partial(of_images, method.images)
     if method.python:
-        function = _loaded(method.python, row.fingerprint)
+        function = own_process.opened(method.python)
         return lambda faces: (function(faces.lr, faces.hr_size), None)
-    found = _session(str(method.onnx or method.torchscript), row.fingerprint)
+    found = load_file(str(method.onnx or method.torchscript), row.fingerprint)
     if isinstance(found, torch.nn.Module):  # our own export, which has a rate and weights
-        return lambda faces: super_resolve(found, faces.lr, hr_size, faces.rate, len(faces.lr))
-    return functools.partial(_file, method, found)
-
-
-def _network(row: Row, hr_size: int, device: str, faces: Faces) -> Found:
-    network = ready(row.ref, row.fingerprint, hr_size, device)
-    return super_resolve(network, faces.lr, hr_size, faces.rate, len(faces.lr), row.method.self_ensemble)
-
-
-def _image_files(folder: Path, faces: Faces) -> Found:
-    """<folder>/<test set>/<px>/<face id>.png."""
-    images = []
-    for face in faces.ids:
-        file = folder / faces.dataset / str(faces.px) / f"{face}.png"
-        try:
-            with Image.open(file, formats=formats()) as image:
-                images.append(np.asarray(image.convert("RGB")))
-        except OSError as error:
-            reason = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
-            raise MethodError(f"{file} {reason}") from error
-    if len({image.shape for image in images}) > 1:
-        raise MethodError("images of several sizes")
-    return np.stack(images), None
-
-
-def _function(name: str) -> Callable[[np.ndarray, int], np.ndarray]:
-    """``module:function`` or ``path/to/file.py:function``.
-
-    Raises:
-        ConfigError: there is no such thing, or it cannot be called.
-    """
-    where, _, function = name.rpartition(":")
-    try:
-        module = _module(Path(where)) if where.endswith(".py") else importlib.import_module(where)
-        found = getattr(module, function)
-    except FAILURES as error:  # whatever the user's file does when it is imported
-        raise ConfigError(f"models: {name}: cannot be imported ({type(error).__name__}: {error})") from error
-    if not callable(found):
-        raise ConfigError(f"models: {name}: is {type(found).__name__}; it must be a function")
-    return found
-
-
-def _module(file: Path) -> ModuleType:
-    """A file as a module of a name that no other has; its folder comes last on the path, where it hides nothing."""
-    file = file.resolve()
-    name = f"ufvnet_method_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}_{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec
-    assert spec.loader
-    if str(file.parent) not in sys.path:
-        sys.path.append(str(file.parent))
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-@functools.lru_cache(maxsize=4)
-def _loaded(name: str, _fingerprint: str) -> Callable[[np.ndarray, int], np.ndarray]:
-    return _function(name)
-
-
-def _file(method: Method, session: Callable[[torch.Tensor], np.ndarray], faces: Faces) -> Found:
-    """A network that somebody else exported: one input (N, 3, h, w) float32, one output (N, 3, H, H)."""
-    x = torch.from_numpy(np.ascontiguousarray(faces.lr.transpose(0, 3, 1, 2)))
-    x = upscale(x, faces.hr_size) if method.input == "ls" else x
-    black, white = method.range
-    y = session(x.float() / 255 * (white - black) + black)
-    if not np.isfinite(y).all():
-        raise MethodError("gave NaN or infinity")
-    if y.ndim != 4:
-        raise MethodError(f"gave {y.shape} instead of (N, 3, H, H)")
-    pixels = ((y - black) / (white - black) * 255).round().clip(0, 255).astype(np.uint8)
-    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)), None
-
-
-@functools.lru_cache(maxsize=2)
-def _session(file: str, _fingerprint: str) -> Callable[[torch.Tensor], np.ndarray] | OnnxNetwork:
-    """An ONNX or TorchScript file as a function, on the CPU; of ``ufvnet models export`` as the network it was.
-
-    Raises:
-        ConfigError: it cannot be loaded.
-    """
-    try:
-        if file.endswith(".onnx"):
-            import onnxruntime
-
-            session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-            if CARD in session.get_modelmeta().custom_metadata_map:
-                return OnnxNetwork(Path(file), "cpu")
-            name = session.get_inputs()[0].name
-            return lambda x: session.run(None, {name: x.numpy()})[0]
-        script = torch.jit.load(file, map_location="cpu").eval()
-    except ImportError as error:
-        raise ConfigError(f"models: {file} needs onnxruntime: pip install 'ufvnet[onnx]'") from error
-    except Exception as error:
-        raise ConfigError(f"models: {file}: cannot be loaded ({error})") from error
-
-    def run(x: torch.Tensor) -> np.ndarray:
-        with torch.inference_mode():
-            return script(x).numpy()
-
-    return run
+        return functools.partial(of_network, found, method, hr_size)
+    return functools.partial(of_file, method, found)

@@ -9,7 +9,7 @@ import math
 import platform
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,12 +48,14 @@ def write_report(
     figures: Sequence[Path],
     scores: pd.DataFrame,
     galleries: list[Gallery] | None = None,
+    place: Callable[[str], Path] | None = None,
 ) -> Path:
     """Write report.html. Pictures are embedded, so it holds photographs of the test sets, and says so.
 
     Args:
         figures: the files that were written beside it; they are named, not embedded.
         galleries: the faces that the figures show, so that none is restored twice.
+        place: the path of a name, where it is not just in the evaluation's folder.
     """
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
@@ -84,7 +86,7 @@ def write_report(
         config=json.dumps(made["config"], indent=2),
         provenance=json.dumps(made, indent=2, default=str),
     )
-    path = config.out / config.name / "report.html"
+    path = (place or (config.out / config.name).joinpath)("report.html")
     write_text(path, html)
     return path
 

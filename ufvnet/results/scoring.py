@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,20 +18,26 @@ import pyarrow.parquet as pq
 from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, TestSet, fingerprint
 from ufvnet.data.bicubic import lr_side
-from ufvnet.data.schema import read_fingerprint, write_table
-from ufvnet.files import check_writable
+from ufvnet.data.schema import read_checked, write_checked
+from ufvnet.errors import EvaluationError
+from ufvnet.files import MARKER, claim, printed, safe_name
 from ufvnet.metrics import score
 from ufvnet.metrics.identity import cosine, crop_landmarks, descriptors
 from ufvnet.models.inference import BICUBIC, best_device
 from ufvnet.models.store import read_card
 
-from .methods import Faces, Restoration, Row, failed, restore, rows_of
+from .folder import KIND, check_folder
+from .methods import Row, prove, restore, rows_of
+from .own_process import MethodDied
+from .restoring import Faces, Restoration, failed
 
 SCORING_VERSION = 2
 MOST_ANCHORS = 4
 DEATHS = 3
 """A task at which so many processes died one after the other has failed; one alone may die of its machine's trouble."""
 DEADLY = f"it kills the process that runs it: {DEATHS} died, one after the other"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,20 +65,27 @@ class ScoreTask:
         """A file with a byte for every process that began the task and did not come to its end."""
         return self.file.with_suffix(".deaths")
 
+    @property
+    def folder(self) -> Path:
+        """The evaluation's: <folder>/scores/<test set>/<method>/<file>."""
+        return self.file.parents[3]
+
 
 def plan(config: EvaluateConfig) -> list[ScoreTask]:
-    """Every task of an evaluation.
+    """Every task of an evaluation, whose folder is there and ours from then on.
 
     Raises:
-        ConfigError: a method, dataset or device is missing, HR sizes differ, no method is left, or ``out`` cannot be
-            written to.
+        ConfigError: a method, dataset or device is missing, HR sizes differ, no method is left, or the folder holds
+            files of somebody else, overlaps what is read, or cannot be written to.
     """
     best_device(config.device)
-    check_writable("out", config.out / config.name)
+    check_folder(config)
     rows = rows_of(config)
     if not rows:
         raise ConfigError("models: none of them is there")
-    return [task for test_set in config.datasets for row in rows for task in _tasks(config, test_set, row)]
+    tasks = [task for test_set in config.datasets for row in rows for task in _tasks(config, test_set, row)]
+    claim(config.out / config.name, KIND)
+    return tasks
 
 
 def _tasks(config: EvaluateConfig, test_set: TestSet, row: Row) -> list[ScoreTask]:
@@ -77,11 +94,14 @@ def _tasks(config: EvaluateConfig, test_set: TestSet, row: Row) -> list[ScoreTas
         raise ConfigError(
             f"models: {row.ref} makes {side}-pixel faces, {test_set.path} holds {view.hr_size}-pixel ones"
         )
-    folder = config.out / config.name / "scores" / test_set.name / row.label
+    folder = config.out / config.name / "scores" / safe_name(test_set.name) / safe_name(row.label)
     left, to_identify = test_set.limit or len(view), config.identity_faces
     tasks = []
     for shard in view.shards:
-        metadata = pq.read_metadata(shard)
+        try:
+            metadata = pq.read_metadata(shard)
+        except (OSError, pa.ArrowException) as error:
+            raise ConfigError(f"datasets: {shard}: cannot be read ({error}); verify the dataset") from error
         for group in range(metadata.num_row_groups):
             faces = min(left, metadata.row_group(group).num_rows)
             identity = min(to_identify, faces)
@@ -96,41 +116,85 @@ def _tasks(config: EvaluateConfig, test_set: TestSet, row: Row) -> list[ScoreTas
 
 
 def score_faces(task: ScoreTask) -> bool:
-    """Score one task into its file; False where the file was there already.
+    """Score one task into its file; False where a whole file of it was there already.
 
     A face that the method fails on has the status ``failed``, the reason, and NaN for scores. So have all faces of a
     task that DEATHS processes died at.
+
+    Raises:
+        EvaluationError: this machine does not see what the task needs, or not as it was planned. No face is to blame,
+            so there are no rows; another machine may do better.
     """
-    if read_fingerprint(task.file) == task.fingerprint:
+    if finished(task) is not None:
         return False
-    task.deaths.parent.mkdir(parents=True, exist_ok=True)
-    with task.deaths.open("ab") as file:
-        died = file.tell()
-        file.write(b"+")
+    if not (task.folder / MARKER).is_file():
+        raise EvaluationError(f"{socket.gethostname()}: {printed(task.folder)} is gone, or cannot be seen from here")
+    prove(task.row)
+    task.file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        frames = _frames(task, died >= DEATHS)
-        table = pa.Table.from_pandas(pd.concat(frames, ignore_index=True), preserve_index=False)
-        write_table(task.file, table, task.fingerprint)
+        table = _table(task)
+        write_checked(task.file, table, task.fingerprint)
     finally:  # a failure that Python sees is no death
         task.deaths.unlink(missing_ok=True)
     return True
 
 
+def _table(task: ScoreTask) -> pa.Table:
+    """The scores; a method that ends a process of its own is tried again, until it has ended DEATHS."""
+    while True:
+        with open(task.deaths, "ab", opener=_not_through_links) as file:
+            died = file.tell()
+            file.write(b"+")
+        try:
+            frames = _frames(task, died >= DEATHS)
+        except MethodDied:
+            continue
+        return pa.Table.from_pandas(pd.concat(frames, ignore_index=True), preserve_index=False)
+
+
+def _not_through_links(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 def _frames(task: ScoreTask, deadly: bool) -> list[pd.DataFrame]:
     """The scores at each scale. deadly: the method is not run."""
-    columns = ["face_id", "landmarks", "box", "angle", "hr", *(f"lr_{k}" for k in task.ks)]
-    faces = pq.ParquetFile(task.shard).read_row_group(task.group, columns=columns).slice(0, task.faces)
-    hr = np.stack([data.decode(v) for v in faces["hr"].to_pylist()])
+    faces, hr, lrs = _read_faces(task)
     identity = _Identity(faces.slice(0, task.identity), hr)
     frames = []
-    for k in task.ks:
-        lr = np.stack([data.decode(v) for v in faces[f"lr_{k}"].to_pylist()])
+    for k, lr in zip(task.ks, lrs):
         px, ids = lr_side(task.hr_size, k), faces["face_id"].to_pylist()
         given = Faces(lr, k / 16, task.hr_size, ids, task.test_set.name, px)
         done = failed(given, DEADLY) if deadly else restore(task.row, given, task.batch_size, task.device)
         names = {"model": task.row.label, "dataset": task.test_set.name, "face_id": ids, "k": k, "px": px}
         frames.append(pd.DataFrame(names | _scores(done, hr) | {"identity": identity.of(done)}))
     return frames
+
+
+def _read_faces(task: ScoreTask) -> tuple[pa.Table, np.ndarray, Iterator[np.ndarray]]:
+    """The task's faces, their HR images, and their LR images at each scale, decoded one scale at a time.
+
+    Raises:
+        EvaluationError: the shard is damaged, or cannot be seen from here.
+    """
+    columns = ["face_id", "landmarks", "box", "angle", "hr", *(f"lr_{k}" for k in task.ks)]
+    try:
+        with pq.ParquetFile(task.shard, page_checksum_verification=True) as file:
+            faces = file.read_row_group(task.group, columns=columns).slice(0, task.faces)
+        images = {name: faces[name].to_pylist() for name in columns[4:]}
+        hr = _decoded(images["hr"], task.hr_size)
+        return faces, hr, iter([_decoded(images[f"lr_{k}"], lr_side(task.hr_size, k)) for k in task.ks])
+    except (OSError, SyntaxError, ValueError, pa.ArrowException) as error:  # what damage makes of pyarrow and Pillow
+        raise EvaluationError(
+            f"{socket.gethostname()}: {task.shard}, row group {task.group}: cannot be read ({error})"
+        ) from error
+
+
+def _decoded(images: list[dict[str, Any]], side: int) -> np.ndarray:
+    """(N, side, side, 3) uint8."""
+    decoded = np.stack([data.decode(image) for image in images])
+    if decoded.shape[1:] != (side, side, 3):
+        raise ValueError(f"images of {decoded.shape[2]}x{decoded.shape[1]} pixels instead of {side}x{side}")
+    return decoded
 
 
 def _scores(done: Restoration, hr: np.ndarray) -> dict[str, Any]:
@@ -166,6 +230,30 @@ class _Identity:
         return result
 
 
+def finished(task: ScoreTask) -> pa.Table | None:
+    """The scores of a task, proven to be as they were written; None where they are yet to be made, or again."""
+    found = read_checked(task.file)
+    if found is None and os.path.lexists(task.file):
+        log.warning("%s is damaged, or of an earlier release: it is scored again", printed(task.file))
+    return found[0] if found and found[1] == task.fingerprint else None
+
+
 def read_scores(config: EvaluateConfig) -> pd.DataFrame:
-    """The scores of exactly the planned tasks, in their order."""
-    return pd.concat([pd.read_parquet(task.file) for task in plan(config)], ignore_index=True)
+    """The scores of exactly the planned tasks, in their order.
+
+    Raises:
+        EvaluationError: some are not there, or damaged.
+    """
+    return joined([(task, finished(task)) for task in plan(config)])
+
+
+def joined(scores: list[tuple[ScoreTask, pa.Table | None]]) -> pd.DataFrame:
+    """Scores of tasks as one table.
+
+    Raises:
+        EvaluationError: some are missing.
+    """
+    for task, table in scores:
+        if table is None:
+            raise EvaluationError(f"{printed(task.file)}: no whole scores there; evaluate again")
+    return pd.concat([table.to_pandas() for _, table in scores if table is not None], ignore_index=True)

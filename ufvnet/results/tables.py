@@ -12,7 +12,7 @@ import pandas as pd
 
 from ufvnet.config import EvaluateConfig, TestSet
 from ufvnet.data.bicubic import VIEWS
-from ufvnet.files import write_text
+from ufvnet.files import safe_name, write_text
 from ufvnet.metrics import PRIMARY, PROTOCOLS, differences, mean_interval
 from ufvnet.models.inference import BICUBIC
 
@@ -117,12 +117,13 @@ def all_tables(config: EvaluateConfig, scores: pd.DataFrame) -> list[Table]:
     return tables
 
 
-def write_tables(tables: Iterable[Table], folder: Path) -> None:
-    """Each table as .md, .csv, .tex and .html."""
+def write_tables(tables: Iterable[Table], folder: Path, place: Callable[[str], Path] | None = None) -> None:
+    """Each table as .md, .csv, .tex and .html. place: the path of a name, where it is not just in the folder."""
+    place = place or folder.joinpath
     for table in tables:
         texts = {".md": table.markdown(), ".csv": table.csv(), ".tex": table.latex(), ".html": table.html()}
         for suffix, text in texts.items():
-            write_text(folder / f"{table.key}{suffix}", text)
+            write_text(place(f"{safe_name(table.key)}{suffix}"), text)
 
 
 def paper_table(paper: PaperTable, config: EvaluateConfig, scores: pd.DataFrame, rows: list[Row]) -> Table:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,46 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ufvnet.errors import TrainingError
-from ufvnet.files import sha256
+from ufvnet.files import printed, read_small, seal, sha256, unseal
+from ufvnet.models.store import tensors_written
 
 KEEP = 2
 """Checkpoints that stay; older ones are deleted."""
 
+VERSION = 2
+"""Of state.json; those of 2 and later are sealed."""
+
+LARGEST_STATE = 2**26
+"""Bytes of a state.json that is read."""
+
+NAME = re.compile(r"step-\d{8,}")
+FILES = re.compile(r"(model|ema|optimizer|best)\.safetensors|random-\d+\.(safetensors|json)|log\.parquet|state\.json")
+"""Names of what a checkpoint holds; a folder with anything else is never removed."""
+
+Note = Callable[[str], None]
+"""Takes one line that the user must see."""
+
+
+def to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Those that were finished, oldest first."""
-    return sorted((folder / "checkpoints").glob("step-*"))
+    """Those that were finished, oldest first; links and folders without a file of ours are none."""
+    found = (p for p in (folder / "checkpoints").glob("step-*") if NAME.fullmatch(p.name))
+    ours = (p for p in found if not p.is_symlink() and p.is_dir() and any(FILES.fullmatch(f.name) for f in p.iterdir()))
+    return sorted(ours, key=lambda p: int(p.name[5:]))
 
 
-def last_whole(folder: Path) -> Path | None:
+def remove(checkpoint: Path) -> None:
+    """Delete a checkpoint that we wrote; a folder that holds anything else stays."""
+    if checkpoint.is_symlink() or not checkpoint.is_dir():
+        return
+    if all(FILES.fullmatch(p.name) and not p.is_dir() for p in checkpoint.iterdir()):
+        shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def last_whole(folder: Path, note: Note = to_stderr) -> Path | None:
     """The newest checkpoint whose files are as they were written; None where there is none at all.
 
     Raises:
@@ -36,74 +66,116 @@ def last_whole(folder: Path) -> Path | None:
     """
     found = checkpoints(folder)
     for checkpoint in reversed(found):
-        if _whole(checkpoint):
+        if read_state(checkpoint) is not None:
             return checkpoint
-        print(f"{checkpoint} is damaged: going back to the one before", file=sys.stderr)
+        note(f"{printed(checkpoint)} is damaged: going back to the one before")
     if found:
-        raise TrainingError(f"{folder}: every checkpoint is damaged; delete the folder to start anew")
+        raise TrainingError(f"{printed(folder)}: every checkpoint is damaged; delete the folder to start anew")
     return None
 
 
-def _whole(checkpoint: Path) -> bool:
+def read_state(checkpoint: Path) -> dict[str, Any] | None:
+    """A checkpoint's state.json; None unless it and all files of the checkpoint are as they were written.
+
+    Releases before VERSION 2 sealed nothing: their state is taken if it fits the folder's name and files.
+    """
     try:
-        written = json.loads((checkpoint / "state.json").read_text())["sha256"]
-        return all(sha256(checkpoint / name) == digest for name, digest in written.items())
-    except (OSError, ValueError, KeyError):
-        return False
+        content = read_small(checkpoint / "state.json", LARGEST_STATE)
+        state = unseal(content)
+        if state is None:
+            state = json.loads(content)
+            if "version" in state or "sealed" in state:
+                return None
+        digests = state.pop("sha256")
+        named = state["step"] == int(checkpoint.name[5:]) and {"model.safetensors", "log.parquet"} <= digests.keys()
+        whole = all(sha256(checkpoint / name) == digest for name, digest in digests.items())
+        return state if named and whole and isinstance(state["param_groups"], list) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 class Checkpoints:
     """Writes and reads ``checkpoints/step-NNNNNNNN`` of a run folder.
 
-    Each holds model, ema and optimizer as safetensors, the random states of every process, the curves
-    (log.parquet) and state.json. It is written under a temporary name and renamed.
+    Each holds model, ema, optimizer and, where they are kept, the best weights so far as safetensors, the random
+    states of every process, the curves (log.parquet) and state.json, sealed, with the sha256 of all of them. It is
+    written under a temporary name and renamed.
     """
 
-    def __init__(self, folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None):
-        self.folder, self.model, self.optimizer, self.average = folder, model, optimizer, average
+    def __init__(
+        self,
+        folder: Path,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: nn.Module | None,
+        note: Note = to_stderr,
+    ):
+        self.folder, self.model, self.optimizer, self.average, self.note = folder, model, optimizer, average, note
         self.last: Path | None = None
 
     def temporary(self, step: int) -> Path:
         """Where the processes write a checkpoint before it is renamed."""
         return self.folder / "checkpoints" / f".step-{step:08d}.tmp"
 
-    def save(self, step: int, log: list[dict[str, Any]], state: dict[str, Any]) -> None:
-        """Fill the temporary folder; the main process alone calls this."""
+    def save(
+        self, step: int, log: list[dict[str, Any]], state: dict[str, Any], best: dict[str, Tensor] | None = None
+    ) -> None:
+        """Fill the temporary folder; the main process alone calls this.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         to = self.temporary(step)
-        save_file(_flat(self.model.state_dict()), to / "model.safetensors")
+        _save(self.model.state_dict(), to / "model.safetensors")
         if self.average is not None:
-            save_file(_flat(self.average.state_dict()), to / "ema.safetensors")
+            _save(self.average.state_dict(), to / "ema.safetensors")
+        if best is not None:
+            _save(best, to / "best.safetensors")
         optimizer = self.optimizer.state_dict()
         tensors = {f"{i}.{name}": t for i, values in optimizer["state"].items() for name, t in values.items()}
-        save_file(_flat(tensors), to / "optimizer.safetensors")
+        _save(tensors, to / "optimizer.safetensors")
         pd.DataFrame(log).to_parquet(to / "log.parquet")
         groups = json.loads(json.dumps(optimizer["param_groups"]))
         digests = {"sha256": {path.name: sha256(path) for path in sorted(to.iterdir())}}
-        (to / "state.json").write_text(json.dumps({"step": step, "param_groups": groups} | digests | state))
+        state = {"version": VERSION, "step": step, "param_groups": groups} | digests | state
+        (to / "state.json").write_text(json.dumps(seal(state)))
         for path in to.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())  # a rename may outlive a power cut that the contents do not
 
     def publish(self, step: int) -> None:
-        """Rename the temporary folder into place, and delete old checkpoints."""
-        os.replace(self.temporary(step), self.folder / "checkpoints" / f"step-{step:08d}")
+        """Rename the temporary folder into place of what an earlier try wrote, and delete old checkpoints.
+
+        Raises:
+            TrainingError: a folder that we did not write has the checkpoint's name.
+        """
+        place = self.folder / "checkpoints" / f"step-{step:08d}"
+        remove(place)
+        if os.path.lexists(place):
+            raise TrainingError(f"{printed(place)}: holds files that ufvnet did not write; move it away")
+        os.replace(self.temporary(step), place)
         for old in checkpoints(self.folder)[:-KEEP]:
-            shutil.rmtree(old, ignore_errors=True)
+            remove(old)
 
     def load(self) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
         """Fill model, average and optimizer from the last whole checkpoint; gives its step, curves and state."""
-        last = self.last = last_whole(self.folder)
-        if last is None:
+        last = self.last = last_whole(self.folder, self.note)
+        state = None if last is None else read_state(last)
+        if last is None or state is None:
             return 0, [], {}
         self.model.load_state_dict(load_file(last / "model.safetensors"))
         if self.average is not None:
             self.average.load_state_dict(load_file(last / "ema.safetensors"))
-        state = json.loads((last / "state.json").read_text())
         self.optimizer.load_state_dict(
             {"state": self._optimizer_state(last), "param_groups": state.pop("param_groups")}
         )
         log = pd.read_parquet(last / "log.parquet").to_dict("records")
         return state.pop("step"), [{str(k): v for k, v in row.items() if v == v} for row in log], state
+
+    def load_best(self) -> dict[str, Tensor] | None:
+        """The best weights that the loaded checkpoint holds."""
+        file = None if self.last is None else self.last / "best.safetensors"
+        return load_file(file) if file and file.is_file() else None
 
     def _optimizer_state(self, checkpoint: Path) -> dict[int, dict[str, Tensor]]:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -121,7 +193,7 @@ class Checkpoints:
         tensors = {"torch": torch.get_rng_state()}
         if torch.cuda.is_available():
             tensors |= {f"cuda-{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
-        save_file(tensors, self.temporary(step) / f"random-{rank}.safetensors")
+        _save(tensors, self.temporary(step) / f"random-{rank}.safetensors")
         kind, keys, *rest = np.random.get_state()
         states = {"python": random.getstate(), "numpy": [kind, np.asarray(keys).tolist(), *rest]}
         (self.temporary(step) / f"random-{rank}.json").write_text(json.dumps(states))
@@ -143,5 +215,6 @@ class Checkpoints:
         np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
 
 
-def _flat(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    with tensors_written(path):
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)

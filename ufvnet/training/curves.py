@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 LOG_EVERY = 20
@@ -52,6 +53,14 @@ class Curves:
         """Whether the last row's loss is far above the least."""
         losses = [row["loss"] for row in self.log if "loss" in row]
         return len(losses) > SETTLED and losses[-1] > DIVERGED * min(losses)
+
+
+def read_curves(folder: Path) -> pd.DataFrame:
+    """The log.parquet of a model folder, which is only shown; without rows where it is missing or damaged."""
+    try:
+        return pd.read_parquet(folder / "log.parquet")
+    except (OSError, ValueError):  # pyarrow's errors are one of these
+        return pd.DataFrame({"step": []})
 
 
 def first_bad(losses: list[float]) -> int | None:

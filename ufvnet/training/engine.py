@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,19 +16,19 @@ from typing import Any
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ufvnet.config import ConfigError, Recipe
 from ufvnet.data.loader import Batch, TrainingLoader
 from ufvnet.errors import TrainingError
-from ufvnet.files import write_atomically
+from ufvnet.files import claim, printed, write_atomically
 from ufvnet.models import anchor_weights, to_network
 from ufvnet.models.inference import best_device, channels_last
+from ufvnet.models.store import tensors_written
 
-from .checkpoints import Checkpoints
+from .checkpoints import Checkpoints, Note, to_stderr
 from .curves import DIVERGED, LOG_EVERY, Curves, first_bad, memory_gib
 from .distributed import synced
 from .losses import sr_loss, total_loss, weight_loss
@@ -73,41 +73,47 @@ def average_of(decay: float) -> Callable[..., None]:
     return update
 
 
-def train(part: Part, progress: Progress | None = None) -> Path:
+def train(part: Part, progress: Progress | None = None, note: Note = to_stderr) -> Path:
     """Train one part to its model folder, going on from its last checkpoint; a finished one is skipped.
 
     Args:
         part: what to train; its stage 1 must be finished.
         progress: called with step, steps, loss and images_per_s.
+        note: called with a line for the user, e.g. of what was damaged and is made again.
 
     Returns:
         The model folder.
 
     Raises:
-        TrainingError: the loss is not finite, or has grown far above what it was; every checkpoint is damaged; or
-            another process trains the same part.
+        TrainingError: the loss or a gradient is not finite, or the loss has grown far above what it was; a process
+            that prepares batches was killed; every checkpoint is damaged; or another process trains the same part.
         Interrupted: SIGTERM came; a checkpoint is written.
-        ConfigError: the device or the data is not there.
+        ConfigError: the device or the data is not there, or a folder to write to is somebody else's.
+        OSError: a file cannot be written, e.g. because the disk is full.
     """
-    if part.done():
+    problem = part.problem()
+    if problem is None:
         return part.model_folder
     if os.environ.get("RANK", "0") != "0":
-        return _Run(part, progress or (lambda _: None)).run()
-    part.folder.mkdir(parents=True, exist_ok=True)
+        return _Run(part, progress or (lambda _: None), lambda _: None).run()
+    if problem:
+        note(f"{part.name}: {printed(part.model_folder)}: {problem}; made again")
+    part.check_folders()
+    claim(part.folder, "run")
     try:
         with FileLock(part.folder / "lock", timeout=LOCK_WAIT):
-            return _Run(part, progress or (lambda _: None)).run()
+            return _Run(part, progress or (lambda _: None), note).run()
     except Timeout as error:
         raise TrainingError(f"{part.name}: another process trains in {part.folder}") from error
 
 
 class _Run:
-    def __init__(self, part: Part, progress: Progress):
+    def __init__(self, part: Part, progress: Progress, note: Note):
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
         from accelerate.utils import set_seed
 
-        self.part, self.progress, self.recipe = part, progress, part.config.recipe
+        self.part, self.progress, self.note, self.recipe = part, progress, note, part.config.recipe
         recipe, config = self.recipe, part.config
         share = config.processes * (1 if part.role == "whole" else config.parallel)
         torch.set_num_threads(recipe.threads or max(1, (os.cpu_count() or 1) // share))
@@ -139,8 +145,11 @@ class _Run:
             self.average = AveragedModel(self.module, multi_avg_fn=average_of(recipe.ema), use_buffers=True)
         network = torch.compile(self.module) if recipe.compile else self.module
         self.network, self.prepared = self.accelerator.prepare(network, self.optimizer)
-        self.checkpoints = Checkpoints(part.folder, self.module, self.optimizer, self.average)
+        self.checkpoints = Checkpoints(part.folder, self.module, self.optimizer, self.average, note)
         self.losses: list[Tensor] = []
+        self.norms: list[Tensor] = []
+        self.best: tuple[int, float] | None = None
+        self.best_weights: dict[str, Tensor] | None = None
         self.stop, self.parent = False, os.getppid()
 
     def run(self) -> Path:
@@ -150,6 +159,8 @@ class _Run:
         if self.accelerator.scaler is not None and "scaler" in state:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.losses = [torch.tensor(v, device=self.accelerator.device) for v in state.get("losses", ())]
+        self.norms = [torch.zeros_like(loss) for loss in self.losses]  # a checkpoint is written of finite ones only
+        self._take_up_best(state)
         self.curves = Curves(self.part.folder if main else None, log)
         batches = self.loader.batches(step, steps, self.part.config.loader_workers, torch.cuda.is_available())
         previous = _on_sigterm(self._ask_to_stop)
@@ -159,6 +170,14 @@ class _Run:
                 self._step(batch, step, steps)
                 step += 1
                 self._after(step, steps)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise TrainingError(
+                f"{self.part.name}: a process that prepares batches was killed after step {step} "
+                f"({str(error).splitlines()[0]}), often for want of memory; run again to go on from the last "
+                f"checkpoint, with fewer loader_workers (now {self.part.config.loader_workers}) if it happens again"
+            ) from error
         finally:
             _on_sigterm(previous)
             self.curves.close()
@@ -195,12 +214,25 @@ class _Run:
                     loss = self._loss(piece) * (len(piece.rows) / len(batch.rows))
                 self.accelerator.backward(loss)
             total += loss.detach()
-        if self.recipe.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+        self.norms.append(self._clip())
         self.prepared.step()
         if self.average is not None:
             self.average.update_parameters(self.module)
         self.losses.append(total)
+
+    def _clip(self) -> Tensor:
+        """Scale large gradients down; gives their norm, which is looked at with the losses.
+
+        It is 0 where a gradient may be infinite: a scaler of fp16 then leaves the step out and goes on.
+        """
+        norm = None
+        if self.recipe.clip_norm is not None:
+            norm = self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+        if self.accelerator.scaler is not None:
+            return torch.zeros((), device=self.accelerator.device)
+        if norm is None:
+            norm = torch.nn.utils.get_total_norm(p.grad for p in self.module.parameters() if p.grad is not None)
+        return norm.detach().float()
 
     def _loss(self, batch: Batch) -> Tensor:
         device, part = self.accelerator.device, self.part
@@ -225,14 +257,18 @@ class _Run:
         """The losses since the last row, of all processes; this is where the device is waited for.
 
         Raises:
-            TrainingError: one is not finite.
+            TrainingError: one is not finite, or the gradient of its step is not; the message names that step's batch.
         """
-        values = self.accelerator.reduce(torch.stack(self.losses), "mean").tolist() if self.losses else []
-        bad = first_bad(values)
+        if not self.losses:
+            return []
+        both = torch.stack([torch.stack(self.losses), torch.stack(self.norms)])
+        values, norms = self.accelerator.reduce(both, "mean").tolist()
+        bad = first_bad([loss + 0 * norm for loss, norm in zip(values, norms)])
         if bad is not None:
             at = step - len(values) + bad
-            ids = ", ".join(self.face_ids[i] for i in self.loader.plan(at)[0])
-            raise TrainingError(f"{self.part.name}: the loss is {values[bad]} at step {at}; the batch: {ids}")
+            found = f"the gradient is {norms[bad]}" if math.isfinite(values[bad]) else f"the loss is {values[bad]}"
+            ids = printed(", ".join(self.face_ids[i] for i in self.loader.plan(at)[0]))
+            raise TrainingError(f"{self.part.name}: {found} at step {at}; the batch: {ids}")
         return values
 
     def _record(self, step: int) -> None:
@@ -240,10 +276,10 @@ class _Run:
         loss, steps = sum(values) / len(values), self.part.steps
         rate = (step - self.since) * self.recipe.batch_size / (now - self.clock)
         lr = learning_rate(self.recipe, step - 1, steps)
-        self.losses, self.clock, self.since = [], now, step
+        self.losses, self.norms, self.clock, self.since = [], [], now, step
         self.curves.add(step, {"loss": loss, "lr": lr, "images_per_s": rate, "memory_gib": memory_gib()})
         if self.curves.diverged:
-            ids = ", ".join(self.face_ids[i] for i in self.loader.plan(step - 1)[0])
+            ids = printed(", ".join(self.face_ids[i] for i in self.loader.plan(step - 1)[0]))
             raise TrainingError(
                 f"{self.part.name}: diverged at step {step}: the loss is {loss:.4g}, {DIVERGED:g} times the least "
                 f"before; lower recipe.lr or set recipe.clip_norm; the last batch: {ids}"
@@ -263,20 +299,36 @@ class _Run:
         self.clock += time.perf_counter() - started
 
     def _keep_best(self, step: int, score: float, network: nn.Module) -> None:
-        """Keep the weights of the best measurement; a rerun of the same steps leaves the same file."""
+        """Keep the weights of the best measurement, where they are to be published in memory and checkpoints too."""
+        if self.best is not None and self.best[1] >= score:
+            return
+        tensors = {k: v.detach().cpu().clone().contiguous() for k, v in network.state_dict().items()}
+        self.best = step, score
+        self.best_weights = tensors if self.recipe.keep == "best" else None
+        self._write_best(tensors)
+
+    def _take_up_best(self, state: dict[str, Any]) -> None:
+        """The best measurement that the checkpoint knows; best.safetensors, which has no digest, is only written."""
+        self.best_weights = self.checkpoints.load_best() if self.recipe.keep == "best" else None
+        if self.checkpoints.last is not None and self.recipe.keep == "best" and "best" not in state:
+            self.note(f"{self.part.name}: the checkpoint holds no best weights; they are measured anew from here on")
+        best = state.get("best")
+        if best is not None and (self.best_weights is not None or self.recipe.keep == "last"):
+            self.best = int(best[0]), float(best[1])
+        if self.best_weights is not None and self.accelerator.is_main_process:
+            self._write_best(self.best_weights)
+
+    def _write_best(self, tensors: dict[str, Tensor]) -> None:
+        assert self.best is not None
         path = self.part.folder / BEST
-        with suppress(OSError, SafetensorError), safe_open(path, "pt") as file:
-            if float(file.metadata()["score"]) >= score:
-                return
-        tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-        about = {"step": str(step), "score": repr(score)}
-        write_atomically(path, lambda p: save_file(tensors, p, metadata=about))
+        about = {"step": str(self.best[0]), "score": repr(self.best[1])}
+        with tensors_written(path):
+            write_atomically(path, lambda p: save_file(tensors, p, metadata=about))
 
     def _published(self) -> nn.Module:
         network = self.module if self.average is None else self.average.module
-        best = self.part.folder / BEST
-        if self.recipe.keep == "best" and best.exists():
-            network.load_state_dict(load_file(best))
+        if self.best_weights is not None:
+            network.load_state_dict(self.best_weights)
         return network
 
     def _checkpoint(self, step: int) -> None:
@@ -284,13 +336,13 @@ class _Run:
         values = self._losses(step)
         if accelerator.is_main_process:
             shutil.rmtree(temporary, ignore_errors=True)
-            shutil.rmtree(self.part.folder / "checkpoints" / f"step-{step:08d}", ignore_errors=True)
             temporary.mkdir(parents=True)
         accelerator.wait_for_everyone()
         self.checkpoints.save_random(step, accelerator.process_index)
         if accelerator.is_main_process:
             scaler = {} if accelerator.scaler is None else {"scaler": accelerator.scaler.state_dict()}
-            self.checkpoints.save(step, self.curves.log, {"losses": values} | scaler)
+            state = {"losses": values, "best": self.best} | scaler
+            self.checkpoints.save(step, self.curves.log, state, self.best_weights)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             self.checkpoints.publish(step)

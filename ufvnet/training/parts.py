@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,15 +13,24 @@ from torch import nn
 from ufvnet import data
 from ufvnet.config import ConfigError, TrainConfig, fingerprint
 from ufvnet.data.bicubic import VIEWS
+from ufvnet.data.loader import PREFETCHED
 from ufvnet.data.reader import Dataset, FaceArrays, join
-from ufvnet.files import check_writable
+from ufvnet.files import check_ours, check_writable, printed
 from ufvnet.models import PRESETS, SRG, UFVNet, WeightRegressor, create, names
 from ufvnet.models.fau import init_as_identity
 from ufvnet.models.inference import best_device
-from ufvnet.models.store import CARD, WEIGHTS, find, load_weights, read_card
+from ufvnet.models.store import CARD, check_model_folder, damage, find, load_weights, read_card
 
 TRAINING_VERSION = 2
 """Raised when the same configuration no longer trains the same weights."""
+
+IN_A_RUN = {
+    "checkpoints", "samples", "tensorboard", "model", "job.json", "stderr.log", "lock", "best.safetensors",
+}  # fmt: skip
+"""Names in a run folder."""
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Where processes that prepare batches put them for the training process."""
 
 Role = Literal["anchor", "regressor", "whole"]
 
@@ -134,15 +143,39 @@ class Part:
         return self.config.out / self.config.name if self.role == "whole" else self.folder / "model"
 
     def done(self) -> bool:
-        """Whether its finished model is there, with this fingerprint."""
+        """Whether its finished model is there, whole, with this fingerprint."""
+        return self.problem() is None
+
+    def problem(self) -> str | None:
+        """None if its finished model is there and whole; "" if it is not there; else what is damaged in it."""
         if self.given is not None:
             self.check_given()
-            return True
+            return None
+        if not (self.model_folder / CARD).is_file():
+            return ""
         try:
-            card = json.loads((self.model_folder / CARD).read_text())
-            return card["fingerprint"] == self.fingerprint() and (self.model_folder / WEIGHTS).is_file()
-        except (OSError, json.JSONDecodeError, KeyError):
-            return False
+            same = read_card(self.model_folder)["fingerprint"] == self.fingerprint()
+            return damage(self.model_folder) if same else ""
+        except ConfigError as error:
+            return str(error)
+
+    def check_folders(self) -> None:
+        """Refuse to write where files of somebody else lie, or where what is read lies.
+
+        Raises:
+            ConfigError: a folder is not ours, or leads elsewhere by a symbolic link.
+        """
+        config = self.config
+        read = [("dataset", path) for path in config.datasets]
+        read += [(f"stage1.{name}", find(path)) for name, path in config.stage1.items()]
+        if config.start is not None:
+            read.append(("start", find(config.start)))
+        if self.role == "whole":
+            check_model_folder("out", self.model_folder, tuple(read))
+        check_ours("runs", self.folder, "run", read, _is_a_run)
+        for path in (self.folder / name for name in IN_A_RUN):
+            if path.is_symlink():
+                raise ConfigError(f"runs = {printed(path)}: is a symbolic link; nothing is written through it")
 
     def network(self) -> nn.Module:
         """The network to train; the whole one with the anchors' encoders and the regressor of stage 1."""
@@ -179,8 +212,9 @@ class Part:
         """
         assert self.given is not None
         card = read_card(self.given)
-        if not (find(self.given) / WEIGHTS).is_file():
-            raise ConfigError(f"stage1.{self.name} = {self.given}: holds no {WEIGHTS}")
+        problem = damage(self.given)
+        if problem:
+            raise ConfigError(f"stage1.{self.name} = {printed(self.given)}: {problem}")
         kinds = {"anchor": ("anchor", "onesrg", "sparnet"), "regressor": ("regressor",)}[self.role]
         datasets = card.get("trained_on", {}).get("fingerprint")
         for what, found, allowed in (
@@ -196,11 +230,36 @@ class Part:
                 raise ConfigError(f"stage1.{self.name} = {self.given}: its {what} is {found}; it must be {expected}")
 
 
+def _is_a_run(folder: Path) -> bool:
+    """Whether a folder without a marker is a run's of a release that set none."""
+    return {path.name for path in folder.iterdir()} <= IN_A_RUN
+
+
+def _check_shared_memory(config: TrainConfig, hr_size: int) -> None:
+    """
+    Raises:
+        ConfigError: the batches that wait for the training process do not fit into /dev/shm.
+    """
+    if not config.loader_workers or not SHARED_MEMORY.is_dir():
+        return
+    needed = config.loader_workers * PREFETCHED * config.recipe.batch_size * 2 * 3 * hr_size**2
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    if free < needed:
+        raise ConfigError(
+            f"loader_workers = {config.loader_workers}: {SHARED_MEMORY}, through which they hand over batches, has "
+            f"{free / 2**20:.1f} MiB free, and they need {needed / 2**20:.1f} MiB; take fewer, or 0, or make it larger "
+            "(docker run --shm-size=1g)"
+        )
+
+
 def _check_start(whole: Part) -> None:
     """Raise ConfigError unless ``start`` holds weights of the network that is to be trained."""
     config = whole.config
     assert config.start is not None
     card = read_card(config.start)
+    problem = damage(config.start)
+    if problem:
+        raise ConfigError(f"start = {printed(config.start)}: {problem}")
     for what, found, needed in (
         ("model", card.get("model"), config.model),
         ("preset", card.get("preset"), config.preset),
@@ -253,6 +312,10 @@ def parts_of(config: TrainConfig) -> tuple[list[Part], Part]:
     for part in whole.stage1:
         if part.given is not None:
             part.check_given()
+    for part in (*whole.stage1, whole):
+        if part.given is None:
+            part.check_folders()
+    _check_shared_memory(config, whole.hr_size)
     return whole.stage1, whole
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,19 +12,25 @@ from safetensors.torch import save_model
 from torch import nn
 
 from ufvnet.config import fingerprint
-from ufvnet.files import write_atomically, write_json
-from ufvnet.models.store import CARD, WEIGHTS, read_card
+from ufvnet.files import claim, write_atomically, write_json
+from ufvnet.models.store import CARD, WEIGHTS, check_model_folder, read_card, sealed_card, tensors_written
 
 if TYPE_CHECKING:
     from .parts import Part
 
 
 def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
-    """Write the model folder of a part; model.json comes last and marks it as finished."""
+    """Write the model folder of a part; model.json comes last, with the weights' sha256, and marks it as finished.
+
+    Raises:
+        ConfigError: the folder holds files of somebody else.
+        OSError: it cannot be written.
+    """
     folder, config = part.model_folder, part.config
     datasets = part.datasets
     measured = [c for c in log.columns if c in ("psnr", "gain", "kl", "mae") or c.startswith("psnr_")]
-    last = log.iloc[-1][measured].dropna().to_dict() if len(log) else {}
+    last = log.iloc[-1][measured].astype(float).to_dict() if len(log) else {}
+    last = {name: value for name, value in last.items() if math.isfinite(value)}
     card: dict[str, Any] = {
         "name": part.name,
         "model": config.model if part.role == "whole" else part.role,
@@ -46,11 +53,14 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
         "versions": {name: version(name) for name in ("ufvnet", "torch", "accelerate")},
         "fingerprint": part.fingerprint(),
     }
+    check_model_folder("out", folder)
+    claim(folder, "model")
     (folder / CARD).unlink(missing_ok=True)  # until the new one stands, this is no finished model
-    write_atomically(folder / WEIGHTS, lambda p: save_model(network, str(p)))
+    with tensors_written(folder / WEIGHTS):
+        write_atomically(folder / WEIGHTS, lambda p: save_model(network, str(p)))
     write_atomically(folder / "log.parquet", lambda p: log.to_parquet(p))
     write_atomically(folder / "README.md", lambda p: _write_card(p, card))
-    write_json(folder / CARD, card)
+    write_json(folder / CARD, sealed_card(card, folder))
 
 
 def _write_card(path: Path, card: dict[str, Any]) -> None:

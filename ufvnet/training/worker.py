@@ -1,10 +1,12 @@
-"""One part trained in a process of its own: ``python -m ufvnet.training.worker JOB.json``.
+"""One part trained in a process of its own: ``python -P -m ufvnet.training.worker JOB.json``.
 
-JOB.json holds role, k and config. Progress goes to standard output, one JSON object a line.
+JOB.json holds role, k and config. Progress, notes for the user and what went wrong go to standard output, one JSON
+object a line.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -23,21 +25,27 @@ INTERRUPTED = 3
 
 def main(job_file: str) -> int:
     """Train the job's part; 0 when finished, 1 with a message when it failed, 3 when asked to stop."""
-    job = json.loads(Path(job_file).read_text())
-    config = load(TrainConfig, job["config"])
-    stage1, whole = parts_of(config)
-    part = next(p for p in [*stage1, whole] if (p.role, p.k) == (job["role"], job["k"]))
     try:
-        train(part, _print)
+        _train(json.loads(Path(job_file).read_text()))
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         if int(os.environ.get("RANK", 0)) == 0:
             _print({"interrupted": str(stop)})
         return 0 if "RANK" in os.environ else INTERRUPTED  # torchrun takes another code for a failure
-    except (TrainingError, ConfigError) as error:
+    except (TrainingError, ConfigError, OSError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number not in (None, errno.ENOSPC, errno.EDQUOT):
+            raise
         print(error, file=sys.stderr)
+        _print({"error": str(error), "kind": type(error).__name__, "errno": number})
         return 1
     return 0
+
+
+def _train(job: dict[str, Any]) -> None:
+    stage1, whole = parts_of(load(TrainConfig, job["config"]))
+    part = next(p for p in [*stage1, whole] if (p.role, p.k) == (job["role"], job["k"]))
+    train(part, _print, lambda line: _print({"note": line}))
 
 
 def job_of(part: Part) -> dict[str, Any]:

@@ -1,0 +1,229 @@
+"""An evaluation's folder: nothing foreign is touched, one run writes at a time, nothing stale of ours is left."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ufvnet.config import ConfigError, EvaluateConfig, load
+from ufvnet.errors import EvaluationError
+from ufvnet.files import MARKER
+from ufvnet.results import evaluation as results
+from ufvnet.results import scoring
+from ufvnet.results.evaluation import Evaluation, check_scored, write_evaluation
+from ufvnet.results.folder import WRITTEN, Written, alone, check_folder
+
+UP = """
+import numpy as np
+from PIL import Image
+
+def up(lr, side):
+    return np.stack([np.asarray(Image.fromarray(i).resize((side, side))) for i in lr])
+
+def crash(lr, side):
+    raise RuntimeError("no")
+"""
+
+
+@pytest.fixture
+def method(tmp_path: Path) -> str:
+    (tmp_path / "code").mkdir()
+    file = tmp_path / "code" / "mine.py"
+    file.write_text(UP)
+    return f"{file}:up"
+
+
+@pytest.fixture
+def config(built: Path, tmp_path: Path) -> EvaluateConfig:
+    """Bicubic on two faces at three sizes."""
+    sets = [{"name": "A", "path": built, "limit": 2}]
+    return load(
+        EvaluateConfig, {"name": "e", "datasets": sets, "out": tmp_path / "out", "view": "MR3", "grid_faces": 1}
+    )
+
+
+def evaluate(config: EvaluateConfig) -> Evaluation:
+    for task in scoring.plan(config):
+        scoring.score_faces(task)
+    return write_evaluation(config)
+
+
+def files(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != WRITTEN}
+
+
+def test_with_a_shorter_list_of_methods_the_others_are_gone_but_for_their_scores(
+    config: EvaluateConfig, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluate(config)
+    folder = config.out / config.name
+    alone_ = files(folder)
+    longer = load(EvaluateConfig, config, [f"models=['bicubic', '{method}']"])
+    evaluate(longer)
+    added = files(folder) - alone_
+    assert {"tables/gain_A.csv", "tables/differences_A.tex", "figures/extremes_A_up.png", "figures/gain.pdf"} <= added
+    (folder / "tables" / "gain_notes.csv").write_text("a note of the user's")
+    (folder / "figures" / "mine.png").write_text("a picture of the user's")
+    (folder / "tables" / "differences_A.md").write_text("changed by the user")
+    evaluate(config)
+    theirs = {"tables/gain_notes.csv", "figures/mine.png", "tables/differences_A.md"}
+    assert {f for f in files(folder) - alone_ if not f.startswith("scores/")} == theirs
+    assert any(f.startswith("scores/A/up/") for f in files(folder))
+    assert "differences_A.md was changed after it was written: it is kept" in caplog.text
+
+
+def test_a_foreign_file_of_a_name_that_we_need_is_kept(tmp_path: Path) -> None:
+    (tmp_path / MARKER).write_text("{}")
+    Written(tmp_path).place("report.html").write_text("ours")
+    (tmp_path / "gain.md").write_text("mine")
+    written = Written(tmp_path)
+    for name in ("report.html", "gain.md"):
+        written.place(name).write_text("new")
+    written.tidy()
+    assert {p.name: p.read_text() for p in tmp_path.glob("*.*") if not p.name.startswith(".")} == {
+        "report.html": "new", "gain.md": "new", "gain.md.kept-1": "mine",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", '{"files": {"../../x": null}, "sealed": "0"}'])
+def test_where_the_list_is_damaged_nothing_is_removed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    (tmp_path / MARKER).write_text("{}")
+    (tmp_path / "stale.md").write_text("old")
+    (tmp_path / WRITTEN).write_text(content)
+    written = Written(tmp_path)
+    written.place("report.html").write_text("new")
+    written.tidy()
+    assert "no stale file is removed" in caplog.text
+    assert (tmp_path / "stale.md").exists()
+    assert json.loads((tmp_path / WRITTEN).read_text())["files"].keys() == {"report.html"}
+
+
+def test_what_a_killed_run_wrote_is_known_to_the_next(tmp_path: Path) -> None:
+    (tmp_path / MARKER).write_text("{}")
+    Written(tmp_path).place("figures/a.png").parent.mkdir()
+    (tmp_path / "figures" / "a.png").write_text("of a run that was killed here")
+    following = Written(tmp_path)
+    following.place("report.html").write_text("new")
+    following.tidy()
+    assert files(tmp_path) == {MARKER, "report.html"}
+
+
+def test_two_figures_of_one_name_get_two_files(tmp_path: Path) -> None:
+    (tmp_path / MARKER).write_text("{}")
+    place = Written(tmp_path).into("figures")
+    assert [place(n).name for n in ("a.png", "A.png", "a.png")] == ["a.png", "A~2.png", "a~3.png"]
+
+
+def test_a_second_run_of_the_same_evaluation_is_refused(config: EvaluateConfig) -> None:
+    with (
+        alone(config),
+        pytest.raises(ConfigError, match="another run writes there; wait for its end, or set another name"),
+        alone(config),
+    ):
+        pass
+    with alone(config):  # the first has ended
+        pass
+
+
+def test_a_folder_of_somebody_else_is_refused_and_left_alone(config: EvaluateConfig) -> None:
+    folder = config.out / config.name
+    (folder / "figures").mkdir(parents=True)
+    (folder / "figures" / "gain.png").write_text("a figure of somebody else's")
+    with pytest.raises(ConfigError, match="is not empty, and ufvnet did not make it"):
+        scoring.plan(config)
+    assert files(folder) == {"figures/gain.png"}
+
+
+def test_an_evaluation_of_an_earlier_release_is_ours(config: EvaluateConfig) -> None:
+    for task in scoring.plan(config):
+        scoring.score_faces(task)
+    folder = config.out / config.name
+    for hidden in folder.glob(".ufvnet*"):
+        hidden.unlink()
+    check_folder(config)
+    (folder / "diary.txt").write_text("...")
+    with pytest.raises(ConfigError, match="is not empty, and ufvnet did not make it"):
+        check_folder(config)
+
+
+def _overlapping(config: EvaluateConfig, built: Path) -> dict[str, list[Any]]:
+    folder = config.out / config.name
+    (folder / "restored").mkdir(parents=True)
+    return {
+        "in the dataset": [f"out={built.parent}", f"name={built.name}"],
+        "below the dataset": [f"out={built}"],
+        "above the images": [f"models=[{{name: x, images: '{folder / 'restored'}'}}]"],
+        "above the code": [f"models=['{folder / 'mine.py'}:up']"],
+        "above the model": [f"models=['{folder / 'model'}']"],
+        "above the network": [f"models=['{folder / 'x.onnx'}']"],
+    }
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["in the dataset", "below the dataset", "above the images", "above the code", "above the model",
+     "above the network"],
+)  # fmt: skip
+def test_a_folder_that_overlaps_what_is_read_is_refused(config: EvaluateConfig, built: Path, where: str) -> None:
+    wrong = load(EvaluateConfig, config, _overlapping(config, built)[where])
+    with pytest.raises(ConfigError, match=r"overlaps (datasets|models)"):
+        scoring.plan(wrong)
+
+
+@pytest.mark.parametrize("name", ["scores", "tables", "figures", "scores/A", "scores/A/bicubic"])
+def test_symbolic_links_in_the_folder_are_not_followed(config: EvaluateConfig, tmp_path: Path, name: str) -> None:
+    scoring.plan(config)
+    elsewhere, link = tmp_path / "elsewhere", config.out / config.name / name
+    elsewhere.mkdir()
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(ConfigError, match="is a symbolic link"):
+        scoring.plan(config)
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../../../escaped", "n" * 300, "a\0b", "a\nb\x1b[31m", "..", "A/B"])
+def test_a_model_s_name_never_becomes_a_path(config: EvaluateConfig, tmp_path: Path, name: str) -> None:
+    from tests.results.conftest import _untrained
+
+    folder = Path(_untrained(tmp_path / "model", "onesrg"))
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | {"model": name}))
+    (task,) = scoring.plan(load(EvaluateConfig, config, [f"models=['{folder}']"]))
+    assert task.file.parent.parent == config.out / config.name / "scores" / "A"
+    assert len(task.file.parent.name) < 255
+    assert task.file.parent.name.isprintable()
+
+
+def test_a_folder_that_is_removed_while_it_is_written_is_one_line_and_a_rerun_goes_on(
+    config: EvaluateConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, draw = config.out / config.name, results.open_galleries
+
+    def remove(*given: Any) -> Any:
+        shutil.rmtree(folder)
+        return draw(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "open_galleries", remove)
+        with pytest.raises(EvaluationError, match="was removed while it was written to; evaluate again"):
+            evaluate(config)
+    assert not folder.exists()
+    assert len(scoring.plan(config)) == 1
+
+
+def test_an_evaluation_without_a_single_score_is_no_success_but_has_a_report(
+    config: EvaluateConfig, method: str
+) -> None:
+    evaluation = evaluate(load(EvaluateConfig, config, [f"models=['{method.replace(':up', ':crash')}']"]))
+    assert "RuntimeError: no" in evaluation.report.read_text()
+    with pytest.raises(EvaluationError, match="no image has a score, every method failed"):
+        check_scored(evaluation)
+    check_scored(replace(evaluation, scored=1))

@@ -1,0 +1,153 @@
+"""Scores that a later run trusts: no flipped bit in them goes unnoticed, and a damaged file is scored again."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ufvnet.config import ConfigError, EvaluateConfig, load
+from ufvnet.data.schema import read_checked, write_checked
+from ufvnet.errors import EvaluationError
+from ufvnet.results import scoring
+
+ROWS = 12
+
+
+@pytest.fixture
+def config(built: Path, tmp_path: Path) -> EvaluateConfig:
+    """Bicubic on two faces at three sizes."""
+    sets = [{"name": "A", "path": built, "limit": 2}]
+    return load(EvaluateConfig, {"name": "e", "datasets": sets, "out": tmp_path, "view": "MR3"})
+
+
+def test_no_flipped_bit_changes_what_is_read_unnoticed(tmp_path: Path) -> None:
+    file, chance = tmp_path / "t.parquet", random.Random(0)
+    values = {
+        "model": ["ufvnet (MR8)"] * ROWS, "k": range(ROWS), "psnr": np.random.default_rng(0).normal(30, 3, ROWS),
+        "reason": ["", None] * (ROWS // 2), "w1": [float("nan"), float("inf"), -0.0] * (ROWS // 3),
+    }  # fmt: skip
+    write_checked(file, pa.table(values), "a fingerprint")
+    whole, read = file.read_bytes(), read_checked(file)
+    assert read is not None
+    noticed = 0
+    for place in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << chance.randrange(8)
+        file.write_bytes(damaged)
+        again = read_checked(file)
+        noticed += again is None
+        if again is not None:  # in what no reader looks at
+            assert repr(again[0].to_pylist()) == repr(read[0].to_pylist())
+            assert (again[0].schema, again[1]) == (read[0].schema, read[1])
+    assert noticed > len(whole) / 6
+    for damaged in (b"", whole[:-1], whole[1:], b"PAR1", whole + whole[:9]):
+        file.write_bytes(damaged)
+        assert read_checked(file) is None
+
+
+def test_a_table_without_a_digest_or_of_no_table_at_all_is_not_trusted(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "plain.parquet")
+    (tmp_path / "folder.parquet").mkdir()
+    for name in ("plain", "folder", "absent"):
+        assert read_checked(tmp_path / f"{name}.parquet") is None
+
+
+def test_a_score_that_was_changed_is_scored_again_and_a_line_says_so(
+    config: EvaluateConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    (task,) = scoring.plan(config)
+    assert scoring.score_faces(task)
+    scores = scoring.read_scores(config)
+    forged = pa.Table.from_pandas(scores.assign(psnr_y=scores["psnr_y"] + 1), preserve_index=False)
+    metadata = pq.read_schema(task.file).metadata  # the very fingerprint, and the digest of other values
+    pq.write_table(forged.replace_schema_metadata(metadata), task.file)
+    with pytest.raises(EvaluationError, match="no whole scores there; evaluate again"):
+        scoring.read_scores(config)
+    assert scoring.score_faces(task)
+    assert "is damaged, or of an earlier release: it is scored again" in caplog.text
+    columns = [c for c in scores if c != "milliseconds"]
+    pd.testing.assert_frame_equal(scoring.read_scores(config)[columns], scores[columns])
+
+
+def test_a_file_of_deaths_that_was_changed_changes_no_score(config: EvaluateConfig) -> None:
+    (task,) = scoring.plan(config)
+    task.deaths.parent.mkdir(parents=True)
+    task.deaths.write_bytes(b"\xff")  # a death, whatever its byte reads
+    assert scoring.score_faces(task)
+    assert set(scoring.read_scores(config)["status"]) == {"ok"}
+    assert not task.deaths.exists()
+
+
+def test_a_shard_that_cannot_be_read_here_is_no_failed_row(config: EvaluateConfig, built: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(built, copy)
+    moved = load(EvaluateConfig, config.model_dump(), [f"datasets.0.path={copy}"])
+    (task,) = scoring.plan(moved)
+    whole = bytearray(task.shard.read_bytes())
+    middle = whole.find(b"IDAT")
+    whole[middle + 40] ^= 255
+    task.shard.write_bytes(whole)
+    with pytest.raises(EvaluationError, match=r"row group 0: cannot be read"):
+        scoring.score_faces(task)
+    task.shard.unlink()  # a worker that does not see the dataset
+    with pytest.raises(EvaluationError, match=r"row group 0: cannot be read"):
+        scoring.score_faces(task)
+    assert not task.file.exists()
+    assert not task.deaths.exists()
+    task.shard.write_bytes(b"PAR1 no table")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        scoring.plan(moved)
+
+
+@pytest.mark.parametrize("change", ["gone", "other"])
+def test_a_method_that_is_another_on_this_machine_gives_no_rows(
+    config: EvaluateConfig, tmp_path: Path, change: str
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def up(lr, side):\n    raise RuntimeError('no')\n")
+    (task,) = scoring.plan(load(EvaluateConfig, config.model_dump(), [f"models=['{file}:up']"]))
+    file.unlink()
+    if change == "other":
+        file.write_text("def up(lr, side):\n    return lr\n")
+    with pytest.raises(EvaluationError, match="cannot be imported" if change == "gone" else "is not what was planned"):
+        scoring.score_faces(task)
+    assert not task.file.exists()
+
+
+def test_a_model_that_cannot_be_loaded_here_gives_no_rows(config: EvaluateConfig, tmp_path: Path) -> None:
+    from tests.results.conftest import _untrained
+
+    folder = Path(_untrained(tmp_path / "model", "onesrg"))
+    (task,) = scoring.plan(load(EvaluateConfig, config.model_dump(), [f"models=['{folder}']"]))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises((ConfigError, EvaluationError), match="cannot be loaded"):
+        scoring.score_faces(task)
+    assert not task.file.exists()
+
+
+def test_a_folder_that_was_removed_is_not_made_again_by_a_worker(config: EvaluateConfig) -> None:
+    (task,) = scoring.plan(config)
+    shutil.rmtree(task.folder)
+    with pytest.raises(EvaluationError, match="is gone, or cannot be seen from here"):
+        scoring.score_faces(task)
+    assert not task.folder.exists()
+    (task,) = scoring.plan(config)
+    assert scoring.score_faces(task)
+
+
+def test_scores_of_a_method_keep_what_earlier_runs_scored(config: EvaluateConfig, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("import numpy as np\ndef up(lr, side):\n    return np.zeros((len(lr), side, side, 3), np.uint8)\n")
+    more: Any = load(EvaluateConfig, config.model_dump(), [f"models=['bicubic', '{file}:up']"])
+    for task in scoring.plan(more):
+        scoring.score_faces(task)
+    assert not any(scoring.score_faces(task) for task in scoring.plan(config))
+    assert not any(scoring.score_faces(task) for task in scoring.plan(more))

@@ -1,0 +1,331 @@
+"""Trainings that meet damage, full disks, killed helpers, foreign files: nothing is lost, and one line says why."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from ufvnet import children
+from ufvnet.config import ConfigError, TrainConfig, load
+from ufvnet.errors import TrainingError
+from ufvnet.files import MARKER, seal, sha256, unseal, write_json
+from ufvnet.models.store import CARD, WEIGHTS, damage, read_card
+from ufvnet.training import engine, parts
+from ufvnet.training.checkpoints import checkpoints, last_whole, read_state
+from ufvnet.training.engine import train
+from ufvnet.training.launch import train_in_process
+from ufvnet.training.parts import Part, parts_of
+
+RECIPE = {
+    "batch_size": 4, "steps": 6, "anchor_steps": 1, "regressor_steps": 1, "checkpoint_every": 2,
+    "validate_every": 3, "validation_faces": 2, "threads": 1,
+}  # fmt: skip
+
+
+def config_of(built: Path, out: Path, model: str = "onesrg", **recipe: Any) -> TrainConfig:
+    return load(
+        TrainConfig,
+        {
+            "name": "mine", "dataset": built, "model": model, "preset": "tiny", "device": "cpu",
+            "out": out / "models", "runs": out / "runs", "recipe": RECIPE | recipe,
+        },
+    )  # fmt: skip
+
+
+def whole_of(built: Path, out: Path, **recipe: Any) -> Part:
+    return parts_of(config_of(built, out, **recipe))[1]
+
+
+def flip(file: Path, rng: random.Random) -> None:
+    data = bytearray(file.read_bytes())
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    file.write_bytes(data)
+
+
+@pytest.fixture(scope="module")
+def finished(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished training of the best weights; tests copy it."""
+    folder = tmp_path_factory.mktemp("finished")
+    train(whole_of(built, folder, keep="best"))
+    return folder
+
+
+@pytest.fixture
+def part(built: Path, finished: Path, tmp_path: Path) -> Part:
+    """A copy of the finished training that a test may damage."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    found = whole_of(built, tmp_path, keep="best")
+    assert found.done()
+    return found
+
+
+# What is taken up again is proven first
+
+
+def test_a_flipped_bit_in_any_file_of_a_checkpoint_is_noticed(part: Part) -> None:
+    rng = random.Random(0)
+    last = checkpoints(part.folder)[-1]
+    names = sorted(p.name for p in last.iterdir())
+    assert {"best.safetensors", "state.json", "log.parquet", "random-0.json"} <= {*names}
+    for name in names:
+        content = (last / name).read_bytes()
+        for _ in range(20):
+            flip(last / name, rng)
+            assert read_state(last) is None, name
+            (last / name).write_bytes(content)
+    assert read_state(last) is not None
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "3", "", "{}", '{"sha256": []}', "[" * 100_000])
+def test_a_state_that_is_no_state_is_damage(part: Part, content: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before, last = checkpoints(part.folder)
+    (last / "state.json").write_text(content)
+    assert last_whole(part.folder) == before
+    assert "step-00000006 is damaged: going back to the one before" in capsys.readouterr().err
+
+
+def test_a_half_trained_model_is_not_finished_by_another_step_in_its_state(part: Part) -> None:
+    checkpoint = checkpoints(part.folder)[0]
+    state = unseal((checkpoint / "state.json").read_bytes())
+    assert state is not None
+    (checkpoint / "state.json").write_text(json.dumps(state | {"step": 6}))
+    assert read_state(checkpoint) is None
+    write_json(checkpoint / "state.json", seal(state | {"step": 6}))
+    assert read_state(checkpoint) is None
+
+
+def test_a_checkpoint_of_a_release_without_seals_is_still_taken(part: Part) -> None:
+    checkpoint = checkpoints(part.folder)[-1]
+    state = unseal((checkpoint / "state.json").read_bytes())
+    assert state is not None
+    write_json(checkpoint / "state.json", {k: v for k, v in state.items() if k not in ("version", "best")})
+    assert last_whole(part.folder) == checkpoint
+
+
+def test_damaged_weights_of_a_finished_part_are_published_again_with_a_line(
+    part: Part, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = sha256(part.model_folder / WEIGHTS)
+    for name in (WEIGHTS, CARD):
+        flip(part.model_folder / name, random.Random(1))
+        assert not part.done()
+        train(part)
+        assert part.done()
+        assert sha256(part.model_folder / WEIGHTS) == whole
+        assert "; made again" in capsys.readouterr().err
+
+
+def test_damaged_best_weights_are_never_published(part: Part) -> None:
+    whole = sha256(part.model_folder / WEIGHTS)
+    rng = random.Random(0)
+    for _ in range(5):
+        flip(part.folder / "best.safetensors", rng)
+    (part.model_folder / CARD).unlink()
+    assert sha256(train(part) / WEIGHTS) == whole
+    flip(checkpoints(part.folder)[-1] / "best.safetensors", rng)  # then from the checkpoint before, trained again
+    (part.model_folder / CARD).unlink()
+    assert sha256(train(part) / WEIGHTS) == whole
+
+
+def test_damaged_parts_of_stage_1_are_noticed_before_stage_2(built: Path, tmp_path: Path) -> None:
+    stage1, whole = parts_of(config_of(built, tmp_path, "ufvnet-nw"))
+    anchor = stage1[0]
+    train(anchor)
+    flip(anchor.model_folder / WEIGHTS, random.Random(0))
+    assert not anchor.done()
+    given = whole.config.model_copy(update={"stage1": {anchor.name: anchor.model_folder}})
+    with pytest.raises(ConfigError, match=rf"stage1\.{anchor.name} = .*damaged"):
+        parts_of(given)
+
+
+def test_a_start_whose_weights_are_damaged_is_refused(built: Path, part: Part) -> None:
+    flip(part.model_folder / WEIGHTS, random.Random(0))
+    config = config_of(built, part.config.out.parent / "again").model_copy(update={"start": part.model_folder})
+    with pytest.raises(ConfigError, match=r"start = .*damaged"):
+        parts_of(config)
+
+
+# Only our own files are ever replaced or removed
+
+
+@pytest.mark.parametrize("place", ["out", "runs"])
+def test_a_training_writes_into_no_folder_of_somebody_else(place: str, built: Path, tmp_path: Path) -> None:
+    part = whole_of(built, tmp_path)
+    folder = part.model_folder if place == "out" else part.folder
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text("mine")
+    for attempt in (lambda: whole_of(built, tmp_path), lambda: train(part), lambda: train_in_process(part)):
+        with pytest.raises(ConfigError, match=f"{place} = .*ufvnet did not make it"):
+            attempt()
+    assert {p.name for p in folder.iterdir()} == {"README.md"}
+
+
+def test_a_model_is_published_over_no_folder_that_came_meanwhile(built: Path, tmp_path: Path) -> None:
+    part = whole_of(built, tmp_path)
+
+    def put(_: dict[str, Any]) -> None:
+        part.model_folder.mkdir(parents=True)
+        (part.model_folder / "model.json").write_text("mine")
+
+    with pytest.raises(ConfigError, match="ufvnet did not make it"):
+        train(part, put)
+    assert (part.model_folder / "model.json").read_text() == "mine"
+
+
+def test_a_model_never_lies_in_what_it_is_trained_on(built: Path, tmp_path: Path, part: Part) -> None:
+    config = config_of(built, tmp_path / "again")
+    for changes in ({"out": built}, {"out": built.parent, "name": built.name}, {"runs": built / "faces"}):
+        with pytest.raises(ConfigError, match="overlaps dataset = "):
+            parts_of(config.model_copy(update=changes))
+    with pytest.raises(ConfigError, match="overlaps start = "):
+        parts_of(part.config.model_copy(update={"start": part.model_folder}))
+
+
+def test_only_checkpoints_of_ours_are_removed_and_links_are_not_followed(built: Path, tmp_path: Path) -> None:
+    part = whole_of(built, tmp_path)
+    folder = part.folder / "checkpoints"
+    (folder / "step-by-step").mkdir(parents=True)
+    (folder / "step-00000001").mkdir()
+    (folder / "step-00000001" / "notes.txt").write_text("mine")
+    (folder / "step-00000000").symlink_to(tmp_path)
+    found = train(part, lambda _: None)
+    assert found == part.model_folder
+    assert (folder / "step-00000001" / "notes.txt").read_text() == "mine"
+    assert {p.name for p in folder.iterdir()} >= {"step-by-step", "step-00000000", "step-00000006"}
+    (part.folder / "samples").rename(tmp_path / "samples")
+    (part.folder / "samples").symlink_to(tmp_path / "samples")
+    with pytest.raises(ConfigError, match="samples: is a symbolic link"):
+        whole_of(built, tmp_path)
+
+
+def test_folders_carry_our_marker_and_the_card_its_weights_sha256(part: Part) -> None:
+    assert json.loads((part.model_folder / MARKER).read_text())["kind"] == "model"
+    assert json.loads((part.folder / MARKER).read_text())["kind"] == "run"
+    assert read_card(part.model_folder)["sha256"] == sha256(part.model_folder / WEIGHTS)
+    assert damage(part.model_folder) is None
+
+
+# Nothing in the working directory is run
+
+
+@pytest.mark.parametrize(("processes", "workers"), [(1, 1), (2, 0)])
+def test_a_training_runs_nothing_that_lies_in_the_working_directory(
+    processes: int, workers: int, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("torch", "json", "ufvnet", "numpy", "accelerate"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a_plugin.py").write_text("open('plugin', 'w')")
+    monkeypatch.setenv("UFVNET_PLUGINS", "a_plugin")
+    entries = [str(tmp_path / "elsewhere"), "", os.environ.get("PYTHONPATH", "")]  # an empty one is the current folder
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entries))
+    part = whole_of(built, tmp_path)
+    config = part.config.model_copy(update={"processes": processes, "loader_workers": workers})
+    monkeypatch.chdir(tmp_path)
+    train_in_process(Part("whole", config))
+    assert not (tmp_path / "ran").exists()
+    assert (tmp_path / "plugin").exists()  # what PYTHONPATH names is found
+
+
+# One line, and a rerun goes on
+
+
+def test_a_gradient_that_is_not_finite_ends_at_its_own_step(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = whole_of(built, tmp_path, checkpoint_every=6)
+    usual, calls = engine.sr_loss, []
+
+    def poisoned(sr: torch.Tensor, *rest: Any) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 3:  # the loss is finite, its gradient is not
+            sr = sr + (sr * 0).abs().sqrt() * 0
+        return usual(sr, *rest)
+
+    monkeypatch.setattr(engine, "sr_loss", poisoned)
+    with pytest.raises(TrainingError, match=r"mine: the gradient is nan at step 2; the batch: .*#0"):
+        train(part)
+    assert not checkpoints(part.folder)
+
+
+def test_a_killed_loader_process_is_one_line_and_a_rerun_goes_on(built: Path, tmp_path: Path) -> None:
+    part = whole_of(built, tmp_path, steps=60, checkpoint_every=10, validate_every=60)
+    part = Part("whole", part.config.model_copy(update={"loader_workers": 1}))
+
+    def kill(_: dict[str, Any]) -> None:
+        for worker in multiprocessing.active_children():
+            assert worker.pid
+            os.kill(worker.pid, signal.SIGKILL)
+
+    with pytest.raises(TrainingError, match="a process that prepares batches was killed") as failure:
+        train(part, kill)
+    assert len(str(failure.value).splitlines()) == 1
+    assert checkpoints(part.folder)
+    assert train(part) == part.model_folder
+
+
+def test_a_killed_training_is_one_line(built: Path, tmp_path: Path) -> None:
+    part = whole_of(built, tmp_path, steps=4000, validate_every=4000)
+
+    def kill(_: dict[str, Any]) -> None:
+        for child in psutil.Process().children(recursive=True):
+            if "ufvnet.training.worker" in child.cmdline():
+                child.send_signal(signal.SIGKILL)
+
+    with pytest.raises(TrainingError, match=r"mine: training was killed \(SIGKILL\)") as failure:
+        train_in_process(part, kill)
+    assert len(str(failure.value).splitlines()) == 1
+
+
+def test_batches_that_do_not_fit_into_shared_memory_are_refused_with_the_way_out(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts.shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    config = config_of(built, tmp_path)
+    parts_of(config)
+    with pytest.raises(ConfigError, match=r"loader_workers = 2: /dev/shm, .* 0\.0 MiB free.*or 0, or make it"):
+        parts_of(config.model_copy(update={"loader_workers": 2}))
+
+
+FULL = """
+set -e
+mount -t tmpfs -o size={size} tmpfs {folder}
+exec {command}
+"""
+
+
+@pytest.mark.parametrize("size", ["300k", "1200k"])
+def test_a_full_disk_is_one_line_that_says_make_room(size: str, built: Path, tmp_path: Path) -> None:
+    """A disk of this size in a mount namespace of its own: full at the first checkpoint, and at a later one."""
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
+        pytest.skip("this user may not mount a small disk")
+    (tmp_path / "disk").mkdir()
+    config = config_of(built, tmp_path / "disk")
+    config_file = tmp_path / "c.yaml"
+    config_file.write_text(json.dumps(config.model_dump(mode="json")))
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom ufvnet import cli\nfrom ufvnet.config import TrainConfig, load\n"
+        "from ufvnet.training.launch import train_in_process\nfrom ufvnet.training.parts import parts_of\n"
+        "cli.app = lambda: train_in_process(parts_of(load(TrainConfig, Path(sys.argv[1])))[1])\ncli.main()\n"
+    )
+    (tmp_path / "run.py").write_text(code)
+    command = " ".join(children.python(str(tmp_path / "run.py"), str(config_file)))
+    script = FULL.format(size=size, folder=tmp_path / "disk", command=command)
+    shell = ["unshare", "-m", "sh", "-c", script]
+    done = subprocess.run(shell, capture_output=True, text=True, env=children.environment())
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "No space left on device" in done.stderr
+    assert "make room and run this again; what is finished stays" in done.stderr

@@ -1,0 +1,67 @@
+"""Standard streams and logs of a command: always there, patient with a reader that leaves, and with names escaped."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+from typing import Any, TextIO
+
+from ufvnet.files import printed
+
+OURS = ("ufvnet", "tasks", "flows", "prefect.flow_runs", "prefect.task_runs")
+"""Loggers whose messages may hold names of the user's files."""
+
+
+def prepare_streams() -> None:
+    """Let no closed stream and no reader that leaves stop a command's work.
+
+    A stream that is closed becomes the null device: else the next file that is opened takes its number, and what is
+    meant for the stream is written into that file.
+    """
+    for number, flags in enumerate((os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, flags), True)  # the lowest number that is free, which is this one
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    if os.name == "posix":
+        sys.stdout, sys.stderr = _patient(sys.stdout, sys.__stdout__, 1), _patient(sys.stderr, sys.__stderr__, 2)
+
+
+class _Patient(io.FileIO):
+    """A stream that nobody may be reading any more."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
+
+
+def _patient(stream: TextIO | None, original: TextIO | None, number: int) -> TextIO:
+    if stream is not None and stream is not original:  # somebody captures it
+        return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Patient(number, "w", closefd=False)),
+        encoding=stream.encoding if stream else "utf-8",
+        errors="backslashreplace",
+        line_buffering=number == 2 or os.isatty(number),
+        write_through=getattr(stream, "write_through", False),
+    )
+
+
+def escape_logs() -> None:
+    """Escape control characters in what our loggers say, whoever prints it."""
+    make = logging.getLogRecordFactory()
+
+    def escaped(*given: Any, **named: Any) -> logging.LogRecord:
+        record = make(*given, **named)
+        if record.name.partition(".")[0] in OURS or record.name in OURS:
+            record.msg, record.args = printed(record.getMessage()), None
+            if record.exc_info:
+                record.exc_text = printed(logging.Formatter().formatException(record.exc_info))
+        return record
+
+    logging.setLogRecordFactory(escaped)
