@@ -71,7 +71,8 @@ def of_images(folder: Path, faces: Faces) -> Found:
     side = (faces.hr_size, faces.hr_size)
     images = []
     for face in faces.ids:
-        file = below(folder / faces.dataset / str(faces.px), f"{face}.png")
+        plain = below(folder / faces.dataset / str(faces.px), face)
+        file = plain.with_name(f"{plain.name}.png")  # as ``data export`` names it
         if not file.is_file():  # a pipe would be waited for
             raise MethodError(f"{file} {'is no file' if file.exists() else 'is not there'}")
         try:
