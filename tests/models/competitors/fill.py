@@ -18,8 +18,8 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 def fill(module: nn.Module, g: float, ramp: bool = False, keep: tuple[type[nn.Module], ...] = ()) -> None:
     """Fill every weight with g / (weights of one output unit) and every bias with 0.01.
 
-    A deconvolution gets g s^2 / (c_in k^2); a weight of five dimensions is taken as experts, (expert, out, in, k, k), each
-    filled like the layer that they mix to. Normalisations and PReLUs keep the values that they start with.
+    A deconvolution gets g s^2 / (c_in k^2). A weight of five dimensions is taken as experts, (expert, out, in, k, k),
+    each filled like the layer that they mix to. Normalisations and PReLUs keep the values that they start with.
 
     Args:
         ramp: times 1 + sin(q) / 2 for a weight with running number q in its tensor: order of channels shows.

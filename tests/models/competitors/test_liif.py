@@ -48,9 +48,13 @@ def test_parameters_are_the_tables():
 
 def test_queries_find_the_cells_and_offsets_that_a_hand_computes():
     near = _at_128(16)
-    row = near.index[0, :, 0, [0, 2]] // 16  # for v_y = -1 and +1
+    row = near.cell[0, :, 0, [0, 2]] // 16  # for v_y = -1 and +1
     offset = near.offset[0, :, 0, [0, 2], 0]
-    for i, cells, offsets in ((0, [0, 0], [-0.875, -0.875]), (5, [0, 1], [0.375, -1.625]), (63, [7, 8], [0.875, -1.125])):
+    for i, cells, offsets in (
+        (0, [0, 0], [-0.875, -0.875]),
+        (5, [0, 1], [0.375, -1.625]),
+        (63, [7, 8], [0.875, -1.125]),
+    ):
         assert row[i].tolist() == cells
         assert offset[i].tolist() == offsets
     assert near.weight[0, 0, 0].tolist() == [0.25] * 4
@@ -100,9 +104,7 @@ def _plain(network: LIIF, lr: Tensor, points: Tensor, extent: Tensor) -> Tensor:
         for vx in (-1, 1):
             shifted = (points + lr.new_tensor([vy / h, vx / w]) + 1e-6).clamp(-1 + 1e-6, 1 - 1e-6)
             grid = shifted.flip(-1)[:, :, None]  # (x, y)
-            z, c = (
-                F.grid_sample(m, grid, mode="nearest", align_corners=False)[..., 0].mT for m in (unfolded, centres)
-            )
+            z, c = (F.grid_sample(m, grid, mode="nearest", align_corners=False)[..., 0].mT for m in (unfolded, centres))
             delta = (points - c) * sides
             size = (extent * sides)[:, None].expand_as(delta)
             predictions.append(network.rest(network.first(torch.cat([z, delta, size], -1))))

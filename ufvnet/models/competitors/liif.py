@@ -59,11 +59,11 @@ class Encoder(nn.Module):
 class Neighbours(NamedTuple):
     """The four cells around each point, in the order (-, -), (-, +), (+, -), (+, +) of (y, x).
 
-    index: (N, Q, 4) int64, row * w + column. offset: (N, Q, 4, 2), from the cell's centre to the point in half cells.
+    cell: (N, Q, 4) int64, row * w + column. offset: (N, Q, 4, 2), from the cell's centre to the point in half cells.
     weight: (N, Q, 4), the area opposite the cell over the sum of the four; sums to 1.
     """
 
-    index: Tensor
+    cell: Tensor
     offset: Tensor
     weight: Tensor
 
@@ -88,8 +88,7 @@ def neighbours(points: Tensor, h: int, w: int) -> Neighbours:
     offset = (points[:, :, None] - centre) * sides
     area = offset.prod(-1).abs() + 1e-9
     weight = area.flip(-1) / area.sum(-1, keepdim=True)  # the four in reverse order are the opposite ones
-    index = (cell[..., 0] * w + cell[..., 1]).long()
-    return Neighbours(index, offset, weight)
+    return Neighbours((cell[..., 0] * w + cell[..., 1]).long(), offset, weight)
 
 
 class LIIF(nn.Module):
@@ -136,7 +135,7 @@ class LIIF(nn.Module):
         return self.colours(self.cells(lr), points, extent)
 
     def cells(self, lr: Tensor) -> Tensor:
-        """(N, 3, h, w) -> (N, hidden, h, w): what the MLP's first layer makes of each cell's features, with its bias."""
+        """(N, 3, h, w) -> (N, hidden, h, w): what the MLP's first layer makes of each cell's features, and its bias."""
         features = self.encoder(lr)
         c = features.shape[1]
         kernel = self.first.weight[:, : 9 * c].unflatten(1, (c, 3, 3))  # unfolding is channel-major, then row, column
@@ -146,14 +145,15 @@ class LIIF(nn.Module):
         """``cells`` (N, hidden, h, w), points (N, Q, 2) and extent (N, 2) -> (N, Q, 3)."""
         n, hidden, h, w = cells.shape
         near = neighbours(points, h, w)
-        size = (extent * extent.new_tensor([h, w]))[:, None, None].expand_as(near.offset)  # an output pixel in half cells
+        in_half_cells = extent * extent.new_tensor([h, w])
+        size = in_half_cells[:, None, None].expand_as(near.offset)
         place = F.linear(torch.cat([near.offset, size], -1), self.first.weight[:, -4:])  # (N, Q, 4, hidden)
         rows = cells.permute(0, 2, 3, 1).reshape(-1, hidden)
         image = torch.arange(n, device=cells.device).view(n, 1, 1) * (h * w)
-        predicted = self.rest(F.embedding(near.index + image, rows) + place)  # (N, Q, 4, 3)
+        predicted = self.rest(F.embedding(near.cell + image, rows) + place)  # (N, Q, 4, 3)
         return (predicted * near.weight[..., None]).sum(2)
 
     def saved_macs(self, h: int, w: int) -> int:
-        """Multiply-accumulates of the paper's form (the first layer for all four cells of each point) beyond this one's."""
+        """Multiply-accumulates of the paper's form (the whole first layer at every evaluation) beyond this one's."""
         per_cell = self.first.out_features * (self.first.in_features - 4)
         return per_cell * (4 * self.hr_size**2 - h * w)

@@ -1,4 +1,4 @@
-"""SISN: ten groups of split-attention blocks on the low resolution, then pixel shuffles; FR at 32 px (x4) or 16 px (x8).
+"""SISN: groups of split-attention blocks on the low resolution, then pixel shuffles; FR at 32 px (x4) or 16 px (x8).
 
 T. Lu, Y. Wang, Y. Zhang, Y. Wang, L. Wei, Z. Wang, J. Jiang, "Face Hallucination via Split-Attention in Split-Attention
 Network", ACM MM 2021.
@@ -37,7 +37,7 @@ class ColourShift(nn.Conv2d):
 
 
 class ISAB(nn.Module):
-    """Internal-feature split-attention block: ``splits`` maps of a grouped convolution, weighted by a softmax over them.
+    """Internal-feature split-attention block: splits of a grouped convolution, weighted by a softmax over them.
 
     (N, C, h, w) -> (N, C, h, w).
     """

@@ -28,8 +28,12 @@ DETAILS = 9
 
 @dataclass(frozen=True)
 class WIPAOutput:
-    """sr: (N, 3, H, H) in [-1, 1]. wavelets: finest first, (N, 9, H/2, H/2), (N, 9, H/4, H/4), ... down to the input's side;
-    maps 3c, 3c + 1, 3c + 2 are the horizontal, vertical and diagonal detail of colour c (``wavelet_targets``)."""
+    """The picture and what the wavelet branches predict.
+
+    sr: (N, 3, H, H) float in [-1, 1].
+    wavelets: (N, 9, H/2, H/2), (N, 9, H/4, H/4), ... down to the input's side; maps 3c, 3c + 1 and 3c + 2 are the
+        horizontal, vertical and diagonal detail of colour c, of pictures in [0, 1] (``wavelet_targets``).
+    """
 
     sr: Tensor
     wavelets: tuple[Tensor, ...]
