@@ -272,7 +272,7 @@ def restore(
         int | None, typer.Option(help="Share the pictures out among so many processes (the super-resolve flow).")
     ] = None,
 ) -> None:
-    """Restore small faces in bulk, with a row of the manifest a picture; exit code 1 if one failed, or none was usable."""
+    """Restore small faces in bulk, each with a row of the manifest; exit code 1 if one failed, or none was usable."""
     from ufvnet.config import RestoreConfig, load
 
     given: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}
