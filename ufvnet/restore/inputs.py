@@ -170,7 +170,7 @@ def _searched(root: str, folders: Iterable[str]) -> set[str]:
     """Where ``root`` and the folders on the way to these ones, which links may lead to, really are."""
     length = len(Path(root).parts)
     ways = {way for folder in folders for way in (Path(folder), *Path(folder).parents) if len(way.parts) > length}
-    return {os.path.realpath(way) for way in (root, *ways)}
+    return {os.path.realpath(root), *map(os.path.realpath, ways)}
 
 
 def _below(folder: str, path: str) -> bool:

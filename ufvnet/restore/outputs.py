@@ -63,7 +63,7 @@ def check_folder(config: RestoreConfig) -> None:
 
 
 def not_ours(output: Path) -> list[Path]:
-    """What has the name of a run's lock, marker or notes, but is a link, which may lead elsewhere, or of another kind."""
+    """What is called as a run's lock, marker or notes, but is a link, which may lead elsewhere, or no such thing."""
     work, lock = output / WORK, output / LOCK
     files = (lock, output / MARKER, *(notes(work) if work.is_dir() else ()))
     found = [path for path in files if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode)]
