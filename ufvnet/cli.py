@@ -44,7 +44,10 @@ def main() -> None:
     escape_logs()
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that this one starts imports what lies in the working directory
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here its faults are told
     except ConfigError as error:
         _leave(WRONG_USE, error)
     except (PipelineError, TrainingError) as error:

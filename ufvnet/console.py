@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -31,13 +32,23 @@ def prepare_streams() -> None:
 
 
 class _Patient(io.FileIO):
-    """A stream that nobody may be reading any more."""
+    """A stream that nobody may be reading any more, or that leads to a full disk.
+
+    The first fault of standard output but a reader that left is raised. What comes after it is dropped, as is whatever
+    standard error does not take: there is nowhere to tell it.
+    """
+
+    broken = False
 
     def write(self, data: Any) -> int:
         try:
-            return super().write(data)
-        except BrokenPipeError:
-            return memoryview(data).nbytes
+            if not self.broken:
+                return super().write(data)
+        except OSError as error:
+            if self.fileno() == 1 and error.errno not in (errno.EPIPE, errno.EIO):  # EIO: of a terminal that is gone
+                self.broken, error.filename = True, "standard output"
+                raise
+        return memoryview(data).nbytes
 
 
 def _patient(stream: TextIO | None, original: TextIO | None, number: int) -> TextIO:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 from ufvnet.config import BuildConfig, ConfigError, load
 from ufvnet.data.build import build_shard, finish, plan
-from ufvnet.data.plan import scan, scans
+from ufvnet.data.plan import scan, scans, some_files
 from ufvnet.data.sources import Photo, list_photos
 
 REPO = Path(__file__).parents[2]
@@ -408,7 +409,17 @@ def test_pickles_that_name_what_no_photo_can_be_are_refused(tmp_path: Path, name
 def test_a_name_longer_than_names_can_be_is_a_row(tmp_path: Path) -> None:
     root = _put(tmp_path / "p", "1.jpg")
     (tmp_path / "train.txt").write_text("x" * 300 + "\n")
-    assert _build(_config(root, splits={"train": tmp_path / "train.txt"}))["x" * 300]["status"] == "unreadable"
+    config = _config(root, splits={"train": tmp_path / "train.txt"})
+    assert _build(config)["x" * 300]["status"] == "unreadable"
+    assert [file.name for file in some_files(scans(config))] == ["1.jpg"], "what proves the source to workers"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no UTF-8")
+def test_a_name_that_looks_like_another_one_s_escape_has_a_row_of_its_own(tmp_path: Path) -> None:
+    root = _put(tmp_path / "p", "1.jpg")
+    for name in (b"a\xe9.jpg", b"a\\xe9.jpg"):
+        (root / os.fsdecode(name)).write_bytes((root / "1.jpg").read_bytes())
+    assert set(_build(_config(root))) == {"1.jpg", r"a\xe9.jpg", r"a\x5cxe9.jpg"}
 
 
 @pytest.mark.parametrize("value", ["../../../ESCAPED", "a/b", ".hidden", "x" * 300, "a b", "\x1b[31m"])

@@ -71,6 +71,12 @@ def test_one_file_never_overwrites_itself_and_needs_a_known_ending(face: Path, m
         runner.restore_folder(config_of([face, Path("-")], model, output=face.parent / "out"))
 
 
+def test_a_place_where_one_file_cannot_be_written_is_refused_before_any_work(face: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("a file")
+    with pytest.raises(ConfigError, match=r"notes.txt is not a folder that can be written to"):
+        restore_one(config_of(face, Path("no model is loaded"), output=tmp_path / "notes.txt" / "x.png"))
+
+
 def test_one_file_replaces_another_only_when_told_and_never_the_input_or_a_link(face: Path, model: Path) -> None:
     output, original = face.parent / "out.png", face.read_bytes()
     output.write_bytes(b"the user's")
@@ -168,6 +174,8 @@ SHELL = {
     "standard error closed": "{} 2>&-",
     "standard output closed": "{} >&-",
     "all closed": "{} <&- >&- 2>&-",
+    "standard error full": "{} 2>/dev/full",
+    "standard output full": "{} >/dev/full",
     "nobody reads": "{{ {}; echo $? >code; }} 2>&1 | true",
 }
 
@@ -183,7 +191,13 @@ def test_a_run_does_its_work_whatever_became_of_its_standard_streams(
     command = [sys.executable, "-m", "ufvnet.cli", "restore", "in", "out", "--model", str(model)]
     environment = {**os.environ, "PYTHONPATH": str(repo)}
     shell = SHELL[how].format(shlex.join(command))
-    code = subprocess.run(shell, shell=True, cwd=face.parent, env=environment, check=False).returncode
+    done = subprocess.run(
+        shell, shell=True, cwd=face.parent, env=environment, stderr=subprocess.PIPE, text=True, check=False
+    )
+    code = done.returncode
+    assert "Traceback" not in done.stderr
+    if how == "standard output full":
+        assert "'standard output': make room" in done.stderr
     if (face.parent / "code").exists():
         code = int((face.parent / "code").read_text())
     assert code == 1

@@ -119,6 +119,17 @@ def test_a_link_in_the_input_to_a_file_in_the_output_is_refused(tmp_path: Path) 
         list_sources(config_of(tmp_path / "in", Path("none"), output=tmp_path / "out"))
 
 
+def test_an_output_in_a_folder_that_a_link_in_the_input_leads_to_is_refused_before_it_is_there(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "in").mkdir(parents=True)
+    (tmp_path / "photos" / "in" / "x.png").touch()
+    (tmp_path / "photos" / "in" / "all").symlink_to("..")
+    for output in ("photos/out", "photos/below/out"):
+        config = config_of(tmp_path / "photos" / "in", Path("none"), output=tmp_path / output)
+        with pytest.raises(ConfigError, match="lies in the input"):
+            list_sources(config)
+    list_sources(config_of(tmp_path / "photos" / "in", Path("none"), output=tmp_path / "out"))
+
+
 def test_outputs_in_the_input_are_no_inputs_though_a_link_leads_to_them(folder: Path, tmp_path: Path) -> None:
     before = bases(folder)
     (folder / "out" / "sub").mkdir(parents=True)

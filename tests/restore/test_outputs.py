@@ -125,6 +125,42 @@ def test_nothing_is_written_removed_or_kept_through_a_link_in_the_output(few: Pa
     assert (out / "a.png").is_symlink()
 
 
+@pytest.mark.parametrize("name", [".ufvnet", ".ufvnet/manifest.jsonl", ".ufvnet/earlier.written", ".ufvnet.lock"])
+@pytest.mark.parametrize("into_input", [False, True])
+def test_a_run_s_notes_and_lock_are_not_kept_through_a_link(
+    few: Path, model: Path, name: str, into_input: bool
+) -> None:
+    out, elsewhere = few.parent / "out", few.parent / "elsewhere"
+    restore_folder(config_of(few, model))
+    folder = elsewhere if name == ".ufvnet" else elsewhere / "one"
+    folder.mkdir(parents=True)
+    for file in ("mine.jsonl", "manifest.jsonl", "manifest.written", "manifest.reading", "earlier.written"):
+        (folder / file).write_text("precious")
+    before = content(few.parent)
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).symlink_to(elsewhere if name == ".ufvnet" else folder / "mine.jsonl")
+    for resume in (False, True):
+        with pytest.raises(ConfigError, match=r"has a \S+ that no run wrote, .* move it"):
+            restore_folder(config_of(few, model, into_input=into_input, resume=resume))
+    (out / name).unlink()
+    assert content(few.parent) == before
+
+
+def test_files_of_others_with_names_like_those_of_a_run_s_notes_stay(few: Path, model: Path) -> None:
+    out = few.parent / "out"
+    (out / WORK).mkdir(parents=True)
+    for name in ("mine.jsonl", "a.written", "b.reading"):
+        (out / WORK / name).write_text("precious")
+    before = content(out)
+    restore_folder(config_of(few, model, into_input=True))
+    restore_folder(config_of(few, model, into_input=True))
+    assert before.items() <= content(out).items()
+    (out / ".ufvnet.lock").write_text("of another tool")
+    with pytest.raises(ConfigError, match=r"has a .ufvnet.lock that no run wrote"):
+        restore_folder(config_of(few, model, into_input=True))
+    assert (out / ".ufvnet.lock").read_text() == "of another tool"
+
+
 # Names
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -153,7 +154,7 @@ def some_files(jobs: Sequence[Scan]) -> list[Path]:
     every = [photo for job in jobs[:1] for photo in job.photos][:PROVING] + photos
     root = jobs[0].config.source.root
     files = dict.fromkeys(root / (photo.cell[0] if photo.cell else photo.path) for photo in every)
-    return [file for file in files if file.is_file()][-PROVING:]
+    return [file for file in files if os.path.isfile(file)][-PROVING:]  # False for what no file can be called
 
 
 def unseen(job: Scan, found: Sequence[Scanned]) -> str | None:
@@ -251,8 +252,16 @@ def _expected(entry: Entry) -> tuple[str, tuple[str, str | None]]:
     return printable(entry.photo.path), (fate, digest)
 
 
-def printable(text: str) -> str:
-    """File names that are not UTF-8 keep their bytes as escapes: Parquet strings must be UTF-8."""
+def printable(name: str) -> str:
+    """A photo's name as rows have it: bytes that are no UTF-8 as \\xNN, a backslash before an x as \\x5c.
+
+    So no two names, and no two faces' ids, are the same.
+    """
+    return utf8(name.replace("\\x", "\\x5cx"))
+
+
+def utf8(text: str) -> str:
+    """Text that may quote names that are not UTF-8; their bytes are escaped, as Parquet strings must be UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

@@ -19,7 +19,7 @@ from .cells import Cell
 from .degrade import degrade
 from .duplicates import dhash
 from .images import ImageProblem, read_image
-from .plan import Entry, printable
+from .plan import Entry, printable, utf8
 from .png import encode
 
 STATUSES = (
@@ -79,7 +79,7 @@ def photo_row(entry: Entry, built: Built) -> dict[str, Any]:
         "identity": None if entry.photo.identity is None else printable(entry.photo.identity),
         "bytes": built.bytes, "sha256": entry.scanned.sha256,
         "width": built.size[0], "height": built.size[1], "format": built.format,
-        "status": built.status, "reason": printable(built.reason),
+        "status": built.status, "reason": utf8(built.reason),
         "faces_found": built.faces_found, "faces_built": len(built.faces),
         "dhash": built.dhash or entry.scanned.dhash, "key": "" if built.passing else entry.key,
     }  # fmt: skip

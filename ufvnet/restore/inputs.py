@@ -8,7 +8,7 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,7 +152,7 @@ def _check_output(config: RestoreConfig, given: Path, root: str, files: Sequence
         return _below(output, os.path.realpath(file) if os.path.islink(file) else real)
 
     inside = output == folder or any(lies_in_output(f) for f in files if os.path.dirname(f) != own)
-    if not inside and not (given.is_dir() and _below(folder, output)):
+    if not inside and not (given.is_dir() and any(_below(real, output) for real in _searched(root, folders))):
         return
     if not config.into_input:
         raise ConfigError(
@@ -164,6 +164,13 @@ def _check_output(config: RestoreConfig, given: Path, root: str, files: Sequence
             f"suffix = {config.suffix!r}: the output is the input's folder, so that originals could be overwritten; "
             "give a suffix, e.g. --suffix _restored"
         )
+
+
+def _searched(root: str, folders: Iterable[str]) -> set[str]:
+    """Where ``root`` and the folders on the way to these ones, which links may lead to, really are."""
+    length = len(Path(root).parts)
+    ways = {way for folder in folders for way in (Path(folder), *Path(folder).parents) if len(way.parts) > length}
+    return {os.path.realpath(root), *map(os.path.realpath, ways)}
 
 
 def _below(folder: str, path: str) -> bool:

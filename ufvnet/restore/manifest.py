@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.files import printed, seal, sha256, unseal, write_atomically, write_json
 
-from .outputs import WRITTEN, Claim, Earlier, Outputs, check_there, file_of, keep_claims, unmark
-from .survive import WORK, forget
+from .outputs import WRITTEN, Claim, Earlier, Outputs, check_there, file_of, keep_claims, not_ours, unmark
+from .survive import WORK, forget, notes
 
 MANIFEST, SUMMARY = "manifest.parquet", "summary.json"
 JOURNAL = "manifest.jsonl"
@@ -168,7 +168,8 @@ def check_account(output: Path) -> None:
         ConfigError: it has one.
     """
     manifest, summary = output / MANIFEST, output / SUMMARY
-    foreign = [path for path in (manifest, summary) if path.exists() and not path.is_file()]
+    foreign = not_ours(output)
+    foreign += [path for path in (manifest, summary) if path.exists() and not path.is_file()]
     with contextlib.suppress(OSError, ValueError, pa.ArrowException):  # broken
         if manifest.is_file() and len(set(ROWS.names) & set(pq.read_schema(manifest).names)) < len(ROWS) / 2:
             foreign.append(manifest)
@@ -211,7 +212,7 @@ def prepare(output: Path, resume: bool) -> None:
 
 def _journals(output: Path) -> list[Path]:
     """That of the run itself before those of its processes, whose rows are later."""
-    return sorted((output / WORK).glob("*.jsonl"), key=lambda path: (path.name != JOURNAL, path.name))
+    return sorted(notes(output / WORK, ".jsonl"), key=lambda path: (path.name != JOURNAL, path.name))
 
 
 def _merge(output: Path, temporary: Path) -> None:

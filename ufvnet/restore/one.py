@@ -11,7 +11,7 @@ from PIL import Image
 
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.data.image_table import TABLES
-from ufvnet.files import write_bytes
+from ufvnet.files import check_writable, write_bytes
 from ufvnet.imaging.formats import heif_is_known
 
 from .engine import Engine
@@ -56,6 +56,8 @@ def restore_one(config: RestoreConfig) -> dict[str, Any]:
         raise ConfigError(f"output = {config.output}: the pictures of a table need a folder")
     config = _with_format(config)
     (given,) = config.inputs
+    if config.output != PIPE:
+        check_writable("output", config.output if config.output.is_dir() else config.output.parent)
     _check_free(config, config.output)
     Looker(config, 0).given.check([str(given)])
     content = sys.stdin.buffer.read() if given == PIPE else given.absolute()

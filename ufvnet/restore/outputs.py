@@ -31,10 +31,11 @@ from ufvnet.files import (
 )
 
 from .inputs import OURS, printable, unprintable
-from .survive import WORK
+from .survive import WORK, notes
 
 KIND = "restored"
 """What the marker of a run's output folder says."""
+LOCK = ".ufvnet.lock"
 WRITTEN = ".written"
 EARLIER = f"earlier{WRITTEN}"
 """Outputs of earlier runs that the account does not list."""
@@ -59,6 +60,18 @@ def check_folder(config: RestoreConfig) -> None:
         check_ours("output", config.output, KIND, cards=_has_card)
     except ConfigError as error:
         raise ConfigError(f"{error}; --into-input writes beside them and replaces none of them") from None
+
+
+def not_ours(output: Path) -> list[Path]:
+    """What is called as a run's lock, marker or notes, but is a link, which may lead elsewhere, or no such thing."""
+    work, lock = output / WORK, output / LOCK
+    files = (lock, output / MARKER, *(notes(work) if work.is_dir() else ()))
+    found = [path for path in files if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode)]
+    if os.path.lexists(work) and not stat.S_ISDIR(work.lstat().st_mode):
+        found.insert(0, work)
+    if lock not in found and lock.is_file() and lock.stat().st_size:  # ours is empty
+        found.append(lock)
+    return found
 
 
 def mark(config: RestoreConfig) -> None:
@@ -205,7 +218,7 @@ def check_there(file: BinaryIO) -> None:
 
 def claims(output: Path) -> Iterator[Claim]:
     """What runs of ours wrote, or were going to, as their notes say."""
-    for path in sorted((output / WORK).glob(f"*{WRITTEN}")):
+    for path in notes(output / WORK, WRITTEN):
         yield from _read(path)
 
 
@@ -233,10 +246,10 @@ def _by_name(found: Iterable[Claim]) -> dict[str, bytes]:
 
 def keep_claims(output: Path, rows: Iterable[Claim]) -> None:
     """Note what earlier runs wrote, as their rows and their own notes say, before their account goes."""
-    notes = output / WORK / EARLIER
-    write_atomically(notes, lambda temporary: _dump(temporary, _by_name(itertools.chain(claims(output), rows))))
-    for path in (output / WORK).glob(f"*{WRITTEN}"):
-        if path != notes:
+    earlier = output / WORK / EARLIER
+    write_atomically(earlier, lambda temporary: _dump(temporary, _by_name(itertools.chain(claims(output), rows))))
+    for path in notes(output / WORK, WRITTEN):
+        if path != earlier:
             path.unlink()
 
 
@@ -261,11 +274,11 @@ class Earlier:
     def save(self) -> None:
         """Keep what still lies there, and remove the notes of this run."""
         left = {n: raw for n, raw in self.written.items() if os.path.lexists(self.output / unprintable(n))}
-        notes = self.output / WORK / EARLIER
+        earlier = self.output / WORK / EARLIER
         if left:
-            write_atomically(notes, lambda temporary: _dump(temporary, left))
-        for path in (self.output / WORK).glob(f"*{WRITTEN}"):
-            if path != notes or not left:
+            write_atomically(earlier, lambda temporary: _dump(temporary, left))
+        for path in notes(self.output / WORK, WRITTEN):
+            if path != earlier or not left:
                 path.unlink()
 
 

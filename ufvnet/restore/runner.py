@@ -23,7 +23,7 @@ from .inputs import PIPE, Cell, Source, list_sources, other_columns, printable, 
 from .jobs import Job
 from .looking import Looker
 from .manifest import JOURNAL, Account, check_account, finish, prepare
-from .outputs import check_folder, mark, remove_temporaries
+from .outputs import LOCK, check_folder, mark, remove_temporaries
 from .pictures import ENDINGS
 from .restorer import Restorer
 from .survive import WORK, Reading, forget
@@ -31,8 +31,6 @@ from .targets import PART, FileTarget, PartTarget, empty_row
 
 ALGORITHM = 2
 """Part of every fingerprint; another number makes earlier outputs stale."""
-
-LOCK = ".ufvnet.lock"
 
 Progress = Callable[[int, int, Mapping[str, int]], None]
 """Called with pictures done, pictures in all, and counts by status."""

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import secrets
 import signal
 import subprocess
@@ -28,6 +29,8 @@ from ufvnet.files import printed, seal, unseal
 WORK = ".ufvnet"
 """Folder in the output for what only a run that is not finished needs: journals, and names of pictures in work."""
 READING = ".reading"
+NOTES = re.compile(r"manifest(-\d{6})?\.(jsonl|written|reading)|earlier\.written")
+"""Names of our files in it; a file of another name is none of ours."""
 DEADLY = "it kills the process that restores it"
 DEATHS = 5
 """In a row, with nothing finished in between, after which a run is given up."""
@@ -45,7 +48,7 @@ class Reading:
 
     def __init__(self, journal: Path):
         self.path = journal.with_suffix(READING)
-        self.suspects = {name for path in sorted(journal.parent.glob(f"*{READING}")) for name in _names(path)}
+        self.suspects = {name for path in notes(journal.parent, READING) for name in _names(path)}
         self.names: set[str] = set()
         self.lock, self.length = threading.Lock(), 0
         self.file = self.path.open("wb", buffering=0)
@@ -78,14 +81,15 @@ class Reading:
             self.path.unlink(missing_ok=True)
 
 
+def notes(work: Path, ending: str = "") -> list[Path]:
+    """Files of ours with this ending in a run's folder WORK."""
+    return sorted(path for path in work.glob(f"*{ending}") if NOTES.fullmatch(path.name))
+
+
 def forget(output: Path) -> None:
     """Remove the names that earlier processes had in work."""
-    for path in _files(output):
+    for path in notes(output / WORK, READING):
         path.unlink(missing_ok=True)
-
-
-def _files(output: Path) -> list[Path]:
-    return sorted((output / WORK).glob(f"*{READING}"))
 
 
 def _names(path: Path) -> list[str]:
@@ -198,7 +202,7 @@ def _interrupt_once(*_: object) -> None:
 
 def _journalled(output: Path) -> int:
     try:
-        return sum(path.stat().st_size for path in (output / WORK).glob("*.jsonl"))
+        return sum(path.stat().st_size for path in notes(output / WORK, ".jsonl"))
     except OSError:  # an impossible name, which the run will tell
         return 0
 
