@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PHOTOS ?=
 OUT ?= demo
+JOBS ?= 2
 BIN := .venv/bin
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
@@ -11,12 +12,13 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 demo: .venv/ready
 	$(BIN)/ufvnet demo --out $(OUT) $(if $(PHOTOS),--photos $(PHOTOS))
 
+# Two processes, each with whole files of tests, which share what a file builds; JOBS=0 is one process.
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 # The tests that look for photos beside the checkout, as where there are none.
 test-without-photos: .venv/ready
-	UFVNET_TEST_FACES=none $(BIN)/python -m pytest -m "photos and not server"
+	UFVNET_TEST_FACES=none $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "photos and not server"
 
 lint: .venv/ready
 	$(BIN)/ruff check .

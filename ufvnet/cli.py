@@ -87,7 +87,7 @@ def build(
         bool, typer.Option("--allow-loss", help="Let a rebuild lose more than 5 % of the photos that it used before.")
     ] = False,
 ) -> None:
-    """Photos to a multi-resolution dataset; exit code 1 if a photo could not be used."""
+    """Photos to a multi-resolution dataset; exit code 1 if one could not be used, or there was none."""
     from ufvnet.data import open as open_dataset
     from ufvnet.data.build import failures
     from ufvnet.data.folder import check_output, locked
@@ -274,7 +274,7 @@ def restore(
         int | None, typer.Option(help="Share the pictures out among so many processes (the super-resolve flow).")
     ] = None,
 ) -> None:
-    """Restore small faces in bulk; every picture gets a row of the manifest. Exit code 1 if any failed."""
+    """Restore small faces in bulk, each with a row of the manifest; exit code 1 if one failed, or none was usable."""
     from ufvnet.config import RestoreConfig, load
 
     given: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}

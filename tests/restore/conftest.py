@@ -12,6 +12,7 @@ from PIL import Image
 from ufvnet import data
 from ufvnet.files import write_json
 from ufvnet.models import create
+from ufvnet.models.store import sealed_card
 
 
 def _put_model(folder: Path, name: str, hr_size: int, lively: bool = False) -> Path:
@@ -23,7 +24,8 @@ def _put_model(folder: Path, name: str, hr_size: int, lively: bool = False) -> P
         torch.nn.init.normal_(network.head.weight, std=0.02)
     folder.mkdir(parents=True, exist_ok=True)
     save_model(network, str(folder / "model.safetensors"))
-    write_json(folder / "model.json", {"model": name, "preset": "tiny", "hr_size": hr_size, "fingerprint": folder.name})
+    card = {"model": name, "preset": "tiny", "hr_size": hr_size, "fingerprint": folder.name}
+    write_json(folder / "model.json", sealed_card(card, folder))
     return folder
 
 

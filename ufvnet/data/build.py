@@ -8,7 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def build_shard(shard: Shard) -> ShardReport:
     timings: list[dict[str, Any]] = []
     lost: list[str] = []
     own = {shard.root / shard.files.photos, shard.root / BUILDING / shard.files.photos} if damaged else set()
-    earlier = Earlier(replace(shard, earlier=tuple(e for e in shard.earlier if e.photos not in own)))
+    earlier = Earlier((e for e in shard.earlier if e.photos not in own), {e.key for e in shard.entries})
     if any(e.key not in earlier and e.photo.landmarks is None for e in shard.entries):
         load_models()  # before the diary: a process that dies here does not die of a photo
     with _Diary(shard) as diary:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,9 +15,6 @@ from ufvnet.files import is_intact
 
 from .card import ShardFiles
 from .schema import ROW_GROUP, read_fingerprint
-
-if TYPE_CHECKING:
-    from .plan import Shard
 
 AGAIN = "-again"
 """Ends the fingerprint of a shard in which a photo was read once and then not: the next build tries it again."""
@@ -70,13 +67,17 @@ def good_photos(root: Path, shards: Iterable[ShardFiles]) -> dict[str, str]:
 
 
 class Earlier:
-    """Rows of a shard's photos in files of an earlier build, by key; what is damaged there is not among them."""
+    """Rows of photos in files of an earlier build, by key; what is damaged there is not among them.
 
-    def __init__(self, shard: Shard):
+    Args:
+        places: the files.
+        wanted: keys of the photos.
+    """
+
+    def __init__(self, places: Iterable[Files], wanted: set[str]):
         self.used = 0
         self.rows: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
-        wanted = {e.key for e in shard.entries}
-        for files in shard.earlier:
+        for files in places:
             with contextlib.suppress(OSError, pa.ArrowException, ValueError):
                 if files.is_intact():
                     self._read(files.photos, files.faces, wanted)

@@ -265,7 +265,7 @@ def _rows(path: Path, config: RestoreConfig) -> tuple[int | None, tuple[str, str
     except ConfigError as error:
         text = printed(str(error).replace("source.image = ", "image_column = "))
         if any(os.path.abspath(given) == str(path) for given in config.inputs):
-            raise ConfigError(f"input = {printable(str(path))}: {text}") from error
+            raise ConfigError(f"input = {printed(path)}: {text}") from error
         if isinstance(error, NoPictures):
             return None, ("skipped", f"a table without a column of pictures of that name: {text}")
         return None, ("failed", f"a table that cannot be read: {text}") if _is_one_by_content(path) else None

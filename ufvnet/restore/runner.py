@@ -307,9 +307,9 @@ def _alone(output: Path) -> Iterator[None]:
         output.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except filelock.Timeout:
-        raise ConfigError(f"output = {printable(str(output))}: another run is writing there") from None
+        raise ConfigError(f"output = {printed(output)}: another run is writing there") from None
     except OSError as error:
-        raise ConfigError(f"output = {printable(str(output))}: {error.strerror}") from error
+        raise ConfigError(f"output = {printed(output)}: {error.strerror}") from error
     try:
         yield
         (output / LOCK).unlink(missing_ok=True)

@@ -1,0 +1,131 @@
+"""EIPNet's generator: residual pairs at 16, 32 and 64 px, and after each a doubling with an edge block.
+
+J. Kim, G. Li, I. Yun, C. Jung, J. Kim, "Edge and Identity Preserving Network for Face Super-Resolution",
+Neurocomputing 446, 2021.
+
+Decisions, where the paper leaves it open:
+
+- UFVNet's paper counts EIPNet among the methods that take an image of the output's size, but its generator enlarges
+  eight times: the image of any resolution is reduced to hr_size / 8 by bicubic interpolation first (the caller does it,
+  with PIL on uint8). ``full=True`` is a variant of ours that takes I_LS itself, unshuffled to 192 channels.
+- The identity loss is left out: its network and its weight are not published. The adversarial term is an option.
+- Means at the border are of the pixels inside the picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..srg import HR_SIZES
+from .common import check_input, from_255, to_255
+
+SCALE = 8
+WINDOWS = (5, 7, 10)
+"""Sides of the edge blocks' means, at a quarter, half and the whole of the output's side."""
+
+
+@dataclass(frozen=True)
+class EIPNetOutput:
+    """sr: (N, 3, H, H) float, nominally in [-1, 1].
+
+    edges: (N, 1, s, s) float for s = H/4, H/2, H, each at least 0 and nominally at most 255, as Canny's maps are.
+    """
+
+    sr: Tensor
+    edges: tuple[Tensor, Tensor, Tensor]
+
+
+def box_mean(x: Tensor, window: int) -> Tensor:
+    """Mean of the window x window pixels around each, or of as many as the picture has: (N, C, H, W) -> the same.
+
+    An even window has one row and one column more below and to the right: pixel i's covers i-4 ... i+5 for 10.
+    """
+    before, after = (window - 1) // 2, window // 2
+    padding = (before, after, before, after)
+    inside = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), padding), window, 1)
+    return F.avg_pool2d(F.pad(x, padding), window, 1) / inside
+
+
+YUV = ((0.299, 0.587, 0.114), (-0.14714119, -0.28886916, 0.43601035), (0.61497538, -0.51496512, -0.10001026))
+
+
+def to_yuv(rgb: Tensor) -> Tensor:
+    """Luminance and chrominance, which the second loss term compares: RGB (N, 3, H, W) -> YUV (N, 3, H, W)."""
+    return torch.einsum("yc,nchw->nyhw", rgb.new_tensor(YUV), rgb)
+
+
+class Pair(nn.Module):
+    """skip + ReLU(conv(ReLU(conv(x)))), 3x3: (N, c_in, H, W) and skip (N, c_out, H, W) -> (N, c_out, H, W)."""
+
+    def __init__(self, c_in: int, c_out: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_in, 3, padding=1)
+        self.conv2 = nn.Conv2d(c_in, c_out, 3, padding=1)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        return skip + F.relu(self.conv2(F.relu(self.conv1(x))))
+
+
+class EdgeBlock(nn.Module):
+    """What stands out of its neighbourhood: D (N, C, H, W) -> S (N, C, H, W) and the edge map E (N, 1, H, W)."""
+
+    def __init__(self, channels: int, window: int):
+        super().__init__()
+        self.window = window
+        self.edge = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, d: Tensor) -> tuple[Tensor, Tensor]:
+        s = F.relu(d - box_mean(d, self.window))
+        return s, F.relu(self.edge(s))
+
+
+class EIPNet(nn.Module):
+    """EIPNet's generator, supervised alone.
+
+    Args:
+        channels: of the maps at the output's side; at a half, a quarter and an eighth of it there are 2, 4 and 8 times
+            as many.
+        hr_size: side of the output, 64 or 128 pixels; the input's is an eighth of it.
+        full: take I_LS at the output's side instead (ours).
+
+    Raises:
+        ValueError: hr_size is not one of HR_SIZES.
+    """
+
+    def __init__(self, channels: int = 64, hr_size: int = 128, full: bool = False):
+        super().__init__()
+        if hr_size not in HR_SIZES:
+            raise ValueError(f"hr_size must be one of {HR_SIZES}, got {hr_size}")
+        c1, c2, c4, c8 = channels, 2 * channels, 4 * channels, 8 * channels
+        self.lr_size = hr_size if full else hr_size // SCALE
+        self.full = full
+        self.stem = nn.Conv2d(3 * SCALE**2 if full else 3, c8, 3, padding=1)
+        self.pairs = nn.ModuleList([Pair(c8, c8), Pair(c8, c4), Pair(c4, c2)])
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(2 * c, c, 4, 2, 1) for c in (c4, c2, c1))
+        self.edge_blocks = nn.ModuleList(EdgeBlock(c, window) for c, window in zip((c4, c2, c1), WINDOWS))
+        self.rgb = nn.Conv2d(c2, 3, 1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def generate(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """(N, 3, H/8, H/8) in [0, 255] -> picture (N, 3, H, H) in [0, 255], not clipped, and the three edge maps."""
+        d = self.stem(F.pixel_unshuffle(x, SCALE) if self.full else x)  # 512 x 16 x 16
+        x, edges = d, []
+        for pair, up, block in zip(self.pairs, self.ups, self.edge_blocks):
+            d = F.relu(up(pair(x, d)))  # 256 x 32 x 32, 128 x 64 x 64, 64 x 128 x 128
+            s, edge = block(d)
+            x = torch.cat([d, s], 1)
+            edges.append(edge)
+        return self.rgb(x), (edges[0], edges[1], edges[2])
+
+    def forward(self, lr: Tensor, rate: Tensor | None = None) -> EIPNetOutput:
+        """(N, 3, H/8, H/8) in [-1, 1] (I_LS (N, 3, H, H) with ``full``) -> EIPNetOutput; ``rate`` is not used."""
+        check_input(lr, self.lr_size)
+        picture, edges = self.generate(to_255(lr))
+        return EIPNetOutput(from_255(picture), edges)

@@ -1,0 +1,141 @@
+"""WIPA: stages that double the side, each with a branch that predicts wavelet details; FR at 32, 16 or 8 px.
+
+H. Dastmalchi, H. Aghaeinia, "Super-resolution of very low-resolution face images with a wavelet integrated, identity
+preserving, adversarial network", Signal Processing: Image Communication 107, 116755, 2022.
+
+What the paper leaves open, decided here:
+
+- The low resolution is the project's (the authors': anti-aliased bilinear on floats; their text: bicubic).
+- x4, of which the authors report no numbers, follows the formula of x8 and x16.
+- With hr_size 64 every stage's output is enlarged to 64.
+- Initialisation is PyTorch's own. The supervised network alone is here, without the authors' adversary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .common import check_input
+
+SCALES = (4, 8, 16)
+DETAILS = 9
+"""Maps of a wavelet prediction: horizontal, vertical and diagonal detail of each colour."""
+
+
+@dataclass(frozen=True)
+class WIPAOutput:
+    """The picture and what the wavelet branches predict.
+
+    sr: (N, 3, H, H) float in [-1, 1].
+    wavelets: (N, 9, H/2, H/2), (N, 9, H/4, H/4), ... down to the input's side; maps 3c, 3c + 1 and 3c + 2 are the
+        horizontal, vertical and diagonal detail of colour c, of pictures in [0, 1] (``wavelet_targets``).
+    """
+
+    sr: Tensor
+    wavelets: tuple[Tensor, ...]
+
+
+def _conv(c_in: int, c_out: int, kernel: int = 3) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False)
+
+
+def _lrelu(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.1)
+
+
+class ResidualBlock(nn.Module):
+    """LReLU(x + BN(conv(LReLU(BN(conv(x)))))): (N, C, h, w) -> (N, C, h, w)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1, self.bn1 = _conv(channels, channels), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = _conv(channels, channels), nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _lrelu(x + self.bn2(self.conv2(_lrelu(self.bn1(self.conv1(x))))))
+
+
+class Stage(nn.Module):
+    """Residual blocks, the wavelet branch, a deconvolution: (N, C, n, n) -> (N, C, 2n, 2n) and details (N, 9, n, n)."""
+
+    def __init__(self, channels: int, blocks: int):
+        super().__init__()
+        self.blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+        self.wavelet = _conv(channels, channels)
+        self.fuse = _conv(2 * channels, channels, 1)
+        self.predict = _conv(channels, DETAILS)
+        self.up = nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.blocks(x)
+        w = self.wavelet(x)
+        return _lrelu(self.up(self.fuse(torch.cat([x, w], 1)))), self.predict(w)
+
+
+class WIPA(nn.Module):
+    """Stages to the full side, all their outputs enlarged and summed, a convolution and tanh.
+
+    Args:
+        scale: 4, 8 or 16: the input's side is hr_size / scale.
+        channels: of every map.
+        hr_size: side of the output.
+
+    Raises:
+        ValueError: scale is not one of SCALES, or does not divide hr_size.
+    """
+
+    def __init__(self, scale: int = 4, channels: int = 64, hr_size: int = 128):
+        super().__init__()
+        if scale not in SCALES or hr_size % scale:
+            raise ValueError(f"scale must be one of {SCALES} and divide hr_size, got {scale} and {hr_size}")
+        self.hr_size, self.lr_size = hr_size, hr_size // scale
+        self.stem = _conv(3, channels)
+        self.bn = nn.BatchNorm2d(channels)
+        stages = scale.bit_length() - 1
+        self.stages = nn.ModuleList(Stage(channels, scale >> i) for i in range(stages))
+        self.head = _conv(channels, 3)
+
+    def forward(self, lr: Tensor, rate: Tensor | None = None) -> WIPAOutput:
+        """LR (N, 3, lr_size, lr_size) in [-1, 1] -> WIPAOutput."""
+        check_input(lr, self.lr_size)
+        x = _lrelu(self.bn(self.stem(lr)))
+        wavelets: list[Tensor] = []
+        enlarged: list[Tensor] = []
+        for stage in self.stages:
+            x, details = stage(x)
+            wavelets.insert(0, details)
+            enlarged.append(self._enlarge(x))
+        return WIPAOutput(torch.tanh(self.head(torch.stack(enlarged).sum(0))), tuple(wavelets))
+
+    def _enlarge(self, x: Tensor) -> Tensor:
+        if x.shape[2] == self.hr_size:
+            return x
+        return F.interpolate(x, size=(self.hr_size, self.hr_size), mode="bicubic", align_corners=True)
+
+
+def wavelet_targets(hr: Tensor, levels: int) -> list[Tensor]:
+    """Haar details of HR pictures, what ``WIPAOutput.wavelets`` learn.
+
+    Args:
+        hr: (N, 3, H, H) in [0, 1].
+        levels: how many; level l is divided by 2^l.
+
+    Returns:
+        (N, 9, H/2, H/2), (N, 9, H/4, H/4), ...
+    """
+    targets = []
+    a = hr
+    for level in range(levels):
+        a, *details = haar(a)
+        targets.append(torch.stack(details, 2).flatten(1, 2) / 2**level)
+    return targets
+
+
+def haar(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(N, C, H, W) -> approximation, horizontal, vertical and diagonal detail, each (N, C, H/2, W/2)."""
+    p, q, r, t = x[..., ::2, ::2], x[..., ::2, 1::2], x[..., 1::2, ::2], x[..., 1::2, 1::2]
+    return (p + q + r + t) / 2, (p + q - r - t) / 2, (p - q + r - t) / 2, (p - q - r + t) / 2
