@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ufvnet.config import BuildConfig, load
+from ufvnet.data.folder import locked
 from ufvnet.data.sample import jittered_photos
 from ufvnet.errors import ConfigError
 from ufvnet.faces.detect import find_faces
@@ -132,6 +134,17 @@ def test_a_prefect_server_that_does_not_answer_is_one_line(command: str, tmp_pat
     assert done.returncode == 2
     assert f"PREFECT_API_URL = {url}: no Prefect server answers there" in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_second_build_of_a_dataset_is_one_line_before_prefect_starts(tmp_path: Path) -> None:
+    settings = {"name": "d", "out": tmp_path, "source": {"kind": "folder", "root": ROOT / "tests"}}
+    with locked(load(BuildConfig, settings)):
+        done = ufvnet("build", "configs/datasets/folder.yaml", "-s", "name=d", "-s", f"out={tmp_path}",
+                      "-s", "source={kind: folder, root: tests}", PREFECT_HOME=str(tmp_path / "home"))  # fmt: skip
+    assert done.returncode == 2
+    assert "another build of this dataset is running; wait for its end" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.parametrize("url", ["nonsense", "file:///etc", "http://[::1", "ssh://host"])

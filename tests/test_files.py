@@ -100,6 +100,22 @@ def test_what_cannot_be_a_folder_is_told_in_one_line(tmp_path: Path, name: str) 
     assert str(told.value).isprintable()
 
 
+@pytest.mark.parametrize("name", ["link", "link/below"])
+def test_a_link_to_a_drive_that_is_not_there_is_no_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "unmounted" / "drive")
+    with pytest.raises(ConfigError, match="link is not a folder that can be written to"):
+        files.check_writable("out", tmp_path / name)
+    with pytest.raises(ConfigError, match=r"out = .*: no folder can be made there"):
+        files.claim(tmp_path / name, "dataset")
+    assert not (tmp_path / "unmounted").exists()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="no folder here that refuses what its rights allow")
+def test_a_folder_that_only_its_file_system_refuses_is_told_in_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"out = /proc/x: no folder can be made there"):
+        files.claim(Path("/proc/x"), "dataset")
+
+
 # Names
 
 ODD = ["", ".", "..", "/", "a/b", "../../x", "/etc/passwd", "a\0b", "\n", ".hidden", "x" * 300, "é" * 150,

@@ -93,7 +93,7 @@ def build(
     """Photos to a multi-resolution dataset; exit code 1 if one could not be used, or there was none."""
     from ufvnet.data import open as open_dataset
     from ufvnet.data.build import failures
-    from ufvnet.data.folder import check_output
+    from ufvnet.data.folder import check_output, locked
     from ufvnet.data.sources import list_photos
 
     if verify and config.is_dir():
@@ -105,6 +105,8 @@ def build(
         return
     check_output(settings)
     list_photos(settings)  # a source that is not as it should be is refused before Prefect starts
+    with locked(settings):  # so is a second build of this dataset
+        pass
     _check_cluster(settings)
     try:
         card = _pipeline("build_datasets", "build_datasets")(settings)

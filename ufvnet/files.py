@@ -123,7 +123,9 @@ def check_writable(key: str, folder: Path) -> None:
     if "\0" in str(folder):  # which Path.exists takes for not there
         raise ConfigError(f"{key} = {printed(folder)}: no folder's name has a NUL in it")
     try:
-        there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+        there = next(
+            p for p in (folder, *folder.absolute().parents) if p.exists() or p.is_symlink()
+        )  # a link to nowhere
     except (OSError, ValueError) as error:
         raise ConfigError(f"{key} = {printed(folder)}: {error}") from error
     if not there.is_dir() or not os.access(there, os.W_OK):
@@ -166,9 +168,27 @@ def check_ours(
     raise ConfigError(f"{key} = {printed(folder)}: {what}; name a new or empty folder, or move its files away")
 
 
+def make_folder(folder: Path) -> None:
+    """Make an output folder and those above it; some file systems refuse what ``check_writable`` cannot foresee.
+
+    Raises:
+        ConfigError: it cannot be made there.
+        OSError: it can, but not now: the disk is full, fails or is read-only.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(f"out = {printed(folder)}: no folder can be made there ({error.strerror})") from error
+
+
 def claim(folder: Path, kind: str) -> None:
-    """Make a folder that ``check_ours`` let pass, and mark it as ours."""
+    """Make a folder that ``check_ours`` let pass, and mark it as ours.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
     if _marked(folder) != kind:
+        make_folder(folder)
         write_json(folder / MARKER, {"made_by": "ufvnet", "kind": kind})
 
 

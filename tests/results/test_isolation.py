@@ -176,6 +176,25 @@ def test_a_method_s_process_ends_with_the_one_that_started_it(tmp_path: Path) ->
         time.sleep(0.2)
 
 
+FORKS = """
+import os
+import numpy as np
+
+def restore(lr, side):
+    os.fork()  # and both go on
+    return np.full((len(lr), side, side, 3), lr[0, 0, 0, 0])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes that fork here")
+def test_a_method_that_forks_answers_each_call_once(tmp_path: Path) -> None:
+    (tmp_path / "forks.py").write_text(FORKS)
+    method = PythonMethod(f"{tmp_path / 'forks.py'}:restore")
+    for value in range(20):
+        sr = method(np.full((1, 8, 8, 3), value, np.uint8), 64)
+        assert (sr == value).all()
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

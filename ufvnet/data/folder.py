@@ -10,7 +10,7 @@ from pathlib import Path
 import filelock
 
 from ufvnet.config import BuildConfig, ConfigError
-from ufvnet.files import MARKER, TEMPORARY, check_ours, claim, printed, seal, unseal, write_json
+from ufvnet.files import MARKER, TEMPORARY, check_ours, claim, make_folder, printed, seal, unseal, write_json
 
 from . import card
 from .schema import read_fingerprint
@@ -51,7 +51,7 @@ def locked(config: BuildConfig) -> Iterator[None]:
     """
     check_output(config)
     root = dataset_root(config)
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     lock = filelock.FileLock(root / LOCK)
     try:
         lock.acquire(timeout=0)
