@@ -12,13 +12,14 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 demo: .venv/ready
 	$(BIN)/ufvnet demo --out $(OUT) $(if $(PHOTOS),--photos $(PHOTOS))
 
-# Two processes, each with whole files of tests, which share what a file builds; JOBS=0 is one process.
+# Two processes, each with whole files of tests, which share what a file builds; JOBS=0 is one process. One thread each:
+# on busy cores torch's threads mostly wait for each other.
 test: .venv/ready
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 # The tests that look for photos beside the checkout, as where there are none.
 test-without-photos: .venv/ready
-	UFVNET_TEST_FACES=none $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "photos and not server"
+	UFVNET_TEST_FACES=none OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "photos and not server"
 
 lint: .venv/ready
 	$(BIN)/ruff check .

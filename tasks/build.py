@@ -77,7 +77,8 @@ def finish_dataset(config: BuildConfig, built: Built) -> dict[str, Any]:
     create_table_artifact(key="dataset-counts", table=rows, description=f"{config.name}: what became of every photo")
     get_run_logger().info(
         "%s: %s; %d of %d shards were there already, %d photos were taken over from an earlier build",
-        config.name, card["counts"], sum(r.skipped for r in reports), len(reports), sum(r.taken_over for r in reports),
+        config.name, {r["status"]: r["photos"] for r in rows},
+        sum(r.skipped for r in reports), len(reports), sum(r.taken_over for r in reports),
     )  # fmt: skip
     return card
 

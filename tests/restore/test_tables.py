@@ -373,8 +373,8 @@ def test_a_run_in_which_nothing_was_usable_does_not_exit_with_0(
     pq.write_table(pa.table({"picture": faces[:2]}), folder / "t.parquet")
     command = [sys.executable, "-m", "ufvnet.cli", "restore", folder, tmp_path / "out", "--model", model]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "none of 1 inputs could be used" in done.stderr
+    told = [line for line in done.stderr.splitlines() if "minutes left" not in line]  # a slow machine's progress
+    assert (done.returncode, told) == (1, ["ufvnet: none of 1 inputs could be used"])
     with pytest.raises(ConfigError, match=r"image_column = image: no such column in t\.parquet"):
         restore_here(config_of(folder / "t.parquet", model))
     assert not restore_here(config_of(folder / "t.parquet", model, image_column="picture"))

@@ -42,7 +42,7 @@ def spoil():
     np.random.seed(0)
     random.seed(0)
     torch.manual_seed(0)
-    torch.set_num_threads(1)
+    torch.set_num_threads(3)
     torch.set_default_dtype(torch.float64)
     torch.set_grad_enabled(False)
     torch.use_deterministic_algorithms(True)
