@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from ufvnet import data
+from ufvnet.config import Damage
 from ufvnet.data import FaceArrays
 from ufvnet.data.loader import Batch, TrainingLoader
 from ufvnet.data.reader import join
@@ -191,3 +192,38 @@ def test_a_share_of_faces_is_made_anew_at_sizes_between_the_scales(faces: FaceAr
             assert batch.by_axis[i].tolist() == pytest.approx([h / hr.height, w / hr.width])
             assert batch.rate[i] == pytest.approx((h + w) / (2 * hr.height))
     assert _same(loader[3], TrainingLoader(faces, MR8, batch_size=12, seed=0, flip=False, between=0.5)[3])
+
+
+def _damaging(faces: FaceArrays, **settings: int) -> TrainingLoader:
+    return TrainingLoader(faces, MR8, batch_size=4, seed=1, between=0.75, damage=Damage(clean=0), **settings)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_damaged_batches_depend_on_the_seed_alone_and_not_on_workers_or_where_a_training_goes_on(
+    faces: FaceArrays, workers: int
+) -> None:
+    whole = [_damaging(faces)[step] for step in range(9)]
+    resumed = list(_damaging(faces).batches(4, 9, workers))
+    assert all(_same(a, b) for a, b in zip(whole[4:], resumed, strict=True))
+    assert not _same(TrainingLoader(faces, MR8, 4, 2, between=0.75, damage=Damage(clean=0))[0], whole[0])
+
+
+def test_processes_share_damaged_faces_out_as_one_process_has_them(faces: FaceArrays) -> None:
+    whole, parts = _damaging(faces)[3], [_damaging(faces, rank=rank, world=2)[3] for rank in range(2)]
+    for field, first, second in zip(whole, *parts):
+        assert torch.equal(field, torch.stack([first, second], 1).flatten(0, 1))
+
+
+def test_damage_leaves_rows_sizes_and_flips_as_they_are_and_tells_what_it_did(faces: FaceArrays) -> None:
+    damaged, plain = (
+        TrainingLoader(faces, MR8, batch_size=12, seed=1, between=0.75, damage=damage)[2]
+        for damage in (Damage(clean=0, grey=0), None)
+    )
+    for field in ("hr", "rate", "by_axis", "rows"):
+        assert torch.equal(getattr(damaged, field), getattr(plain, field))
+    assert damaged.damage.shape == (12, 5)
+    assert damaged.damage.dtype == torch.float32
+    assert not plain.damage.any()
+    changed = (damaged.ls != plain.ls).flatten(1).any(1)
+    assert torch.equal(changed, damaged.damage[:, 4] > 0)
+    assert changed.sum() > 4

@@ -203,6 +203,7 @@ def test_a_training_whose_parent_is_gone_stops_with_a_checkpoint(built: Path, tm
         {"ema": 0.9, "clip_norm": 0.1, "loss": "charbonnier", "frequency": 0.1},
         {"accumulate": 2, "colour": 0.2, "scale_shares": {1: 2}, "loss": "mse", "balance": 0.5},
         {"mixed_precision": "bf16", "keep": "best", "flip": False},
+        {"damage": {"clean": 0.1}, "between": 0.5},
     ],
 )
 def test_every_option_resumes_to_the_same_bits(built: Path, tmp_path: Path, recipe: dict[str, Any]) -> None:
@@ -424,6 +425,31 @@ def test_ufvnet_lite_has_no_stage_1_and_resumes_to_the_same_bits(built: Path, tm
     log = pd.read_parquet(undisturbed / "log.parquet")
     assert {"kl", "mae", "psnr"} <= set(log.columns)
     assert load_model(undisturbed)[1]["anchors"] == [2, 4, 8]
+
+
+def test_ufvnet_real_learns_the_damage_and_resumes_to_the_same_bits(built: Path, tmp_path: Path) -> None:
+    recipe = {"damage": {"clean": 0.25}, "between": 0.75}
+    undisturbed = train_all(config_of(built, tmp_path / "a", "ufvnet-real", **recipe))
+    stage1, whole = parts_of(config_of(built, tmp_path / "b", "ufvnet-real", **recipe))
+    assert stage1 == []
+    with pytest.raises(Killed):
+        train(whole, kill)
+    assert sha256(train(whole)) == sha256(undisturbed)
+    estimate = "estimate.weight"
+    untold = train_all(config_of(built, tmp_path / "c", "ufvnet-real", **(recipe | {"damage": {"alpha": 0.0}})))
+    fresh = whole.network().state_dict()[estimate]
+    assert torch.equal(load_file(untold / "model.safetensors")[estimate], fresh) or untold != undisturbed
+    card = json.loads((undisturbed / "model.json").read_text())
+    assert card["recipe"]["damage"]["quality"] == [20, 95]
+    assert card["anchors"] == [2, 4, 8]
+
+
+def test_damage_is_part_of_the_fingerprint_of_the_whole_and_of_no_anchor(built: Path, tmp_path: Path) -> None:
+    plain, damaged, other = (
+        parts_of(config_of(built, tmp_path, "ufvnet", damage=damage)) for damage in (None, {}, {"clean": 0.5})
+    )
+    assert len({whole.fingerprint() for _, whole in (plain, damaged, other)}) == 3
+    assert len({part.fingerprint() for stage1, _ in (plain, damaged, other) for part in stage1}) == len(plain[0])
 
 
 def test_training_starts_from_a_finished_model(built: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from ufvnet import data
 from ufvnet.config import ConfigError, TrainConfig, fingerprint
 from ufvnet.data.bicubic import VIEWS
+from ufvnet.data.chain import VERSION as DAMAGE_VERSION
 from ufvnet.data.loader import PREFETCHED
 from ufvnet.data.reader import Dataset, FaceArrays, join
 from ufvnet.files import check_ours, check_writable, printed
@@ -115,6 +116,10 @@ class Part:
         recipe = config.recipe.model_dump(
             exclude={"threads", "checkpoint_every", *watching, *elsewhere}, exclude_defaults=True
         )  # defaults are left out, so that an option added later changes no fingerprint
+        if self.role != "whole":
+            recipe.pop("damage", None)  # stage 1 sees clean faces
+        elif config.recipe.damage is not None:
+            recipe["damage_version"] = DAMAGE_VERSION
         network = (config.model if self.role == "whole" else self.role, config.preset, self.hr_size, self.anchors)
         alpha = config.recipe.alpha if self.role == "whole" and self.regressor else None
         start = [p.fingerprint() for p in self.stage1]
@@ -299,8 +304,10 @@ def parts_of(config: TrainConfig) -> tuple[list[Part], Part]:
             f"regressor_scales = {config.regressor_scales}: {config.model} trains no regressor in stage 1"
         )
     made = {d.card["degradation"]["name"] for d in whole.datasets}
-    if config.recipe.between and made != {"pil-bicubic"}:
-        raise ConfigError(f"recipe.between = {config.recipe.between}: only with pil-bicubic datasets, not {made}")
+    for key in ("between", "damage"):
+        value = getattr(config.recipe, key)
+        if value and made != {"pil-bicubic"}:
+            raise ConfigError(f"recipe.{key} = {value}: only with pil-bicubic datasets, not {made}")
     if not {*config.recipe.scale_shares} <= {*whole.ks}:
         ks = ", ".join(map(str, whole.ks))
         raise ConfigError(f"recipe.scale_shares = {config.recipe.scale_shares}: {config.view} has the scales {ks}")
