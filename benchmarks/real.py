@@ -17,17 +17,22 @@ import torch
 from ufvnet import data
 from ufvnet.data.bicubic import upscale
 from ufvnet.data.named import NAMES, UNSEEN, damaged
+from ufvnet.data.reader import FaceArrays
+from ufvnet.data.recut import recut
 from ufvnet.metrics import luma, psnr
 from ufvnet.models import load, to_network, to_pixels
 from ufvnet.models.inference import channels_last, forward
 
 SIZES, BATCH, SEED = (16, 24, 32, 48), 25, 9
+CROP = "crop"
+"""Faces cut anew, then clean."""
 
 
 @torch.inference_mode()
 def gains(network: torch.nn.Module, hr: np.ndarray, name: str, side: int) -> np.ndarray:
     """(N,) gains in dB of (N, H, H, 3) faces under a damage at a size."""
-    lr = np.stack([damaged(name, face, side, side, (SEED, i)) for i, face in enumerate(hr)])
+    made = "clean" if name == CROP else name
+    lr = np.stack([damaged(made, face, side, side, (SEED, i)) for i, face in enumerate(hr)])
     up = upscale(torch.from_numpy(lr.transpose(0, 3, 1, 2).copy()), hr.shape[1])
     parts = [forward(network, to_network(x), torch.full((len(x),), side / hr.shape[1])).sr for x in up.split(BATCH)]
     sr = to_pixels(torch.cat(parts))
@@ -35,13 +40,22 @@ def gains(network: torch.nn.Module, hr: np.ndarray, name: str, side: int) -> np.
     return psnr(luma(sr.permute(0, 2, 3, 1).numpy()), y) - psnr(luma(up.permute(0, 2, 3, 1).numpy()), y)
 
 
-def measure(model: Path, hr: np.ndarray, names: list[str], sizes: list[int]) -> pd.DataFrame:
+def measure(model: Path, faces: FaceArrays, count: int, names: list[str], sizes: list[int]) -> pd.DataFrame:
     """One row a damage and size: damage, px, gain, worse."""
     network = channels_last(load(model)[0])
-    found = {(name, side): gains(network, hr, name, side) for name in names for side in sizes}
+    built = np.stack([faces.hr[i] for i in range(count)])
+    hr = {name: cut_anew(faces, count) if name == CROP else built for name in names}
+    found = {(name, side): gains(network, hr[name], name, side) for name in names for side in sizes}
     return pd.DataFrame(
         [{"damage": n, "px": s, "gain": g.mean(), "worse": (g < 0).mean()} for (n, s), g in found.items()]
     )
+
+
+def cut_anew(faces: FaceArrays, count: int) -> np.ndarray:
+    """The faces with room for it, cut anew from their photographs."""
+    drawn = [np.random.default_rng((SEED, i)) for i in range(count)]
+    cut = [recut(o.read(), o.box, faces.hr.shape[1], rng) for o, rng in zip(faces.originals, drawn)]
+    return np.stack([face for face in cut if face is not None])
 
 
 def table(rows: pd.DataFrame) -> str:
@@ -60,15 +74,18 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--split", default="val")
     parser.add_argument("--faces", type=int, default=100)
-    parser.add_argument("--damage", default=",".join(NAMES), help=f"names, or all ({', '.join(UNSEEN)} as well)")
+    parser.add_argument(
+        "--damage", default=",".join(NAMES), help=f"names, or all ({CROP}, {', '.join(UNSEEN)} as well)"
+    )
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    arrays = data.open(given.dataset).view("MR8", given.split).arrays()
-    hr = np.stack([arrays.hr[i] for i in range(min(given.faces, len(arrays)))])
-    names = list(NAMES + UNSEEN) if given.damage == "all" else given.damage.split(",")
-    rows = measure(given.model, hr, names, [int(s) for s in given.sizes.split(",")])
+    names = list((*NAMES, CROP, *UNSEEN)) if given.damage == "all" else given.damage.split(",")
+    dataset = data.open(given.dataset)
+    arrays = dataset.view("MR8", given.split).arrays(dataset.photos if CROP in names else None)
+    count, sizes = min(given.faces, len(arrays)), [int(s) for s in given.sizes.split(",")]
+    rows = measure(given.model, arrays, count, names, sizes)
     if given.out:
         rows.round(4).to_csv(given.out, index=False)
     print(table(rows))

@@ -319,6 +319,9 @@ class Recipe(Schema):
     between: float = Field(default=0.0, ge=0, le=1)
     """Share of the faces that the whole model sees at a size of their own, 6 ... 112 of 128 pixels and not always
     square, instead of at a scale of the view: for models that are to serve every size (by PIL bicubic)."""
+    recut: Share = 0.0
+    """Faces that the whole model sees cut anew from their photographs, the box moved by up to 10 %, scaled 0.8 ... 1.3
+    and turned by up to 15 degrees; those without room for that stay as they were built."""
     damage: Damage | None = None
     """Damage that the whole model's LR images get, made anew for every face; null leaves them clean."""
     scale_shares: dict[int, int] = {}
@@ -367,6 +370,8 @@ class TrainConfig(Schema):
     """Scales (sixteenths) that stage 1 trains the regressor on, instead of the view's."""
     stage1: dict[str, Path] = {}
     """Finished model folders to start from, by part (``anchor-2``, ``regressor``), instead of training them."""
+    photos: tuple[Path, ...] | None = None
+    """Where the photographs of each dataset lie, for ``recipe.recut``; null takes the folders they were built from."""
     start: Path | None = None
     """A finished model folder of the same model, preset and size whose weights training starts from, instead of
     stage 1: for training on, or on photographs of one's own."""
@@ -407,6 +412,8 @@ class TrainConfig(Schema):
     def _fits(self) -> TrainConfig:
         if self.start and self.stage1:
             raise ValueError("give either start or stage1, not both")
+        if self.photos is not None and len(self.photos) != len(self.datasets):
+            raise ValueError(f"photos has {len(self.photos)} folders; it must have one a dataset, {len(self.datasets)}")
         if self.recipe.batch_size % self.processes:
             raise ValueError(f"recipe.batch_size = {self.recipe.batch_size} must be a multiple of processes")
         return self

@@ -203,7 +203,7 @@ def test_a_training_whose_parent_is_gone_stops_with_a_checkpoint(built: Path, tm
         {"ema": 0.9, "clip_norm": 0.1, "loss": "charbonnier", "frequency": 0.1},
         {"accumulate": 2, "colour": 0.2, "scale_shares": {1: 2}, "loss": "mse", "balance": 0.5},
         {"mixed_precision": "bf16", "keep": "best", "flip": False},
-        {"damage": {"clean": 0.1}, "between": 0.5},
+        {"damage": {"clean": 0.1}, "between": 0.5, "recut": 0.5},
     ],
 )
 def test_every_option_resumes_to_the_same_bits(built: Path, tmp_path: Path, recipe: dict[str, Any]) -> None:
@@ -448,6 +448,8 @@ def test_damage_is_part_of_the_fingerprint_of_the_whole_and_of_no_anchor(built: 
     plain, damaged, other = (
         parts_of(config_of(built, tmp_path, "ufvnet", damage=damage)) for damage in (None, {}, {"clean": 0.5})
     )
+    _, moved = parts_of(config_of(built, tmp_path, "ufvnet", recut=0.5))
+    assert moved.fingerprint() != plain[1].fingerprint()
     assert len({whole.fingerprint() for _, whole in (plain, damaged, other)}) == 3
     assert len({part.fingerprint() for stage1, _ in (plain, damaged, other) for part in stage1}) == len(plain[0])
 

@@ -1,4 +1,4 @@
-"""UFVNet-Real: UFVNet-Lite for damaged faces, with attention at 8x8 and an estimate of the damage that steers fusion."""
+"""UFVNet-Real: UFVNet-Lite for damaged faces: attention at 8x8, and fusion steered by an estimate of the damage."""
 
 from __future__ import annotations
 
@@ -157,6 +157,7 @@ class UFVNetReal(nn.Module):
         phase = sampling_phase(rate, self.hr_size).to(x.dtype)
         seen = torch.cat([x, phase], 1).contiguous(memory_format=torch.channels_last)
         both = rate[:, None].expand(-1, 2) if rate.ndim == 1 else rate
-        gains = 1 + self.steer(torch.cat([looked, both.float().log2()], 1))
+        # gains are bounded: without that the loss leapt
+        gains = 2 * self.steer(torch.cat([looked, both.float().log2()], 1)).sigmoid()
         sr = ls + self.decode(self.encoders(seen, w), gains)
         return SROutput(sr, w, logits, self.estimate(looked))

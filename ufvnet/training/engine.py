@@ -123,11 +123,11 @@ class _Run:
         self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=recipe.mixed_precision)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         set_seed(recipe.seed)
-        faces, whole = part.arrays(), part.role == "whole"
+        faces, whole = part.arrays(), recipe if part.role == "whole" else Recipe()
         try:
             self.loader = TrainingLoader(
                 faces, part.ks, recipe.batch_size, recipe.seed, recipe.flip, recipe.colour, recipe.scale_shares,
-                recipe.between if whole else 0.0, recipe.damage if whole else None, rank, world,
+                whole.between, whole.recut, whole.damage, rank, world,
             )  # fmt: skip
         except ValueError as error:
             raise ConfigError(f"recipe.batch_size = {recipe.batch_size}: {error}") from error
