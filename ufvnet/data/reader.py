@@ -67,7 +67,7 @@ def join(faces: Sequence[FaceArrays]) -> FaceArrays:
     ids, originals = (
         tuple(i for part in parts for i in part) for parts in zip(*((f.face_ids, f.originals) for f in faces))
     )
-    return FaceArrays(Joined([f.hr for f in faces]), lr, ids, originals)  # type: ignore[misc, arg-type]
+    return FaceArrays(Joined([f.hr for f in faces]), lr, ids, originals)  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
