@@ -23,12 +23,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from benchmarks.keep import keep
 from ufvnet.config import ConfigError, Recipe, TrainConfig, load
 from ufvnet.errors import TrainingError
 from ufvnet.files import write_json
 from ufvnet.models import UFVNet
 from ufvnet.models import load as load_model
-from ufvnet.training.checkpoints import last_whole
+from ufvnet.training.checkpoints import checkpoints, last_whole
 from ufvnet.training.curves import Curves
 from ufvnet.training.engine import learning_rate, train
 from ufvnet.training.launch import train_in_process
@@ -435,13 +436,30 @@ def test_ufvnet_real_learns_the_damage_and_resumes_to_the_same_bits(built: Path,
     with pytest.raises(Killed):
         train(whole, kill)
     assert sha256(train(whole)) == sha256(undisturbed)
-    estimate = "estimate.weight"
     untold = train_all(config_of(built, tmp_path / "c", "ufvnet-real", **(recipe | {"damage": {"alpha": 0.0}})))
-    fresh = whole.network().state_dict()[estimate]
-    assert torch.equal(load_file(untold / "model.safetensors")[estimate], fresh) or untold != undisturbed
+    told, other = (load_file(f / "model.safetensors")["estimate.weight"] for f in (undisturbed, untold))
+    assert not torch.equal(told, other)
     card = json.loads((undisturbed / "model.json").read_text())
     assert card["recipe"]["damage"]["quality"] == [20, 95]
     assert card["anchors"] == [2, 4, 8]
+
+
+def test_the_newest_state_of_a_running_training_is_a_model_that_others_start_from(built: Path, tmp_path: Path) -> None:
+    config = config_of(built, tmp_path, "ufvnet-real", ema=0.9, damage={})
+    _, whole = parts_of(config)
+    with pytest.raises(TrainingError, match="no checkpoint yet"):
+        keep(config, tmp_path / "kept")
+    with pytest.raises(Killed):
+        train(whole, kill)
+    last = checkpoints(whole.folder)[-1]
+    network, card = load_model(keep(config, tmp_path / "kept"))
+    average = load_file(last / "ema.safetensors")
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, average[f"module.{name}"].half().float())
+    assert f"step-{card['steps']:08d}" == last.name
+    assert not whole.done()
+    again = config_of(built, tmp_path / "b", "ufvnet-real", lr=1e-9).model_copy(update={"start": tmp_path / "kept"})
+    assert (train_all(again) / "model.safetensors").is_file()
 
 
 def test_damage_is_part_of_the_fingerprint_of_the_whole_and_of_no_anchor(built: Path, tmp_path: Path) -> None:
