@@ -1,4 +1,4 @@
-"""Damage: its steps, a training's random chain of them, and METHOD.md section 9's kinds by name."""
+"""Damage: its steps, a training's random chain of them, and docs/method.md section 8's kinds by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damage by name, to measure models under: METHOD.md section 9, seeded by face."""
+"""Damage by name, to measure models under: docs/method.md section 8, seeded by face."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = (
     "clean", "jpeg90", "jpeg75", "jpeg50", "jpeg30", "noise5", "noise10", "blur1", "blur2", "area", "lanczos",
     "bilinear", "nearest", "cv2-cubic", "mixed", "grey",
 )  # fmt: skip
-"""METHOD.md section 9's, but for ``crop``, which needs the photograph."""
+"""docs/method.md section 8's, but for ``crop``, which needs the photograph."""
 UNSEEN = ("gif", "jpeg2000", "sharpened")
 """Kinds that no step of a training's chain contains, and that nothing is chosen by."""
 

@@ -143,9 +143,8 @@ class DatasetView:
         found = tuple(Original(root / row["photo"], row["sha256"], tuple(row["box"])) for row in rows)
         missing = next((o.path for o in found if not o.path.is_file()), None)
         if missing is not None:
-            raise ConfigError(
-                f"{printed(self.root)}: the photograph {printed(missing)} is not there; faces are cut anew from photographs"
-            )
+            name = printed(missing)
+            raise ConfigError(f"{printed(self.root)}: the photograph {name} is not there; faces are cut anew from it")
         return found
 
     def arrays(self, photos: Path | None = None) -> FaceArrays:

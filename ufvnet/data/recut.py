@@ -1,4 +1,4 @@
-"""Faces cut anew from their photographs, the box moved, scaled and turned a little: METHOD.md section 9's ``crop``.
+"""Faces cut anew from their photographs, the box moved, scaled and turned a little (docs/method.md, section 8).
 
 Only cuts that lie inside the photograph are made, from its own pixels, so that the new HR face is as sharp as a built
 one: in tight photographs that leaves the smaller boxes.
