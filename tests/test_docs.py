@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ufvnet.data.named import NAMES, UNSEEN
 from ufvnet.models.regressor import anchor_weights
 from ufvnet.results.paper import TABLES, PaperTable
 
@@ -38,3 +39,9 @@ def test_the_method_page_has_the_weights_of_eq_4(method: str) -> None:
     for i in range(3):
         row = next(line for line in method.splitlines() if line.startswith(f"| w{i + 1} "))
         assert [float(v) for v in re.findall(r"\.\d{4}", row)] == pytest.approx(weights[:, i].tolist(), abs=5e-5)
+
+
+def test_the_method_page_names_every_damage(method: str) -> None:
+    section = method[method.index("## 8. Damage") :]
+    names = {n for line in re.findall(r"^\| (`.*?`) \|", section, re.M) for n in re.findall(r"`([\w-]+)`", line)}
+    assert names == {*NAMES, *UNSEEN, "crop"}

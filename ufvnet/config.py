@@ -233,6 +233,50 @@ class BuildConfig(Schema):
         return {"kind": "folder"} | source if isinstance(source, dict) else source
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Damage(Schema):
+    """Damage of a training's LR images: how often each step is drawn, and how strong it is (ufvnet/data/chain.py)."""
+
+    clean: Share = 0.25
+    """Faces that no step is drawn for; of the others some come out clean as well."""
+    grey: Share = 0.06
+    """Faces in grey, HR too."""
+    blur: Share = 0.3
+    """HR faces blurred: Gaussian, anisotropic or motion."""
+    sigma: tuple[float, float] = (0.4, 4.0)
+    """Of the blur, in pixels of HR; drawn log-uniformly. Motion goes over 2.5 times as many."""
+    other_filter: Share = 0.45
+    """Reductions in another way than PIL bicubic."""
+    unfiltered: Share = 0.5
+    """Those of them that sample without a filter."""
+    twice: Share = 0.2
+    """Reductions in two steps."""
+    by_way_of: tuple[float, float] = (0.5, 2.0)
+    """Size between the two steps, as a multiple of the wanted one; drawn log-uniformly."""
+    noise: Share = 0.3
+    """Gaussian or photon noise, colour or grey."""
+    level: tuple[float, float] = (1.0, 15.0)
+    """Sigma of the noise, in levels of 255."""
+    compression: Share = 0.55
+    """JPEG or WebP."""
+    quality: tuple[int, int] = (20, 95)
+    """Of JPEG and WebP, both ends included."""
+    again: Share = 0.15
+    """Compressed faces that are compressed a second time."""
+    alpha: float = Field(default=0.05, ge=0)
+    """Weight of the loss of the damage that a model estimates, where it does."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Damage:
+        for key, least, most in (("sigma", 0.1, 16), ("by_way_of", 0.25, 4), ("level", 0, 64), ("quality", 1, 100)):
+            low, high = getattr(self, key)
+            if not least <= low <= high <= most:
+                raise ValueError(f"{key} must be two numbers, the lower first, between {least} and {most}")
+        return self
+
+
 class Recipe(Schema):
     """How a model is trained; the defaults are the paper's (docs/method.md section 4)."""
 
@@ -275,6 +319,11 @@ class Recipe(Schema):
     between: float = Field(default=0.0, ge=0, le=1)
     """Share of the faces that the whole model sees at a size of their own, 6 ... 112 of 128 pixels and not always
     square, instead of at a scale of the view: for models that are to serve every size (by PIL bicubic)."""
+    recut: Share = 0.0
+    """Faces that the whole model sees cut anew from their photographs, the box moved by up to 10 %, scaled 0.8 ... 1.3
+    and turned by up to 15 degrees; those without room for that stay as they were built."""
+    damage: Damage | None = None
+    """Damage that the whole model's LR images get, made anew for every face; null leaves them clean."""
     scale_shares: dict[int, int] = {}
     """How often a scale (sixteenths) comes in each round of all scales; 1 where none is given."""
     keep: Literal["last", "best"] = "last"
@@ -321,6 +370,8 @@ class TrainConfig(Schema):
     """Scales (sixteenths) that stage 1 trains the regressor on, instead of the view's."""
     stage1: dict[str, Path] = {}
     """Finished model folders to start from, by part (``anchor-2``, ``regressor``), instead of training them."""
+    photos: tuple[Path, ...] | None = None
+    """Where the photographs of each dataset lie, for ``recipe.recut``; null takes the folders they were built from."""
     start: Path | None = None
     """A finished model folder of the same model, preset and size whose weights training starts from, instead of
     stage 1: for training on, or on photographs of one's own."""
@@ -361,6 +412,8 @@ class TrainConfig(Schema):
     def _fits(self) -> TrainConfig:
         if self.start and self.stage1:
             raise ValueError("give either start or stage1, not both")
+        if self.photos is not None and len(self.photos) != len(self.datasets):
+            raise ValueError(f"photos has {len(self.photos)} folders; it must have one a dataset, {len(self.datasets)}")
         if self.recipe.batch_size % self.processes:
             raise ValueError(f"recipe.batch_size = {self.recipe.batch_size} must be a multiple of processes")
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,12 @@ import torch
 from PIL import Image
 
 from ufvnet import data
+from ufvnet.config import ConfigError, Damage
 from ufvnet.data import FaceArrays
 from ufvnet.data.loader import Batch, TrainingLoader
 from ufvnet.data.reader import join
+from ufvnet.data.recut import recut
+from ufvnet.errors import TrainingError
 
 MR8 = tuple(range(1, 9))
 
@@ -191,3 +195,94 @@ def test_a_share_of_faces_is_made_anew_at_sizes_between_the_scales(faces: FaceAr
             assert batch.by_axis[i].tolist() == pytest.approx([h / hr.height, w / hr.width])
             assert batch.rate[i] == pytest.approx((h + w) / (2 * hr.height))
     assert _same(loader[3], TrainingLoader(faces, MR8, batch_size=12, seed=0, flip=False, between=0.5)[3])
+
+
+@pytest.fixture(scope="module")
+def cut(built: Path) -> FaceArrays:
+    """The same with their photographs."""
+    dataset = data.open(built)
+    return dataset.view("MR8", "train").arrays(dataset.photos)
+
+
+def _damaging(faces: FaceArrays, **settings: int) -> TrainingLoader:
+    return TrainingLoader(faces, MR8, 4, 1, between=0.75, recut=0.5, damage=Damage(clean=0), **settings)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_damaged_batches_depend_on_the_seed_alone_and_not_on_workers_or_where_a_training_goes_on(
+    cut: FaceArrays, workers: int
+) -> None:
+    whole = [_damaging(cut)[step] for step in range(9)]
+    resumed = list(_damaging(cut).batches(4, 9, workers))
+    assert all(_same(a, b) for a, b in zip(whole[4:], resumed, strict=True))
+    assert not _same(TrainingLoader(cut, MR8, 4, 2, between=0.75, recut=0.5, damage=Damage(clean=0))[0], whole[0])
+
+
+def test_processes_share_damaged_faces_out_as_one_process_has_them(cut: FaceArrays) -> None:
+    whole, parts = _damaging(cut)[3], [_damaging(cut, rank=rank, world=2)[3] for rank in range(2)]
+    for field, first, second in zip(whole, *parts):
+        assert torch.equal(field, torch.stack([first, second], 1).flatten(0, 1))
+
+
+def test_damage_leaves_rows_sizes_and_flips_as_they_are_and_tells_what_it_did(faces: FaceArrays) -> None:
+    damaged, plain = (
+        TrainingLoader(faces, MR8, batch_size=12, seed=1, between=0.75, damage=damage)[2]
+        for damage in (Damage(clean=0, grey=0), None)
+    )
+    for field in ("hr", "rate", "by_axis", "rows"):
+        assert torch.equal(getattr(damaged, field), getattr(plain, field))
+    assert damaged.damage.shape == (12, 5)
+    assert damaged.damage.dtype == torch.float32
+    assert not plain.damage.any()
+    changed = (damaged.ls != plain.ls).flatten(1).any(1)
+    assert torch.equal(changed, damaged.damage[:, 4] > 0)
+    assert changed.sum() > 4
+
+
+def test_faces_cut_anew_are_new_pairs_and_the_others_stay_as_they_were(cut: FaceArrays) -> None:
+    new, plain = (TrainingLoader(cut, MR8, 12, seed=0, recut=share)[0] for share in (0.5, 0.0))
+    changed = (new.hr != plain.hr).flatten(1).any(1)
+    assert 0 < changed.sum() < 12
+    assert torch.equal(changed, (new.ls != plain.ls).flatten(1).any(1))
+    for field in ("rate", "rows"):
+        assert torch.equal(getattr(new, field), getattr(plain, field))
+
+
+def test_without_photographs_nothing_can_be_cut_anew(built: Path, tmp_path: Path) -> None:
+    view = data.open(built).view("MR8", "train")
+    assert view.arrays().originals == ()
+    with pytest.raises(ConfigError, match="is not there; faces are cut anew from it"):
+        view.arrays(tmp_path)
+
+
+def test_another_photograph_than_the_built_one_is_refused(built: Path, tmp_path: Path) -> None:
+    original = data.open(built).view("MR8", "train").originals(data.open(built).photos)[0]
+    assert original.read().mode == "RGB"
+    other = replace(original, path=tmp_path / "x.png")
+    with pytest.raises(TrainingError, match=r"x\.png: cannot be read"):
+        other.read()
+    Image.new("RGB", (50, 50)).save(other.path)
+    with pytest.raises(TrainingError, match="is not the photograph that the dataset was built from"):
+        other.read()
+
+
+def test_a_cut_lies_inside_the_photograph_and_moves_scales_and_turns() -> None:
+    x, y = np.meshgrid(np.arange(200), np.arange(160))
+    photo = Image.fromarray(np.stack([x, y, np.full_like(x, 200)], 2).astype(np.uint8))  # a pixel tells its place
+    box, rng = (40, 30, 140, 130), np.random.default_rng(0)
+    cuts = [recut(photo, box, 64, rng) for _ in range(40)]
+    assert all(c is not None and c.shape == (64, 64, 3) for c in cuts)
+    found = np.array([c.astype(int) for c in cuts if c is not None])
+    assert (found[..., 2] == 200).all()  # no black corner of a turned photograph
+    centres = found[:, 31:33, 31:33, :2].mean((1, 2))
+    assert (np.abs(centres - (90, 80)) < 12).all()
+    assert centres.std(0).min() > 3
+    across = found[:, 32, -1, :2] - found[:, 32, 0, :2]
+    lengths, angles = np.hypot(*across.T), np.degrees(np.arctan2(across[:, 1], across[:, 0]))
+    assert lengths.min() < 90 < 110 < lengths.max() < 135
+    assert angles.min() < -8 < 8 < angles.max() < 16
+
+
+def test_where_no_cut_has_room_there_is_none() -> None:
+    photo = Image.new("RGB", (400, 40))
+    assert recut(photo, (0, 0, 400, 400), 64, np.random.default_rng(0)) is None

@@ -98,6 +98,16 @@ def test_a_network_with_norms_and_without_weights_exports_too(tmp_path: Path) ->
     assert not exported.rate_by_axis
 
 
+@pytest.mark.parametrize("format", exporting.SUFFIXES)
+def test_attention_and_steered_fusion_export_too(format: str, tmp_path: Path) -> None:
+    folder = put_model(tmp_path / "real", "ufvnet-real")
+    file = export(folder, format, tmp_path / f"real{exporting.SUFFIXES[format]}")  # which compares several batches
+    if format == "onnx":
+        exported = OnnxNetwork(file, "cpu")
+        assert exported.outputs == ["sr", "weights"]
+        assert exported.rate_by_axis
+
+
 def test_an_onnx_file_explains_itself(file: Path) -> None:
     import onnx
 

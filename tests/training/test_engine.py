@@ -23,12 +23,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from benchmarks.keep import keep
 from ufvnet.config import ConfigError, Recipe, TrainConfig, load
 from ufvnet.errors import TrainingError
 from ufvnet.files import write_json
 from ufvnet.models import UFVNet
 from ufvnet.models import load as load_model
-from ufvnet.training.checkpoints import last_whole
+from ufvnet.training.checkpoints import checkpoints, last_whole
 from ufvnet.training.curves import Curves
 from ufvnet.training.engine import learning_rate, train
 from ufvnet.training.launch import train_in_process
@@ -203,6 +204,7 @@ def test_a_training_whose_parent_is_gone_stops_with_a_checkpoint(built: Path, tm
         {"ema": 0.9, "clip_norm": 0.1, "loss": "charbonnier", "frequency": 0.1},
         {"accumulate": 2, "colour": 0.2, "scale_shares": {1: 2}, "loss": "mse", "balance": 0.5},
         {"mixed_precision": "bf16", "keep": "best", "flip": False},
+        {"damage": {"clean": 0.1}, "between": 0.5, "recut": 0.5},
     ],
 )
 def test_every_option_resumes_to_the_same_bits(built: Path, tmp_path: Path, recipe: dict[str, Any]) -> None:
@@ -424,6 +426,50 @@ def test_ufvnet_lite_has_no_stage_1_and_resumes_to_the_same_bits(built: Path, tm
     log = pd.read_parquet(undisturbed / "log.parquet")
     assert {"kl", "mae", "psnr"} <= set(log.columns)
     assert load_model(undisturbed)[1]["anchors"] == [2, 4, 8]
+
+
+def test_ufvnet_real_learns_the_damage_and_resumes_to_the_same_bits(built: Path, tmp_path: Path) -> None:
+    recipe = {"damage": {"clean": 0.25}, "between": 0.75}
+    undisturbed = train_all(config_of(built, tmp_path / "a", "ufvnet-real", **recipe))
+    stage1, whole = parts_of(config_of(built, tmp_path / "b", "ufvnet-real", **recipe))
+    assert stage1 == []
+    with pytest.raises(Killed):
+        train(whole, kill)
+    assert sha256(train(whole)) == sha256(undisturbed)
+    untold = train_all(config_of(built, tmp_path / "c", "ufvnet-real", **(recipe | {"damage": {"alpha": 0.0}})))
+    told, other = (load_file(f / "model.safetensors")["estimate.weight"] for f in (undisturbed, untold))
+    assert not torch.equal(told, other)
+    card = json.loads((undisturbed / "model.json").read_text())
+    assert card["recipe"]["damage"]["quality"] == [20, 95]
+    assert card["anchors"] == [2, 4, 8]
+
+
+def test_the_newest_state_of_a_running_training_is_a_model_that_others_start_from(built: Path, tmp_path: Path) -> None:
+    config = config_of(built, tmp_path, "ufvnet-real", ema=0.9, damage={})
+    _, whole = parts_of(config)
+    with pytest.raises(TrainingError, match="no checkpoint yet"):
+        keep(config, tmp_path / "kept")
+    with pytest.raises(Killed):
+        train(whole, kill)
+    last = checkpoints(whole.folder)[-1]
+    network, card = load_model(keep(config, tmp_path / "kept"))
+    average = load_file(last / "ema.safetensors")
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, average[f"module.{name}"].half().float())
+    assert f"step-{card['steps']:08d}" == last.name
+    assert not whole.done()
+    again = config_of(built, tmp_path / "b", "ufvnet-real", lr=1e-9).model_copy(update={"start": tmp_path / "kept"})
+    assert (train_all(again) / "model.safetensors").is_file()
+
+
+def test_damage_is_part_of_the_fingerprint_of_the_whole_and_of_no_anchor(built: Path, tmp_path: Path) -> None:
+    plain, damaged, other = (
+        parts_of(config_of(built, tmp_path, "ufvnet", damage=damage)) for damage in (None, {}, {"clean": 0.5})
+    )
+    _, moved = parts_of(config_of(built, tmp_path, "ufvnet", recut=0.5))
+    assert moved.fingerprint() != plain[1].fingerprint()
+    assert len({whole.fingerprint() for _, whole in (plain, damaged, other)}) == 3
+    assert len({part.fingerprint() for stage1, _ in (plain, damaged, other) for part in stage1}) == len(plain[0])
 
 
 def test_training_starts_from_a_finished_model(built: Path, tmp_path: Path) -> None:

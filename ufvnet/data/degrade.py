@@ -92,7 +92,7 @@ def _matlab(hr: Image.Image, side: int, _: np.random.Generator | None) -> Image.
 
 
 @functools.lru_cache(maxsize=64)
-def _cv2_weights(n_in: int, n_out: int) -> np.ndarray:
+def cv2_weights(n_in: int, n_out: int) -> np.ndarray:
     """cv2.resize's INTER_CUBIC weights (n_out, n_in): four taps, a = -0.75, replicated borders."""
     at = (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
     first = np.floor(at)
@@ -111,7 +111,7 @@ def _cv2(hr: Image.Image, side: int, _: np.random.Generator | None) -> Image.Ima
     On 592 reductions of 37 faces equal to OpenCV 5.0.0 but for 6 in 100,000 values, one level off. Weights of 11 bits,
     as OpenCV 4 has them, give 4 % of the values one level off.
     """
-    weights = _cv2_weights(hr.height, side)
+    weights = cv2_weights(hr.height, side)
     rows = np.tensordot(weights, np.asarray(hr, dtype=np.float64), axes=(1, 0))
     both = np.tensordot(weights, rows, axes=(1, 1)).swapaxes(0, 1)
     return Image.fromarray(np.clip(np.rint(both), 0, 255).astype(np.uint8))

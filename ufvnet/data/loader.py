@@ -12,8 +12,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .bicubic import resize, upscale_mixed
+from ufvnet.config import Damage
+
+from .bicubic import lr_side, resize, upscale_mixed
+from .chain import KINDS, damaged
 from .reader import FaceArrays
+from .recut import recut
 
 
 class Batch(NamedTuple):
@@ -25,6 +29,7 @@ class Batch(NamedTuple):
     by_axis: (B, 2) float32, the rates of rows and columns, which differ where an LR image is not square.
     gain: (B, 3, 1, 1) float32, the colour augmentation: a factor on the channels of both images.
     rows: (B,) int64 row numbers in the view.
+    damage: (B, 5) float32, what was done to each LR image (``chain.Damaged.told``); 0 where it is clean.
     """
 
     ls: Tensor
@@ -33,6 +38,7 @@ class Batch(NamedTuple):
     by_axis: Tensor
     gain: Tensor
     rows: Tensor
+    damage: Tensor
 
 
 BETWEEN = (6 / 128, 112 / 128)
@@ -58,6 +64,8 @@ class TrainingLoader(Dataset):
         shares: how often a scale comes in each round of all scales, where not once.
         between: share of faces whose LR image is made from HR by PIL bicubic at a size of its own, which need not be
             one of the scales nor square.
+        recut: share of faces that are cut anew from their photographs; others, and those without room, are as built.
+        damage: damage of the LR images, and grey HR images where they are grey; none where it is None.
         rank, world: this process takes every ``world``-th face of a batch, from the ``rank``-th.
 
     Raises:
@@ -74,6 +82,8 @@ class TrainingLoader(Dataset):
         colour: float = 0.0,
         shares: Mapping[int, int] | None = None,
         between: float = 0.0,
+        recut: float = 0.0,
+        damage: Damage | None = None,
         rank: int = 0,
         world: int = 1,
     ):
@@ -83,7 +93,8 @@ class TrainingLoader(Dataset):
             raise ValueError(f"batches of {batch_size} cannot be shared out evenly among {world} processes")
         self.faces, self.batch_size, self.seed, self.flip, self.colour = faces, batch_size, seed, flip, colour
         self.cycle = np.array([k for k in ks for _ in range((shares or {}).get(k, 1))])
-        self.between, self.rank, self.world = between, rank, world
+        self.recut = recut
+        self.between, self.damage, self.rank, self.world = between, damage, rank, world
 
     def plan(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Rows, scales k, flips and (B, 3) colour gains of batch ``step``; batches run on over the ends of epochs."""
@@ -114,12 +125,19 @@ class TrainingLoader(Dataset):
     def __getitem__(self, step: int) -> Batch:
         """This process's share of batch ``step``."""
         rows, ks, flips, gains = (a[self.rank :: self.world] for a in self.plan(step))
-        faces = [self.faces.hr[int(i)] for i in rows]
+        places = range(self.rank, self.batch_size, self.world)
+        cut = [self._cut(int(i), (self.seed, step, 4, place)) for i, place in zip(rows, places)]
+        faces = [self.faces.hr[int(i)] if new is None else new for i, new in zip(rows, cut)]
         sizes = self.sizes(step, faces[0].shape[0])[self.rank :: self.world]
         small = [
-            np.asarray(resize(Image.fromarray(face), w, h)) if h else self.faces.lr[int(k)][int(i)]
-            for face, i, k, (h, w) in zip(faces, rows, ks, sizes.tolist())
+            self.faces.lr[k][i] if new is None and not h else _reduced(face, k, h, w)
+            for face, new, i, k, (h, w) in zip(faces, cut, rows.tolist(), ks.tolist(), sizes.tolist())
         ]
+        told = np.zeros((len(faces), len(KINDS)), dtype=np.float32)
+        if self.damage is not None:
+            seeds = [(self.seed, step, 3, place) for place in places]  # a face's own, whoever prepares it
+            made = [damaged(face, lr, self.damage, seed) for face, lr, seed in zip(faces, small, seeds)]
+            small, faces, told = [m.lr for m in made], [m.hr for m in made], np.stack([m.told for m in made])
         lrs = [torch.from_numpy(lr.transpose(2, 0, 1).copy()) for lr in small]
         hr = torch.from_numpy(np.stack([face.transpose(2, 0, 1) for face in faces]))
         ls = upscale_mixed(lrs, hr.shape[-1])
@@ -127,7 +145,15 @@ class TrainingLoader(Dataset):
         ls[mirror], hr[mirror] = ls[mirror].flip(-1), hr[mirror].flip(-1)
         by_axis = np.where(sizes > 0, sizes / hr.shape[-1], ks[:, None] / 16).astype(np.float32)
         rate, gain = torch.from_numpy(by_axis.mean(1)), torch.from_numpy(gains)[:, :, None, None]
-        return Batch(ls, hr, rate, torch.from_numpy(by_axis), gain, torch.from_numpy(rows))
+        return Batch(ls, hr, rate, torch.from_numpy(by_axis), gain, torch.from_numpy(rows), torch.from_numpy(told))
+
+    def _cut(self, row: int, seed: tuple[int, ...]) -> np.ndarray | None:
+        """The face cut anew, or None where it stays as it was built."""
+        rng = np.random.default_rng(seed)
+        if not self.recut or rng.random() >= self.recut:
+            return None
+        original = self.faces.originals[row]
+        return recut(original.read(), original.box, self.faces.hr.shape[1], rng)
 
     def batches(self, start: int, end: int, workers: int = 0, pin: bool = False) -> Iterable[Batch]:
         """Batches ``start`` to ``end`` - 1, prepared by processes of their own where there are workers."""
@@ -141,6 +167,12 @@ class TrainingLoader(Dataset):
             generator=torch.Generator(),  # its own: the network's random numbers stay as they are
             worker_init_fn=_leave_signals_to_the_trainer,
         )
+
+
+def _reduced(face: np.ndarray, k: int, height: int, width: int) -> np.ndarray:
+    """The LR image of a size, or of scale k where that is 0."""
+    side = lr_side(len(face), k)
+    return np.asarray(resize(Image.fromarray(face), width or side, height or side))
 
 
 def _leave_signals_to_the_trainer(_: int) -> None:

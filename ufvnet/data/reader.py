@@ -21,6 +21,7 @@ from ufvnet.imaging.formats import formats
 from .bicubic import VIEWS, lr_side
 from .cache import Cache
 from .card import read, split_of
+from .recut import Original
 from .schema import ROW_GROUP
 
 
@@ -31,11 +32,13 @@ class FaceArrays:
     hr: (N, H, W, 3) uint8.
     lr: k -> (N, kH/16, kW/16, 3) uint8.
     face_ids: N names.
+    originals: where the N faces were cut from; empty where nobody asked.
     """
 
     hr: np.ndarray | Joined
     lr: dict[int, np.ndarray] | dict[int, Joined]
     face_ids: tuple[str, ...]
+    originals: tuple[Original, ...] = ()
 
     def __len__(self) -> int:
         return len(self.face_ids)
@@ -61,7 +64,10 @@ def join(faces: Sequence[FaceArrays]) -> FaceArrays:
     if len(faces) == 1:
         return faces[0]
     lr = {k: Joined([f.lr[k] for f in faces]) for k in faces[0].lr}  # type: ignore[misc]
-    return FaceArrays(Joined([f.hr for f in faces]), lr, tuple(i for f in faces for i in f.face_ids))  # type: ignore[misc]
+    ids, originals = (
+        tuple(i for part in parts for i in part) for parts in zip(*((f.face_ids, f.originals) for f in faces))
+    )
+    return FaceArrays(Joined([f.hr for f in faces]), lr, ids, originals)  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
@@ -121,14 +127,38 @@ class DatasetView:
     def face_ids(self) -> tuple[str, ...]:
         return tuple(i for p in self.shards for i in pq.read_table(p, columns=["face_id"])["face_id"].to_pylist())
 
-    def arrays(self) -> FaceArrays:
+    def originals(self, root: Path) -> tuple[Original, ...]:
+        """Where its faces were cut from.
+
+        Args:
+            root: the folder of the photographs.
+
+        Raises:
+            ConfigError: the photographs are not there, or the faces were turned when they were cut.
+        """
+        columns = ["photo", "sha256", "box", "angle"]
+        rows = [row for p in self.shards for row in pq.read_table(p, columns=columns).to_pylist()]
+        if any(row["angle"] for row in rows):
+            raise ConfigError(f"{printed(self.root)}: its faces were turned (crop.align) and cannot be cut anew")
+        found = tuple(Original(root / row["photo"], row["sha256"], tuple(row["box"])) for row in rows)
+        missing = next((o.path for o in found if not o.path.is_file()), None)
+        if missing is not None:
+            name = printed(missing)
+            raise ConfigError(f"{printed(self.root)}: the photograph {name} is not there; faces are cut anew from it")
+        return found
+
+    def arrays(self, photos: Path | None = None) -> FaceArrays:
         """The decoded view as uint8 memory maps, one file a column.
 
         Each is made once, under <dataset>/cache/<the split's fingerprint>; views share their columns. What is found
         there is proven by its digest; damaged files are made again.
 
+        Args:
+            photos: the folder of the photographs, where ``originals`` are wanted.
+
         Raises:
-            ConfigError: the cache lies behind a symbolic link, or a file of the dataset is missing or damaged.
+            ConfigError: the cache lies behind a symbolic link, or a file of the dataset or a photograph is missing, or
+                one of the dataset damaged.
         """
         cache = Cache(self.root, f"{self.split}-{self.fingerprint[:16]}")
         ids = cache.names(self.face_ids)
@@ -137,7 +167,8 @@ class DatasetView:
             name: cache.array(name, (len(ids), side, side, 3), partial(self.column, name))
             for name, side in sides.items()
         }
-        return FaceArrays(maps["hr"], {k: maps[f"lr_{k}"] for k in self.ks}, ids)
+        originals = () if photos is None else self.originals(photos)
+        return FaceArrays(maps["hr"], {k: maps[f"lr_{k}"] for k in self.ks}, ids, originals)
 
 
 def _rows(shard: Path) -> int:
@@ -161,6 +192,11 @@ class Dataset:
     @property
     def hr_size(self) -> int:
         return self.card["hr_size"]
+
+    @property
+    def photos(self) -> Path:
+        """The folder of its photographs, as it was named when they were built."""
+        return Path(self.card["config"]["source"]["root"])
 
     def view(self, name: str = "MR8", split: str = "train") -> DatasetView:
         """A view of a split: ``MR3``, ``MR7`` or ``MR8`` (docs/method.md section 5).

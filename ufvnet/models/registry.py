@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ufvnet.errors import ConfigError
 
 from .lite import LiteWidth, UFVNetLite
+from .real import RealWidth, UFVNetReal
 from .srg import SRG, SROutput, Width, check_side
 from .ufvnet import UFVNet
 
@@ -141,6 +142,10 @@ def _lite(anchors: Sequence[float], weighting: Any, width: Width, hr_size: int) 
     return UFVNetLite(anchors, weighting, LiteWidth().scaled(width.channels[0] / 32), hr_size)
 
 
+def _real(anchors: Sequence[float], _: Any, width: Width, hr_size: int) -> nn.Module:
+    return UFVNetReal(anchors, RealWidth().scaled(width.channels[0] / 32), hr_size)
+
+
 register("bicubic", lambda _, hr_size: Bicubic(hr_size), "PIL bicubic, no parameters")
 register("sparnet", lambda width, hr_size: SRG(width, hr_size), "SPARNet-Light-Attn3D, the same network as onesrg")
 register("onesrg", lambda width, hr_size: SRG(width, hr_size), "one anchor SR generator trained on all resolutions")
@@ -156,4 +161,9 @@ register(
 )
 register(
     "ufvnet-lite-nw", _Anchored((1 / 8, 1 / 4, 1 / 2), "equal", _lite), "ufvnet-lite without regressor, weights all 1/3"
+)
+register(
+    "ufvnet-real",
+    _Anchored((1 / 8, 1 / 4, 1 / 2), network=_real),
+    "ours: for damaged faces too, ufvnet-lite with attention and an estimate of the damage",
 )

@@ -20,11 +20,13 @@ class SROutput(NamedTuple):
     sr: (N, 3, H, W) float, nominally in [-1, 1].
     weights: (N, anchors) float, each row summing to 1, or None for networks that weigh no anchors.
     logits: (N, anchors) float that the weights are the softmax of, or None without a regressor.
+    damage: (N, 5) float, the estimated damage in the terms of ``ufvnet.data.chain.KINDS``, or None without an estimate.
     """
 
     sr: Tensor
     weights: Tensor | None = None
     logits: Tensor | None = None
+    damage: Tensor | None = None
 
 
 @dataclass(frozen=True)

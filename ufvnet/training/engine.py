@@ -18,6 +18,7 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
 from ufvnet.config import ConfigError, Recipe
@@ -122,11 +123,11 @@ class _Run:
         self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=recipe.mixed_precision)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         set_seed(recipe.seed)
-        faces = part.arrays()
+        faces, whole = part.arrays(), recipe if part.role == "whole" else Recipe()
         try:
             self.loader = TrainingLoader(
                 faces, part.ks, recipe.batch_size, recipe.seed, recipe.flip, recipe.colour, recipe.scale_shares,
-                recipe.between if part.role == "whole" else 0.0, rank, world,
+                whole.between, whole.recut, whole.damage, rank, world,
             )  # fmt: skip
         except ValueError as error:
             raise ConfigError(f"recipe.batch_size = {recipe.batch_size}: {error}") from error
@@ -248,6 +249,8 @@ class _Run:
         by_axis = getattr(self.module, "rate_by_axis", False)
         output = self.network(ls, batch.by_axis.to(device) if by_axis else rate)
         loss = sr_loss(output.sr, hr, self.recipe.loss, self.recipe.frequency, self.recipe.balance, ls)
+        if output.damage is not None and self.recipe.damage is not None:
+            loss = loss + self.recipe.damage.alpha * F.l1_loss(output.damage, batch.damage.to(device))
         if output.logits is None:
             return loss
         target = anchor_weights(rate, [k / 16 for k in part.anchors])

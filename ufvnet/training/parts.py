@@ -13,6 +13,7 @@ from torch import nn
 from ufvnet import data
 from ufvnet.config import ConfigError, TrainConfig, fingerprint
 from ufvnet.data.bicubic import VIEWS
+from ufvnet.data.chain import VERSION as DAMAGE_VERSION
 from ufvnet.data.loader import PREFETCHED
 from ufvnet.data.reader import Dataset, FaceArrays, join
 from ufvnet.files import check_ours, check_writable, printed
@@ -104,7 +105,15 @@ class Part:
 
     def arrays(self, split: str = "train") -> FaceArrays:
         """The decoded pixels of its datasets that have the split."""
-        return join([d.select(self.ks, split).arrays() for d in self.datasets if d.card["faces"].get(split)])
+        there = [(d, p) for d, p in zip(self.datasets, self.photos, strict=True) if d.card["faces"].get(split)]
+        return join([d.select(self.ks, split).arrays(photos) for d, photos in there])
+
+    @property
+    def photos(self) -> list[Path | None]:
+        """Folders of its datasets' photographs, where faces are cut anew."""
+        if self.role != "whole" or not self.config.recipe.recut:
+            return [None] * len(self.datasets)
+        return [*(self.config.photos or (d.photos for d in self.datasets))]
 
     def fingerprint(self) -> str:
         """Of everything that decides the weights: data, network, recipe, and what it starts from."""
@@ -115,6 +124,11 @@ class Part:
         recipe = config.recipe.model_dump(
             exclude={"threads", "checkpoint_every", *watching, *elsewhere}, exclude_defaults=True
         )  # defaults are left out, so that an option added later changes no fingerprint
+        if self.role != "whole":
+            for key in ("damage", "recut"):  # stage 1 sees clean faces as they were built
+                recipe.pop(key, None)
+        elif config.recipe.damage is not None:
+            recipe["damage_version"] = DAMAGE_VERSION
         network = (config.model if self.role == "whole" else self.role, config.preset, self.hr_size, self.anchors)
         alpha = config.recipe.alpha if self.role == "whole" and self.regressor else None
         start = [p.fingerprint() for p in self.stage1]
@@ -299,11 +313,16 @@ def parts_of(config: TrainConfig) -> tuple[list[Part], Part]:
             f"regressor_scales = {config.regressor_scales}: {config.model} trains no regressor in stage 1"
         )
     made = {d.card["degradation"]["name"] for d in whole.datasets}
-    if config.recipe.between and made != {"pil-bicubic"}:
-        raise ConfigError(f"recipe.between = {config.recipe.between}: only with pil-bicubic datasets, not {made}")
+    for key in ("between", "damage", "recut"):
+        value = getattr(config.recipe, key)
+        if value and made != {"pil-bicubic"}:
+            raise ConfigError(f"recipe.{key} = {value}: only with pil-bicubic datasets, not {made}")
     if not {*config.recipe.scale_shares} <= {*whole.ks}:
         ks = ", ".join(map(str, whole.ks))
         raise ConfigError(f"recipe.scale_shares = {config.recipe.scale_shares}: {config.view} has the scales {ks}")
+    for dataset, photos in zip(whole.datasets, whole.photos, strict=True):
+        if photos is not None:
+            dataset.view(config.view, "train").originals(photos)
     if config.start is not None:
         _check_start(whole)
     for name in config.stage1:

@@ -1,0 +1,95 @@
+"""Gain over bicubic under damage: ``python -m benchmarks.real MODEL DATASET [--split val] [--faces 100]``.
+
+Every damage of docs/method.md section 8 (``ufvnet/data/named.py``) at each size, protocol ``y``: the mean gain over the
+bicubic enlargement of the same damaged LR image, and the share of faces that come out worse. Prints a table, and writes
+the rows as CSV where ``--out`` is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ufvnet import data
+from ufvnet.data.bicubic import upscale
+from ufvnet.data.named import NAMES, UNSEEN, damaged
+from ufvnet.data.reader import FaceArrays
+from ufvnet.data.recut import recut
+from ufvnet.metrics import luma, psnr
+from ufvnet.models import load, to_network, to_pixels
+from ufvnet.models.inference import channels_last, forward
+
+SIZES, BATCH, SEED = (16, 24, 32, 48), 25, 9
+CROP = "crop"
+"""Faces cut anew, then clean."""
+
+
+@torch.inference_mode()
+def gains(network: torch.nn.Module, hr: np.ndarray, name: str, side: int) -> np.ndarray:
+    """(N,) gains in dB of (N, H, H, 3) faces under a damage at a size."""
+    made = "clean" if name == CROP else name
+    lr = np.stack([damaged(made, face, side, side, (SEED, i)) for i, face in enumerate(hr)])
+    up = upscale(torch.from_numpy(lr.transpose(0, 3, 1, 2).copy()), hr.shape[1])
+    parts = [forward(network, to_network(x), torch.full((len(x),), side / hr.shape[1])).sr for x in up.split(BATCH)]
+    sr = to_pixels(torch.cat(parts))
+    y = luma(hr)
+    return psnr(luma(sr.permute(0, 2, 3, 1).numpy()), y) - psnr(luma(up.permute(0, 2, 3, 1).numpy()), y)
+
+
+def measure(model: Path, faces: FaceArrays, count: int, names: list[str], sizes: list[int]) -> pd.DataFrame:
+    """One row a damage and size: damage, px, gain, worse."""
+    network = channels_last(load(model)[0])
+    built = np.stack([faces.hr[i] for i in range(count)])
+    hr = {name: cut_anew(faces, count) if name == CROP else built for name in names}
+    found = {(name, side): gains(network, hr[name], name, side) for name in names for side in sizes}
+    return pd.DataFrame(
+        [{"damage": n, "px": s, "gain": g.mean(), "worse": (g < 0).mean()} for (n, s), g in found.items()]
+    )
+
+
+def cut_anew(faces: FaceArrays, count: int) -> np.ndarray:
+    """The faces with room for it, cut anew from their photographs."""
+    drawn = [np.random.default_rng((SEED, i)) for i in range(count)]
+    cut = [recut(o.read(), o.box, faces.hr.shape[1], rng) for o, rng in zip(faces.originals, drawn)]
+    return np.stack([face for face in cut if face is not None])
+
+
+def table(rows: pd.DataFrame) -> str:
+    """Markdown: a line a damage, gain in dB and share worse at every size."""
+    sizes = sorted(set(rows["px"]))
+    lines = [f"| damage | {' | '.join(f'{s} px' for s in sizes)} | mean |", "|---" * (len(sizes) + 2) + "|"]
+    for name, group in rows.groupby("damage", sort=False):
+        cells = [f"{r.gain:+.2f} ({r.worse:.0%})" for r in group.sort_values("px").itertuples()]
+        lines.append(f"| {name} | {' | '.join(cells)} | {group['gain'].mean():+.2f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--faces", type=int, default=100)
+    parser.add_argument(
+        "--damage", default=",".join(NAMES), help=f"names, or all ({CROP}, {', '.join(UNSEEN)} as well)"
+    )
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    names = list((*NAMES, CROP, *UNSEEN)) if given.damage == "all" else given.damage.split(",")
+    dataset = data.open(given.dataset)
+    arrays = dataset.view("MR8", given.split).arrays(dataset.photos if CROP in names else None)
+    count, sizes = min(given.faces, len(arrays)), [int(s) for s in given.sizes.split(",")]
+    rows = measure(given.model, arrays, count, names, sizes)
+    if given.out:
+        rows.round(4).to_csv(given.out, index=False)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
