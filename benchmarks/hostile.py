@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
-from ufvnet.restore.inputs import printable
+from ufvnet.files import escape_name
 
 from .odd_files import put
 
@@ -120,7 +120,7 @@ def _files(folder: Path) -> Iterator[str]:
     for root, folders, files in os.walk(folder):
         linked = [name for name in folders if os.path.islink(os.path.join(root, name))]
         for name in files:
-            yield printable(os.path.relpath(os.path.join(root, name), folder))
+            yield escape_name(os.path.relpath(os.path.join(root, name), folder))
         folders[:] = [name for name in folders if name not in linked]
 
 
@@ -135,7 +135,7 @@ def _snapshot(folder: Path) -> dict[str, tuple[object, ...]]:
             info = path.lstat()
             plain = path.is_file() and not path.is_symlink()
             digest = hashlib.sha256(path.read_bytes()).hexdigest() if plain else ""
-            found[printable(str(path.relative_to(folder)))] = (info.st_mode, info.st_size, info.st_mtime_ns, digest)
+            found[escape_name(str(path.relative_to(folder)))] = (info.st_mode, info.st_size, info.st_mtime_ns, digest)
     return found
 
 

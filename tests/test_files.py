@@ -182,3 +182,11 @@ def test_what_the_user_s_environment_says_goes_before_what_we_would(monkeypatch:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     found = environment(OMP_NUM_THREADS="1", OMP_OTHER="2")
     assert (found["OMP_NUM_THREADS"], found["OMP_OTHER"]) == ("7", "2")
+
+
+@pytest.mark.skipif(os.sep != "/", reason="names are Unicode there, and a backslash parts folders")
+def test_names_in_tables_are_text_and_give_the_names_back() -> None:
+    names = ["plain.jpg", "a\\xe9.jpg", os.fsdecode(b"a\xe9.jpg"), "é\n.jpg", "\\x5cxe9"]
+    told = [files.escape_name(name) for name in names]
+    assert len({name.encode("utf-8") for name in told}) == len(names)
+    assert [files.unescape_name(name) for name in told] == names

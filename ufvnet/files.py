@@ -269,6 +269,24 @@ def below(root: Path, name: str) -> Path:
     return path / safe_name(last)
 
 
+def escape_name(name: str) -> str:
+    """A file name as tables of ours have it: valid UTF-8. Other bytes are \\xNN, and a backslash before an x is \\x5c.
+
+    So no two names are the same there, and ``unescape_name`` gives the name back.
+    """
+    raw = os.fsencode(name)
+    if os.sep == "/":  # elsewhere it parts folders, and names are Unicode
+        raw = raw.replace(b"\\x", b"\\x5cx")
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def unescape_name(name: str) -> str:
+    """The file name that ``escape_name`` made so."""
+    if os.sep != "/":
+        return name
+    return os.fsdecode(re.sub(rb"\\x([0-9a-f]{2})", lambda m: bytes.fromhex(m[1].decode()), name.encode()))
+
+
 def printed(text: object) -> str:
     """A name or message that can be printed on a terminal, in a log or a report and written as UTF-8.
 

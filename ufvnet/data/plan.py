@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ufvnet.config import BuildConfig, ConfigError, TableSource, fingerprint
-from ufvnet.files import check_name, printed, sha256
+from ufvnet.files import check_name, escape_name, printed, sha256
 
 from . import losses
 from .card import CARD, ShardFiles
@@ -249,15 +249,7 @@ def _expected(entry: Entry) -> tuple[str, tuple[str, str | None]]:
         fate = "missing or unreadable"
     elif entry.copy_of is not None:
         fate = "duplicate"
-    return printable(entry.photo.path), (fate, digest)
-
-
-def printable(name: str) -> str:
-    """A photo's name as rows have it: bytes that are no UTF-8 as \\xNN, a backslash before an x as \\x5c.
-
-    So no two names, and no two faces' ids, are the same.
-    """
-    return utf8(name.replace("\\x", "\\x5cx"))
+    return escape_name(entry.photo.path), (fate, digest)
 
 
 def utf8(text: str) -> str:

@@ -13,13 +13,14 @@ from PIL import Image
 from ufvnet.config import BuildConfig
 from ufvnet.faces.crop import Box, corners_inside, crop_box, crop_face, eye_angle, square_box, turn_upright
 from ufvnet.faces.detect import find_faces
+from ufvnet.files import escape_name
 
 from .bicubic import SIXTEENTHS, lr_side
 from .cells import Cell
 from .degrade import degrade
 from .duplicates import dhash
 from .images import ImageProblem, read_image
-from .plan import Entry, printable, utf8
+from .plan import Entry, utf8
 from .png import encode
 
 STATUSES = (
@@ -75,8 +76,8 @@ def build_photo(entry: Entry, content: Cell, config: BuildConfig) -> Built:
 def photo_row(entry: Entry, built: Built) -> dict[str, Any]:
     """The row of the photos file."""
     return {
-        "path": printable(entry.photo.path), "split": entry.photo.split,
-        "identity": None if entry.photo.identity is None else printable(entry.photo.identity),
+        "path": escape_name(entry.photo.path), "split": entry.photo.split,
+        "identity": None if entry.photo.identity is None else escape_name(entry.photo.identity),
         "bytes": built.bytes, "sha256": entry.scanned.sha256,
         "width": built.size[0], "height": built.size[1], "format": built.format,
         "status": built.status, "reason": utf8(built.reason),
@@ -185,7 +186,7 @@ def _face_row(entry: Entry, number: int, rgb: Image.Image, points: np.ndarray, c
     Raises:
         ImageProblem: the landmarks give no crop, or one that is too small or leaves the photo.
     """
-    name = printable(entry.photo.path)
+    name = escape_name(entry.photo.path)
     face_id = f"{name}#{number}"
     digest = entry.scanned.sha256 or ""
     hr, box, angle = _cut(rgb, points, config)

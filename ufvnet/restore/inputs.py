@@ -6,7 +6,6 @@ import contextlib
 import glob
 import itertools
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from ufvnet.config import ConfigError, RestoreConfig, TableSource
 from ufvnet.data.cells import Cell, in_one_line
 from ufvnet.data.image_table import TABLES, NoPictures, cells_of, read_cells, read_rows, read_schema
 from ufvnet.data.sources import files_below
-from ufvnet.files import printed
+from ufvnet.files import escape_name, printed
 
 from .pictures import ENDINGS
 
@@ -61,29 +60,11 @@ class Source:
 
     def names(self) -> Iterator[str]:
         """Printable names of its pictures: what the manifest calls them."""
-        name = printable(self.label or self.name)
+        name = escape_name(self.label or self.name)
         if self.rows is None:
             yield name
         else:
             yield from (f"{name}#{row:06d}" for row in range(self.rows))
-
-
-def printable(name: str) -> str:
-    """A file name as valid UTF-8: bytes that are none are written as \\xNN, and a backslash before an x as \\x5c.
-
-    So no two names look alike, and ``unprintable`` gives the name back.
-    """
-    raw = os.fsencode(name)
-    if os.sep == "/":  # elsewhere it parts folders, and names are Unicode
-        raw = raw.replace(b"\\x", b"\\x5cx")
-    return raw.decode("utf-8", "backslashreplace")
-
-
-def unprintable(name: str) -> str:
-    """The file name that ``printable`` made so."""
-    if os.sep != "/":
-        return name
-    return os.fsdecode(re.sub(rb"\\x([0-9a-f]{2})", lambda m: bytes.fromhex(m[1].decode()), name.encode()))
 
 
 def list_sources(config: RestoreConfig) -> list[Source]:

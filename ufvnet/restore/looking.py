@@ -18,8 +18,7 @@ from ufvnet.data.landmarks import read_landmarks
 from ufvnet.data.text import PROBLEMS, plain_name, read_csv
 from ufvnet.faces.crop import Box, crop_box
 from ufvnet.faces.detect import LAST_SIDE, find_small_faces
-
-from .inputs import printable
+from ufvnet.files import escape_name
 
 SURELY_A_CROP = 80
 """In ``auto``, square pictures up to this side are crops without being searched."""
@@ -145,7 +144,7 @@ def _given(config: RestoreConfig) -> Given:
 def _told(name: str) -> str:
     """A picture's name in a file as the manifest would tell it: plain, and bytes that are no UTF-8 escaped."""
     plain = plain_name(name)
-    return plain if plain.isascii() or not re.search(r"[\udc80-\udcff]", plain) else printable(plain)
+    return plain if plain.isascii() or not re.search(r"[\udc80-\udcff]", plain) else escape_name(plain)
 
 
 def _read_boxes(path: Path) -> dict[str, list[Sides]]:

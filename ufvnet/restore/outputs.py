@@ -22,15 +22,17 @@ from ufvnet.files import (
     check_ours,
     check_writable,
     claim,
+    escape_name,
     printed,
     safe_name,
     seal,
     sha256,
+    unescape_name,
     unseal,
     write_atomically,
 )
 
-from .inputs import OURS, printable, unprintable
+from .inputs import OURS
 from .survive import WORK, notes
 
 KIND = "restored"
@@ -183,7 +185,7 @@ class Outputs:
             raise FileExistsError(errno.EEXIST, "a file stands there that ufvnet did not write, or that was changed "
                                   "since; it is not replaced")  # fmt: skip
         with self.lock:
-            self.file.write(_line((printable(name), content)))
+            self.file.write(_line((escape_name(name), content)))
             self.file.flush()
         return path, content
 
@@ -191,7 +193,7 @@ class Outputs:
         with self.lock:
             if self._written is None:
                 self._written = _by_name(claims(self.output))
-        found = self._written.get(printable(name), b"")
+        found = self._written.get(escape_name(name), b"")
         if not path.is_file() or not found:
             return False
         there = bytes.fromhex(sha256(path) or "")
@@ -273,7 +275,7 @@ class Earlier:
 
     def save(self) -> None:
         """Keep what still lies there, and remove the notes of this run."""
-        left = {n: raw for n, raw in self.written.items() if os.path.lexists(self.output / unprintable(n))}
+        left = {n: raw for n, raw in self.written.items() if os.path.lexists(self.output / unescape_name(n))}
         earlier = self.output / WORK / EARLIER
         if left:
             write_atomically(earlier, lambda temporary: _dump(temporary, left))

@@ -16,10 +16,10 @@ import filelock
 
 from ufvnet.config import ConfigError, RestoreConfig, fingerprint
 from ufvnet.errors import OutputLostError
-from ufvnet.files import printed
+from ufvnet.files import escape_name, printed
 
 from .engine import Engine
-from .inputs import PIPE, Cell, Source, list_sources, other_columns, printable, table_cells
+from .inputs import PIPE, Cell, Source, list_sources, other_columns, table_cells
 from .jobs import Job
 from .looking import Looker
 from .manifest import JOURNAL, Account, check_account, finish, prepare
@@ -233,7 +233,7 @@ class _Jobs:
 
     def _job(self, name: str, content: Cell, ending: str, target: FileTarget | PartTarget) -> Job:
         if isinstance(content, OSError):
-            return Job(name, None, ending, target, empty_row(name, self.key), missing=printable(str(content)))
+            return Job(name, None, ending, target, empty_row(name, self.key), missing=escape_name(str(content)))
         return Job(name, content, ending, target, empty_row(name, self.key))
 
     def _file(self, base: str, ending: str) -> FileTarget:

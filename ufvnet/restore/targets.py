@@ -17,9 +17,8 @@ import pyarrow.parquet as pq
 
 from ufvnet.data.schema import IMAGE
 from ufvnet.errors import OutputLostError
-from ufvnet.files import sha256, write_bytes
+from ufvnet.files import escape_name, sha256, unescape_name, write_bytes
 
-from .inputs import printable, unprintable
 from .manifest import FINISHED, Account, Row
 from .outputs import digest, free_name
 
@@ -51,7 +50,7 @@ class FileTarget:
             try:
                 path, digested = self.account.admit(f"{self.base}{ending}", data)
                 write_bytes(path, data)
-                row |= {"output": printable(f"{self.base}{ending}"), "output_sha256": digested}
+                row |= {"output": escape_name(f"{self.base}{ending}"), "output_sha256": digested}
             except OSError as error:
                 row |= _unwritten(error)
         if row["sha256"]:
@@ -63,7 +62,7 @@ class FileTarget:
         removed if it is what that run wrote."""
         if earlier is None or not earlier.get("output") or earlier["output"] == output:
             return
-        written = unprintable(earlier["output"])
+        written = unescape_name(earlier["output"])
         if not os.path.isabs(written) and ".." not in Path(written).parts:
             with contextlib.suppress(OSError):
                 if digest(self.account.output, written) == earlier["output_sha256"]:
@@ -77,7 +76,7 @@ class FileTarget:
             return False
         if not row.get("output"):
             return True
-        name = unprintable(row["output"])
+        name = unescape_name(row["output"])
         ours = re.fullmatch(re.escape(self.base + self.suffix) + r"(\.[^./]*)?", name)
         return bool(ours) and digest(self.account.output, name) == row["output_sha256"]
 
@@ -117,7 +116,7 @@ class PartTarget:
                 one |= failed if written is not None else {}
         else:
             for number, (one, written, _) in enumerate(finished):
-                one |= {"output": f"{printable(self.name)}#{number}", "output_sha256": digested if written else ""}
+                one |= {"output": f"{escape_name(self.name)}#{number}", "output_sha256": digested if written else ""}
         self.account.add(*(one for one, _, _ in finished))
         self.rows = {}
 
@@ -126,7 +125,7 @@ class PartTarget:
         if said:  # without a key a resumed run tries these rows again
             for row, _, _ in rows:
                 row |= {"reason": "; ".join(filter(None, [row["reason"], said])), "key": ""}
-        images = [None if data is None else {"bytes": data, "path": r["path"] + printable(e)} for r, data, e in rows]
+        images = [None if data is None else {"bytes": data, "path": r["path"] + escape_name(e)} for r, data, e in rows]
         columns = {
             "image": pa.array(images, IMAGE),
             "restore_path": pa.array([row["path"] for row, _, _ in rows]),
@@ -152,7 +151,7 @@ class PartTarget:
             row is not None
             and row["status"] in FINISHED
             and row.get("key") == key
-            and str(row.get("output", "")).startswith(f"{printable(self.name)}#")
+            and str(row.get("output", "")).startswith(f"{escape_name(self.name)}#")
             and content is not None
             and row.get("sha256") == sha256(content)
             and row.get("output_sha256") in (written, "")
