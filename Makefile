@@ -3,6 +3,7 @@ PYTHON ?= python3
 PHOTOS ?=
 OUT ?= demo
 JOBS ?= 2
+ON ?= tests
 BIN := .venv/bin
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
@@ -17,9 +18,9 @@ demo: .venv/ready
 test: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-# The tests that look for photos beside the checkout, as where there are none.
+# The tests that look for photos beside the checkout, as where there are none; ON names files or folders of tests.
 test-without-photos: .venv/ready
-	UFVNET_TEST_FACES=none OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "photos and not server"
+	UFVNET_TEST_FACES=none OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "photos and not server" $(ON)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

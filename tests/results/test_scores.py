@@ -103,7 +103,7 @@ def test_a_shard_that_cannot_be_read_here_is_no_failed_row(config: EvaluateConfi
     assert not task.file.exists()
     assert not task.deaths.exists()
     task.shard.write_bytes(b"PAR1 no table")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="is damaged"):
         scoring.plan(moved)
 
 
@@ -128,7 +128,7 @@ def test_a_model_that_cannot_be_loaded_here_gives_no_rows(config: EvaluateConfig
     folder = Path(_untrained(tmp_path / "model", "onesrg"))
     (task,) = scoring.plan(load(EvaluateConfig, config.model_dump(), [f"models=['{folder}']"]))
     (folder / "model.safetensors").unlink()
-    with pytest.raises((ConfigError, EvaluationError), match="cannot be loaded"):
+    with pytest.raises((ConfigError, EvaluationError), match="is not what was planned"):
         scoring.score_faces(task)
     assert not task.file.exists()
 
