@@ -175,7 +175,8 @@ def _build_and_die_at(shard: Shard, names: set[str]) -> None:
 
 
 def _in_a_child(shard: Shard, names: set[str]) -> int | None:
-    child = multiprocessing.get_context("fork").Process(target=_build_and_die_at, args=(shard, names))
+    """The exit code of a fresh process, as workers are: a fork has what other tests left in this one."""
+    child = multiprocessing.get_context("spawn").Process(target=_build_and_die_at, args=(shard, names))
     child.start()
     child.join()
     return child.exitcode

@@ -244,7 +244,7 @@ def test_smaller_presets_keep_the_shapes_of_input_and_output(preset: str, hr_siz
     torch.manual_seed(0)
     network = create("ufvnet", preset, hr_size).eval()
     with torch.inference_mode():
-        sr, weights, logits = network(_faces(2, hr_size))
+        sr, weights, logits, _ = network(_faces(2, hr_size))
     assert sr.shape == (2, 3, hr_size, hr_size)
     assert weights.shape == logits.shape == (2, 3)
     assert torch.isfinite(sr).all()
