@@ -75,7 +75,7 @@ def _config(photos: Path, out: Path, workers: int) -> Any:
 def _build(client: Client, config: Any) -> float:
     """Photos a second from the listing of the folder to the card."""
     from tasks.cluster import map_on_client
-    from ufvnet.data import build
+    from ufvnet.data.build import shard_writer as build
 
     started = time.perf_counter()
     scans = build.scans(config)
@@ -96,12 +96,12 @@ def _rate(kind: str, sample: list[str], out: str) -> float:
 
 def _kernels(sample: list[str], _: Path) -> None:
     """Decode, detect, landmarks, crop, resizes, encodes: what a build cannot do without, and nothing else."""
-    from ufvnet.data.bicubic import SIXTEENTHS
-    from ufvnet.data.degrade import degrade
-    from ufvnet.data.images import read_image
-    from ufvnet.data.png import encode
+    from ufvnet.data.build.degrade import degrade
     from ufvnet.faces.crop import crop_box, crop_face
     from ufvnet.faces.detect import find_faces
+    from ufvnet.imaging.png import encode
+    from ufvnet.imaging.resize import SIXTEENTHS
+    from ufvnet.imaging.rgb import read_image
 
     for file in sample:
         rgb = read_image(Path(file)).rgb
@@ -162,7 +162,7 @@ def _memory(files: list[Path], folder: Path) -> Iterator[Row]:
 def _reading(dataset: Path) -> Iterator[Row]:
     """Training pairs a second, of random faces at one of three scales: the decoded cache, and PNG each time."""
     from ufvnet import data
-    from ufvnet.data.reader import decode
+    from ufvnet.data.dataset import decode
 
     view = data.open(dataset).view("MR3", "train")
     arrays = view.arrays()

@@ -22,14 +22,14 @@ from PIL import Image
 from torch import nn
 
 from ufvnet import data
-from ufvnet.data.bicubic import VIEWS, resize, upscale
-from ufvnet.data.loader import Batch, TrainingLoader
-from ufvnet.data.reader import FaceArrays, join
+from ufvnet.data.dataset import FaceArrays, join
+from ufvnet.imaging.resize import VIEWS, resize, upscale
 from ufvnet.metrics import luma, psnr, ssim
 from ufvnet.models import anchor_weights, to_network, to_pixels
 from ufvnet.models.complexity import complexity
 from ufvnet.models.inference import channels_last
 from ufvnet.models.lite import LiteWidth, UFVNetLite
+from ufvnet.training.batches import Batch, TrainingLoader
 from ufvnet.training.losses import sr_loss, weight_errors, weight_loss
 
 FACES, ANCHORS, EMA = 100, (1 / 8, 1 / 4, 1 / 2), 0.998

@@ -1,6 +1,6 @@
 """Gain over bicubic under damage: ``python -m benchmarks.real MODEL DATASET [--split val] [--faces 100]``.
 
-Every damage of docs/method.md section 8 (``ufvnet/data/named.py``) at each size, protocol ``y``: the mean gain over the
+Every damage of docs/method.md section 8 (``ufvnet/data/damage/named.py``) at each size, protocol ``y``: the mean gain over the
 bicubic enlargement of the same damaged LR image, and the share of faces that come out worse. Prints a table, and writes
 the rows as CSV where ``--out`` is given.
 """
@@ -15,10 +15,10 @@ import pandas as pd
 import torch
 
 from ufvnet import data
-from ufvnet.data.bicubic import upscale
-from ufvnet.data.named import NAMES, UNSEEN, damaged
-from ufvnet.data.reader import FaceArrays
-from ufvnet.data.recut import recut
+from ufvnet.data.damage.named import NAMES, UNSEEN, damaged
+from ufvnet.data.damage.recut import recut
+from ufvnet.data.dataset import FaceArrays
+from ufvnet.imaging.resize import upscale
 from ufvnet.metrics import luma, psnr
 from ufvnet.models import load, to_network, to_pixels
 from ufvnet.models.inference import channels_last, forward

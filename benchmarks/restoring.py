@@ -23,13 +23,13 @@ BATCH, BARE, TURNS = 16, 80, 5
 CHILD = """
 import sys
 from ufvnet.config import RestoreConfig, load
-from ufvnet.restore.runner import restore_folder
+from ufvnet.restore.folder.run import restore_folder
 restore_folder(load(RestoreConfig, dict(input=sys.argv[1], output=sys.argv[2], model=sys.argv[3], mode="aligned",
                                         device="cpu")))
 print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 """
 
-KEEP = "from ufvnet.restore.engine import keep_freed_memory; keep_freed_memory();"
+KEEP = "from ufvnet.restore.folder.scheduler import keep_freed_memory; keep_freed_memory();"
 Row = tuple[str, str, float, float, float]
 
 
@@ -68,7 +68,7 @@ def _faces(folder: Path, count: int) -> Path:
 
 def _restore(faces: Path, out: Path) -> None:
     from ufvnet.config import RestoreConfig, load
-    from ufvnet.restore.runner import restore_folder
+    from ufvnet.restore.folder.run import restore_folder
 
     settings = {"input": faces, "output": out, "model": MODEL, "mode": "aligned", "device": "cpu", "batch_size": BATCH}
     restore_folder(load(RestoreConfig, settings))

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from ufvnet import Restorer, data
-from ufvnet.data.bicubic import resize
+from ufvnet.imaging.resize import resize
 from ufvnet.metrics import luma, psnr, ssim
-from ufvnet.results.figures import save
+from ufvnet.results.figures.gallery import save
 
 SIZES = [(px, px) for px in (*range(6, 33), *range(34, 81, 2))] + [(20, 28), (28, 20)]
 TRAINED = tuple(range(8, 65, 8))

@@ -124,7 +124,7 @@ def _peak(kind: str, name: str, preset: str) -> float:
 
 def loading(dataset: Path) -> Iterator[Row]:
     """Batches of the loader alone, against what the fastest preset trains on; faces a second."""
-    from ufvnet.data.loader import TrainingLoader
+    from ufvnet.training.batches import TrainingLoader
 
     view = data.open(dataset).view("MR8", "train")
     loader = TrainingLoader(view.arrays(), view.ks, 32, seed=0)

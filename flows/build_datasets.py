@@ -10,8 +10,8 @@ from prefect.states import Completed
 
 from tasks.build import build_shards, finish_dataset
 from ufvnet.config import BuildConfig, load
-from ufvnet.data.build import failures
-from ufvnet.data.folder import dataset_root, locked
+from ufvnet.data.build.folder import dataset_root, locked
+from ufvnet.data.build.shard_writer import failures
 from ufvnet.errors import NothingUsableError
 
 WITH_FAILURES = "CompletedWithFailures"

@@ -16,7 +16,9 @@ from tasks.artifacts import artifact_key
 from tasks.cluster import dask_client, map_on_client
 from tasks.progress import progress_bar
 from ufvnet.config import BuildConfig, Cluster, ConfigError
-from ufvnet.data import build, folder, plan, verify
+from ufvnet.data.build import folder, verify
+from ufvnet.data.build import shard_writer as build
+from ufvnet.data.build import shards as plan
 from ufvnet.data.card import CARD
 from ufvnet.errors import PipelineError
 from ufvnet.proof import proof

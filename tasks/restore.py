@@ -16,7 +16,7 @@ from tasks.progress import progress_bar
 from ufvnet.config import Cluster, RestoreConfig
 from ufvnet.files import printed_line
 from ufvnet.proof import proof
-from ufvnet.restore.runner import begun, conclude, restore_folder, restore_shard
+from ufvnet.restore.folder.run import begun, conclude, restore_folder, restore_shard
 
 INPUTS = 4
 """Of the inputs, that every worker must see as this process does."""

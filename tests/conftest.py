@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import BuildConfig, FolderSource
-from ufvnet.data.build import build_shard, finish, plan
+from ufvnet.data.build.shard_writer import build_shard, finish, plan
 from ufvnet.data.sample import jittered_photos
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads would starve the processes tests start

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ufvnet.config import BuildConfig, load
-from ufvnet.data.folder import locked
+from ufvnet.data.build.folder import locked
 from ufvnet.data.sample import jittered_photos
 from ufvnet.errors import ConfigError
 from ufvnet.faces.detect import find_faces

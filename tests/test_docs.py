@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ufvnet.data.named import NAMES, UNSEEN
+from ufvnet.data.damage.named import NAMES, UNSEEN
 from ufvnet.models.regressor import anchor_weights
-from ufvnet.results.paper import TABLES, PaperTable
+from ufvnet.results.tables.paper import TABLES, PaperTable
 
 LABELS = {
     "bicubic": "Bicubic", "sparnet": "SPARNet", "onesrg": "OneSRG", "twosrg": "TwoSRG", "foursrg": "FourSRG",

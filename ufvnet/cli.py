@@ -92,9 +92,9 @@ def build(
 ) -> None:
     """Photos to a multi-resolution dataset; exit code 1 if one could not be used, or there was none."""
     from ufvnet.data import open as open_dataset
-    from ufvnet.data.build import failures
-    from ufvnet.data.folder import check_output, locked
-    from ufvnet.data.sources import list_photos
+    from ufvnet.data.build.folder import check_output, locked
+    from ufvnet.data.build.shard_writer import failures
+    from ufvnet.data.sources.listing import list_photos
 
     if verify and config.is_dir():
         _verify(config, None)
@@ -210,7 +210,7 @@ def evaluate(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
 def reproduce(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
     """An experiment file: build, train, evaluate, restore, end to end."""
     from ufvnet.results.folder import check_folder
-    from ufvnet.results.methods import check_methods
+    from ufvnet.results.methods.rows import check_methods
 
     experiment = _checked("ExperimentConfig", config, overrides)
     if experiment.evaluate:
@@ -284,7 +284,7 @@ def restore(
     given["input"] = given.pop("inputs")
     given["cluster"] = None if cluster is None else {"workers": cluster}
     settings = load(RestoreConfig, {key: value for key, value in given.items() if key in RestoreConfig.model_fields})
-    from ufvnet.restore.survive import supervised  # before torch: the process that waits stays small
+    from ufvnet.restore.supervise import supervised  # before torch: the process that waits stays small
 
     one = str(inputs[0]) if len(inputs) == 1 and _picture_to_picture(inputs[0], output) else None
     crashed = cluster is None and Path("-") not in (*inputs, output) and supervised(settings.output, one)
@@ -294,7 +294,7 @@ def restore(
     if cluster is not None:
         flow = _pipeline("super_resolve", "super_resolve")
         _on_signals(_stop_restoring)
-    from ufvnet.restore.terminal import restore_here
+    from ufvnet.restore.console import restore_here
 
     raise typer.Exit(SOME_FAILED if restore_here(settings, flow, crashed) else 0)
 
@@ -334,7 +334,7 @@ def data_export(
 @models_app.command("list")
 def models_list() -> None:
     """Names that configurations and tables know."""
-    from ufvnet import models
+    from . import models
 
     for name in models.names():
         print(f"{name:12} {models.describe(name).summary}")
@@ -399,7 +399,7 @@ def serve(
 ) -> None:
     """A local web page that restores one picture at a time; Ctrl-C ends it."""
     from ufvnet.restore.restorer import Restorer
-    from ufvnet.restore.serve import run
+    from ufvnet.restore.server.app import run
 
     run(Restorer.load(model, device, backend, self_ensemble=self_ensemble), host, port)
 
@@ -429,7 +429,7 @@ def run(
 
 def _checked(schema: str, path: Path, overrides: list[str]) -> Any:
     """The configuration, checked before Prefect is even imported."""
-    from ufvnet import config
+    from . import config
 
     return config.load(getattr(config, schema), path, overrides)
 

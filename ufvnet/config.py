@@ -211,7 +211,7 @@ class BuildConfig(Schema):
     """Least side of the crop in pixels; a smaller one is recorded as too_small."""
     crop: Crop = Crop()
     degradation: Literal["pil-bicubic", "matlab-bicubic", "cv2-bicubic", "blur-noise-jpeg"] = "pil-bicubic"
-    """How HR becomes LR (ufvnet/data/degrade.py)."""
+    """How HR becomes LR (ufvnet/data/build/degrade.py)."""
     near_duplicates: Literal["off", "report", "drop"] = "report"
     """Photos that look alike: ``report`` lists the pairs, ``drop`` builds only the first of them."""
     near_distance: int = Field(default=24, ge=0, le=64)
@@ -237,7 +237,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Damage(Schema):
-    """Damage of a training's LR images: how often each step is drawn, and how strong it is (ufvnet/data/chain.py)."""
+    """Damage of a training's LR images: how often each step is drawn, and how strong it is (ufvnet/data/damage/chain.py)."""
 
     clean: Share = 0.25
     """Faces that no step is drawn for; of the others some come out clean as well."""

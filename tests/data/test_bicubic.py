@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ufvnet.data import open as open_dataset
-from ufvnet.data.bicubic import SIXTEENTHS, VIEWS, lr_side, rate_of, resize, upscale, upscale_mixed
+from ufvnet.imaging.resize import SIXTEENTHS, VIEWS, lr_side, rate_of, resize, upscale, upscale_mixed
 
 
 def _images(n: int, height: int, width: int) -> np.ndarray:

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from ufvnet.config import ConfigError, TableSource
-from ufvnet.data.cells import named_file
-from ufvnet.data.image_table import cells_of, read_cells
+from ufvnet.data.sources.cells import named_file
+from ufvnet.data.sources.image_table import cells_of, read_cells
 
 PICTURE = b"\x89PNG\0\xff picture"
 WRITTEN = {"bytes": PICTURE, "path": "p.png"}

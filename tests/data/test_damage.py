@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import ConfigError, Damage, Recipe, load
-from ufvnet.data import chain, damage, named
-from ufvnet.data.bicubic import resize
-from ufvnet.data.degrade import degrade
+from ufvnet.data.build.degrade import degrade
+from ufvnet.data.damage import chain, named
+from ufvnet.data.damage import steps as damage
+from ufvnet.imaging.resize import resize
 
 ALWAYS = Damage(clean=0)
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import BuildConfig
-from ufvnet.data.degrade import BLUR, DEGRADATIONS, NOISE, QUALITY, degrade
+from ufvnet.data.build.degrade import BLUR, DEGRADATIONS, NOISE, QUALITY, degrade
 
 SIDES = [8 * k for k in range(1, 9)]
 BICUBICS = [name for name, way in DEGRADATIONS.items() if not way.random]

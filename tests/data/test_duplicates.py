@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import BuildConfig, FolderSource
-from ufvnet.data.build import build_shard, finish, plan
-from ufvnet.data.duplicates import Alike, alike, dhash, originals
+from ufvnet.data.build.duplicates import Alike, alike, dhash, originals
+from ufvnet.data.build.shard_writer import build_shard, finish, plan
 
 
 def _distance(a: str, b: str) -> int:

@@ -19,9 +19,9 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import BuildConfig, FolderSource
-from ufvnet.data import build
-from ufvnet.data.build import DEATHS, Shard, build_shard, finish, plan
-from ufvnet.data.verify import verify
+from ufvnet.data.build import shard_writer as build
+from ufvnet.data.build.shard_writer import DEATHS, Shard, build_shard, finish, plan
+from ufvnet.data.build.verify import verify
 
 PutPhotos = Callable[[Path, int], list[Path]]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ufvnet.data.images import ImageProblem, read_image
+from ufvnet.imaging.rgb import ImageProblem, read_image
 
 ORIENTATION = 0x0112
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ufvnet.data.landmarks import Landmarks, names_in_pickle, read_landmarks
+from ufvnet.data.sources.landmarks import Landmarks, names_in_pickle, read_landmarks
 from ufvnet.errors import ConfigError
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)

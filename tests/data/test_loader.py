@@ -14,10 +14,10 @@ from PIL import Image
 from ufvnet import data
 from ufvnet.config import ConfigError, Damage
 from ufvnet.data import FaceArrays
-from ufvnet.data.loader import Batch, TrainingLoader
-from ufvnet.data.reader import join
-from ufvnet.data.recut import recut
+from ufvnet.data.damage.recut import recut
+from ufvnet.data.dataset import join
 from ufvnet.errors import TrainingError
+from ufvnet.training.batches import Batch, TrainingLoader
 
 MR8 = tuple(range(1, 9))
 

@@ -18,13 +18,13 @@ from PIL import Image
 from ufvnet import data
 from ufvnet.config import BuildConfig, ConfigError, FolderSource, load
 from ufvnet.data import card
-from ufvnet.data.build import build_shard, finish, plan
+from ufvnet.data.build.folder import locked
+from ufvnet.data.build.shard_writer import build_shard, finish, plan
+from ufvnet.data.build.verify import verify
 from ufvnet.data.export import export
-from ufvnet.data.folder import locked
 from ufvnet.data.sample import demo_folders
 from ufvnet.data.show import contact_sheet
-from ufvnet.data.sources import Photo
-from ufvnet.data.verify import verify
+from ufvnet.data.sources.listing import Photo
 from ufvnet.files import check_name, seal
 
 REPO = Path(__file__).parents[2]
@@ -190,7 +190,7 @@ def test_a_split_that_is_no_name_is_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=r"must be a name of at most 64|has a NUL"):
         load(BuildConfig, {"name": "set", "source": {"root": few, "fractions": {split: 1.0}}})
     names = sorted(p.name for p in few.iterdir())
-    monkeypatch.setattr("ufvnet.data.plan.list_photos", lambda _: [Photo(n, split) for n in names])
+    monkeypatch.setattr("ufvnet.data.build.shards.list_photos", lambda _: [Photo(n, split) for n in names])
     with pytest.raises(ConfigError, match="must be a name of at most 64"):
         plan(_config(few))
     assert not (few.parent / "out" / "set").exists()

@@ -9,7 +9,7 @@ import pytest
 
 from ufvnet import data
 from ufvnet.config import BuildConfig, ConfigError, FolderSource
-from ufvnet.data.build import build_shard, finish, plan
+from ufvnet.data.build.shard_writer import build_shard, finish, plan
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from ufvnet.config import BuildConfig, FolderSource
-from ufvnet.data import build
-from ufvnet.data.build import ShardReport, build_shard, finish, plan
-from ufvnet.data.verify import verify
+from ufvnet.data.build import shard_writer as build
+from ufvnet.data.build.shard_writer import ShardReport, build_shard, finish, plan
+from ufvnet.data.build.verify import verify
 
 PutPhotos = Callable[[Path, int], list[Path]]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ufvnet.data.text import LARGEST, plain_name, read_csv, read_lines, read_names, spellings
+from ufvnet.data.sources.text import LARGEST, plain_name, read_csv, read_lines, read_names, spellings
 
 ENCODINGS = {
     "plain": lambda text: text.encode(),

@@ -16,9 +16,10 @@ import pytest
 
 from ufvnet import data
 from ufvnet.config import BuildConfig, ConfigError, FolderSource
-from ufvnet.data import build, card
-from ufvnet.data.build import Shard, ShardReport, build_shard, finish, plan
-from ufvnet.data.verify import verify
+from ufvnet.data import card
+from ufvnet.data.build import shard_writer as build
+from ufvnet.data.build.shard_writer import Shard, ShardReport, build_shard, finish, plan
+from ufvnet.data.build.verify import verify
 from ufvnet.errors import PipelineError
 from ufvnet.files import seal
 

@@ -14,9 +14,9 @@ from PIL import Image
 
 from ufvnet import data
 from ufvnet.config import ConfigError
+from ufvnet.data.build.verify import verify
 from ufvnet.data.schema import FACES, PHOTOS, read_fingerprint, write_rows
 from ufvnet.data.show import contact_sheet, describe
-from ufvnet.data.verify import verify
 
 
 @pytest.fixture

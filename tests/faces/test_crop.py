@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import BuildConfig, ConfigError, FolderSource, load
-from ufvnet.data.build import build_shard, finish, plan
-from ufvnet.data.png import encode
+from ufvnet.data.build.shard_writer import build_shard, finish, plan
 from ufvnet.faces.crop import crop_box, crop_face, eye_angle, square_box
 from ufvnet.faces.detect import find_faces
+from ufvnet.imaging.png import encode
 
 
 def _photo(photos: Path, number: int = 0) -> Image.Image:

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image, ImageCms
 from test_metadata import grey_profile
 
-from ufvnet.data.images import read_image
 from ufvnet.imaging import colour
 from ufvnet.imaging.colour import eight_bits, is_srgb, on_white
+from ufvnet.imaging.rgb import read_image
 
 D50 = (0.96420, 1.0, 0.82491)
 ADOBE = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))

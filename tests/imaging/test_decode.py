@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import TiffImagePlugin
 
-from ufvnet.data.images import ImageProblem, read_image
 from ufvnet.imaging.decode import quiet
 from ufvnet.imaging.mend import optional_parts, without_optional
-from ufvnet.restore.pictures import encoded, read_picture
+from ufvnet.imaging.rgb import ImageProblem, read_image
+from ufvnet.restore.picture import encoded, read_picture
 
 MENDED = list(damaged.mended())
 INCOMPLETE = list(damaged.incomplete())

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import BuildConfig, FolderSource, RestoreConfig, load
-from ufvnet.data.build import build_shard, finish, plan
-from ufvnet.data.images import ImageProblem
+from ufvnet.data.build.shard_writer import build_shard, finish, plan
+from ufvnet.imaging.rgb import ImageProblem
 from ufvnet.restore import Restorer
-from ufvnet.restore.runner import restore_folder
+from ufvnet.restore.folder.run import restore_folder
 
 MENDED = list(damaged.mended())
 OTHERS = [*damaged.of_other_formats(), ("not an image", b"hello")]
@@ -72,7 +72,7 @@ def test_a_dataset_has_a_row_for_each_of_them(folder: Path) -> None:
 
 
 def test_the_page_answers_for_all_kinds_of_them(restorer: Restorer) -> None:
-    from ufvnet.restore.serve import answer
+    from ufvnet.restore.server.app import answer
 
     for name, data, _ in MENDED[::5]:
         given = answer(data, "aligned", restorer)
@@ -107,7 +107,7 @@ def test_an_eps_named_as_a_photo_starts_no_ghostscript(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(OTHERS[0][1])
     code = (
         "import os, sys; os.environ['PATH'] = sys.argv[1] + os.pathsep + os.environ['PATH']\n"
-        "from pathlib import Path; from ufvnet.data.images import read_image\n"
+        "from pathlib import Path; from ufvnet.imaging.rgb import read_image\n"
         "read_image(Path(sys.argv[2]))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "bin"), str(tmp_path / "photo.jpg")]

@@ -8,9 +8,9 @@ import damaged
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from ufvnet.data.images import ImageProblem, NotAnImage, OtherFormat, read_image
 from ufvnet.imaging.formats import READ, formats, picture_endings
-from ufvnet.restore.pictures import read_picture
+from ufvnet.imaging.rgb import ImageProblem, NotAnImage, OtherFormat, read_image
+from ufvnet.restore.picture import read_picture
 
 OTHERS = list(damaged.of_other_formats())
 

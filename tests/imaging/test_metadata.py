@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from ufvnet.data.images import read_image
-from ufvnet.restore.pictures import Picture, encoded, heif_is_known, picture_of, read_picture
+from ufvnet.imaging.rgb import read_image
+from ufvnet.restore.picture import Picture, encoded, heif_is_known, picture_of, read_picture
 
 WRITTEN = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF", *(["HEIF"] if heif_is_known() else []))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ufvnet.data.chain import KINDS
+from ufvnet.data.damage.chain import KINDS
 from ufvnet.models import create
 from ufvnet.models.complexity import complexity
 from ufvnet.models.inference import channels_last, forward

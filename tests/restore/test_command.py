@@ -17,9 +17,9 @@ from PIL import Image
 from restore_settings import config_of
 
 from ufvnet.config import ConfigError
-from ufvnet.restore import runner
-from ufvnet.restore.one import is_one, restore_one
-from ufvnet.restore.terminal import restore_here
+from ufvnet.restore.console import restore_here
+from ufvnet.restore.folder import run as runner
+from ufvnet.restore.single import is_one, restore_one
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from restore_settings import config_of
 
 from ufvnet.config import ConfigError
-from ufvnet.restore.inputs import list_sources
+from ufvnet.restore.folder.inputs import list_sources
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from restore_settings import config_of
 
 from ufvnet.config import ConfigError
-from ufvnet.restore.looking import Given, Looker
+from ufvnet.restore.face_finder import Given, Looker
 
 HEADER = "file,left,top,right,bottom\n"
 

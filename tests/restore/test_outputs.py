@@ -19,11 +19,11 @@ from restore_settings import config_of
 
 from ufvnet.config import ConfigError
 from ufvnet.errors import OutputLostError
-from ufvnet.restore import runner
-from ufvnet.restore.manifest import Account, check_account, finish, is_whole
-from ufvnet.restore.outputs import free_name
-from ufvnet.restore.runner import restore_folder
-from ufvnet.restore.survive import WORK, Reading
+from ufvnet.restore.folder import run as runner
+from ufvnet.restore.folder.manifest import Account, check_account, finish, is_whole
+from ufvnet.restore.folder.outputs import free_name
+from ufvnet.restore.folder.run import restore_folder
+from ufvnet.restore.supervise import WORK, Reading
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def earlier_rows(out: Path) -> dict[str, Any]:
 def test_no_flipped_bit_of_a_journal_is_taken_for_a_row(killed: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole = earlier_rows(killed)
     assert all(whole.values())
-    caplog.set_level(logging.CRITICAL, "ufvnet.restore.manifest")
+    caplog.set_level(logging.CRITICAL, "ufvnet.restore.folder.manifest")
     for _ in flipped(killed / WORK / "manifest.jsonl"):
         found = earlier_rows(killed)
         assert all(row is None or row == whole[name] for name, row in found.items())
@@ -265,7 +265,7 @@ def test_a_flipped_bit_in_an_account_has_everything_done_again(
     out = few.parent / "out"
     account = {p: p.read_bytes() for p in (out / "manifest.parquet", out / "summary.json")}
     assert is_whole(out)
-    caplog.set_level(logging.CRITICAL, "ufvnet.restore.manifest")
+    caplog.set_level(logging.CRITICAL, "ufvnet.restore.folder.manifest")
     for number, _ in enumerate(flipped(out / name)):
         assert not is_whole(out), number
         if number % 1000:
@@ -276,7 +276,7 @@ def test_a_flipped_bit_in_an_account_has_everything_done_again(
         for path, data in account.items():
             path.write_bytes(data)
         (out / name).write_bytes(before)
-    caplog.set_level(logging.WARNING, "ufvnet.restore.manifest")
+    caplog.set_level(logging.WARNING, "ufvnet.restore.folder.manifest")
     (out / name).write_bytes(b"\0")
     assert not is_whole(out)
     assert "is damaged, or of another release: what it told of is done again" in caplog.text
@@ -336,7 +336,7 @@ def test_whatever_the_reader_of_a_table_raises_is_the_reason_of_its_rows(
 
 
 def test_a_name_that_cannot_be_a_path_is_a_failed_row(few: Path, model: Path) -> None:
-    from ufvnet.restore.jobs import Job
+    from ufvnet.restore.folder.job import Job
 
     job = Job("odd", Path("a\0b"), ".png", target=None, row={})  # type: ignore[arg-type]
     assert job.read_or_none() is None

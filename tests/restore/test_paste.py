@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ufvnet.restore.paste import Patch, keep_colours, paste
+from ufvnet.faces.paste import Patch, keep_colours, paste
 
 
 @pytest.fixture

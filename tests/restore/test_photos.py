@@ -17,7 +17,7 @@ from ufvnet.data.sample import FACE
 from ufvnet.faces.detect import find_small_faces
 from ufvnet.models.store import shipped
 from ufvnet.restore import Restorer
-from ufvnet.restore.runner import restore_folder
+from ufvnet.restore.folder.run import restore_folder
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from PIL import Image, ImageCms
 from restore_settings import config_of
 
 from ufvnet.restore import Restorer
-from ufvnet.restore.one import restore_one
-from ufvnet.restore.pictures import encoded, heif_is_known, read_picture
-from ufvnet.restore.runner import restore_folder
+from ufvnet.restore.folder.run import restore_folder
+from ufvnet.restore.picture import encoded, heif_is_known, read_picture
+from ufvnet.restore.single import restore_one
 
 ORIENTATION, MAKE, EXPOSURE = 0x0112, 271, 33434
 

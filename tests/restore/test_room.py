@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from ufvnet.restore.room import LARGE_FILE, Room
+from ufvnet.restore.folder.room import LARGE_FILE, Room
 
 
 def test_what_fits_together_is_decoded_together_and_the_rest_waits() -> None:

@@ -21,10 +21,10 @@ from restore_settings import config_of
 
 from ufvnet import data
 from ufvnet.config import ConfigError
-from ufvnet.data.bicubic import resize
+from ufvnet.imaging.resize import resize
 from ufvnet.models import to_network, to_pixels
 from ufvnet.restore import Restorer
-from ufvnet.restore.runner import restore_folder
+from ufvnet.restore.folder.run import restore_folder
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -180,7 +180,7 @@ def test_a_file_that_changed_is_restored_again(crops: Path, model: Path) -> None
 SCRIPT = """
 import sys
 from ufvnet.config import RestoreConfig, load
-from ufvnet.restore.runner import restore_folder
+from ufvnet.restore.folder.run import restore_folder
 restore_folder(load(RestoreConfig, sys.argv[1]))
 """
 
@@ -220,7 +220,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(built: Path, model: Pat
 
 
 def test_a_second_run_into_the_same_folder_is_refused(crops: Path, model: Path) -> None:
-    from ufvnet.restore.runner import begun
+    from ufvnet.restore.folder.run import begun
 
     config = config_of(crops, model)
     with begun(config), pytest.raises(ConfigError, match="another run is writing there"):
@@ -228,7 +228,7 @@ def test_a_second_run_into_the_same_folder_is_refused(crops: Path, model: Path) 
 
 
 def test_shards_done_by_several_processes_make_one_account(crops: Path, model: Path, monkeypatch: Any) -> None:
-    from ufvnet.restore import runner
+    from ufvnet.restore.folder import run as runner
 
     monkeypatch.setattr(runner, "PART", 4)
     config = config_of(crops, model)
@@ -269,7 +269,7 @@ def test_faces_that_the_model_cannot_do_fail_and_the_others_are_restored(
 def test_a_full_disk_ends_the_run_and_a_resumed_one_goes_on(
     crops: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ufvnet.restore import targets
+    from ufvnet.restore.folder import targets
 
     real, written = targets.write_bytes, []
 

@@ -26,15 +26,16 @@ from safetensors.torch import save_model
 from starlette.testclient import TestClient
 
 from ufvnet.children import environment, python
-from ufvnet.data.images import ImageProblem, ReadImage
 from ufvnet.errors import ConfigError
 from ufvnet.faces.crop import crop_box
 from ufvnet.faces.detect import find_faces
 from ufvnet.files import write_json
+from ufvnet.imaging.rgb import ImageProblem, ReadImage
 from ufvnet.models import create
 from ufvnet.models.store import CARD, WEIGHTS
-from ufvnet.restore import Restorer, serve
-from ufvnet.restore.admission import WAITING, WORKERS
+from ufvnet.restore import Restorer
+from ufvnet.restore.server import app as serve
+from ufvnet.restore.server.admission import WAITING, WORKERS
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 

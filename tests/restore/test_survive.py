@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from restore_settings import config_of
 
-from ufvnet.restore.survive import DEATHS, Reading, cause_of_death
+from ufvnet.restore.supervise import DEATHS, Reading, cause_of_death
 
 DEADLY = """
 import ctypes

@@ -21,9 +21,10 @@ from restore_settings import config_of
 
 from ufvnet import data
 from ufvnet.config import ConfigError
-from ufvnet.restore import runner, targets
-from ufvnet.restore.runner import restore_folder
-from ufvnet.restore.terminal import restore_here
+from ufvnet.restore.console import restore_here
+from ufvnet.restore.folder import run as runner
+from ufvnet.restore.folder import targets
+from ufvnet.restore.folder.run import restore_folder
 
 
 @pytest.fixture

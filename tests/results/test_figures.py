@@ -16,9 +16,19 @@ from PIL import Image
 from ufvnet import data
 from ufvnet.config import EvaluateConfig
 from ufvnet.metrics import luma, score
-from ufvnet.results import figures, methods
-from ufvnet.results.charts import GAP, PAGE, Cell, Curve, Panel, error_limit, luma_error, top_of, weights_panel
-from ufvnet.results.figures import (
+from ufvnet.results.figures import gallery as figures
+from ufvnet.results.figures.charts import (
+    GAP,
+    PAGE,
+    Cell,
+    Curve,
+    Panel,
+    error_limit,
+    luma_error,
+    top_of,
+    weights_panel,
+)
+from ufvnet.results.figures.gallery import (
     Gallery,
     Pick,
     curve_panels,
@@ -27,8 +37,9 @@ from ufvnet.results.figures import (
     weight_panels,
     write_figures,
 )  # fmt: skip
-from ufvnet.results.svg import legend
-from ufvnet.results.tables import gain_table
+from ufvnet.results.methods import rows as methods
+from ufvnet.results.report.svg import legend
+from ufvnet.results.tables.table import gain_table
 
 UFVNET = "ufvnet (MR8)"
 

@@ -22,8 +22,8 @@ from ufvnet.config import ConfigError, EvaluateConfig, load
 from ufvnet.models import SRG, names, register
 from ufvnet.models.srg import SROutput
 from ufvnet.results import scoring
-from ufvnet.results.own_process import PythonMethod
-from ufvnet.results.process_state import _parts, _same, process_state_kept
+from ufvnet.results.methods.own_process import PythonMethod
+from ufvnet.results.methods.process_state import _parts, _same, process_state_kept
 
 SPOIL = '''
 import logging, os, random, signal, sys, warnings
@@ -151,7 +151,7 @@ def test_modules_of_the_working_directory_are_not_imported(tmp_path: Path) -> No
     (tmp_path / "json.py").write_text("open('stolen', 'w')\nraise SystemExit('hidden')")
     (tmp_path / "mine_here.py").write_text("def f(lr, side):\n    return lr")
     script = (
-        "import sys\nfrom ufvnet.results.own_process import PythonMethod\nsys.path.insert(0, '')\n"
+        "import sys\nfrom ufvnet.results.methods.own_process import PythonMethod\nsys.path.insert(0, '')\n"
         "print(PythonMethod('colorsys:rgb_to_yiq').files)\nPythonMethod('mine_here:f')"
     )
     done = subprocess.run(
@@ -165,7 +165,7 @@ def test_modules_of_the_working_directory_are_not_imported(tmp_path: Path) -> No
 def test_a_method_s_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text("import time\ndef f(lr, side):\n    time.sleep(600)")
     script = (
-        "import os, sys, threading, time\nimport numpy as np\nfrom ufvnet.results.own_process import PythonMethod\n"
+        "import os, sys, threading, time\nimport numpy as np\nfrom ufvnet.results.methods.own_process import PythonMethod\n"
         f"m = PythonMethod({str(tmp_path / 'slow.py')!r} + ':f')\nprint(m.process.pid, flush=True)\n"
         "threading.Timer(1, lambda: os._exit(0)).start()\nm(np.zeros((1, 4, 4, 3), np.uint8), 8)"
     )
@@ -237,7 +237,7 @@ def test_a_pipe_or_nothing_in_place_of_a_file_is_one_line(tmp_path: Path) -> Non
 def test_what_is_no_image_is_a_reason_and_a_full_disk_no_fault_of_a_face(
     tmp_path: Path, text: str, reason: str
 ) -> None:
-    from ufvnet.results.own_process import MethodError
+    from ufvnet.results.methods.own_process import MethodError
 
     (tmp_path / "mine.py").write_text(f"import numpy as np\ndef f(lr, side):\n    {text}")
     method = PythonMethod(f"{tmp_path / 'mine.py'}:f")

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import ConfigError, Method
-from ufvnet.results.methods import _row
-from ufvnet.results.own_process import MethodError
-from ufvnet.results.restoring import Faces, of_images
+from ufvnet.results.methods.own_process import MethodError
+from ufvnet.results.methods.restoring import Faces, of_images
+from ufvnet.results.methods.rows import _row
 
 SIDE = 16
 

@@ -16,8 +16,8 @@ from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, load
 from ufvnet.data.export import export
 from ufvnet.results import scoring
-from ufvnet.results.methods import check_methods, missing_of
-from ufvnet.results.tables import all_tables
+from ufvnet.results.methods.rows import check_methods, missing_of
+from ufvnet.results.tables.table import all_tables
 
 FACES = 3
 
@@ -162,7 +162,7 @@ def test_a_method_that_spoils_its_input_and_fails_spoils_no_other_image(table: A
 
 
 def test_a_changed_function_is_scored_anew_though_it_is_wrapped(functions: str) -> None:
-    from ufvnet.results.methods import _row, as_method
+    from ufvnet.results.methods.rows import _row, as_method
 
     before = _row(as_method(f"{functions}:wrapped")).fingerprint
     Path(functions).write_text(Path(functions).read_text() + "\n# changed\n")
@@ -191,7 +191,7 @@ class Up:
 def test_a_changed_object_that_is_called_is_scored_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, changed: str
 ) -> None:
-    from ufvnet.results.methods import _row, as_method
+    from ufvnet.results.methods.rows import _row, as_method
 
     for module, text in (("ours", OBJECTS), ("theirs", THEIRS)):
         (tmp_path / f"{module}.py").write_text(text)

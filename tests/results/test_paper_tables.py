@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from ufvnet.config import EvaluateConfig, Method, load
-from ufvnet.results.figures import curve_panels
-from ufvnet.results.methods import Row
-from ufvnet.results.paper import TABLES
-from ufvnet.results.report import overview_table
-from ufvnet.results.svg import panels_svg
-from ufvnet.results.tables import Table, difference_table, failures, gain_table, paper_table, scale_table
+from ufvnet.results.figures.gallery import curve_panels
+from ufvnet.results.methods.rows import Row
+from ufvnet.results.report.page import overview_table
+from ufvnet.results.report.svg import panels_svg
+from ufvnet.results.tables.paper import TABLES
+from ufvnet.results.tables.table import Table, difference_table, failures, gain_table, paper_table, scale_table
 
 FACES, KS = 4, range(1, 9)
 

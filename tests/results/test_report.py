@@ -14,11 +14,11 @@ import pytest
 
 from ufvnet.config import EvaluateConfig
 from ufvnet.metrics import luma
-from ufvnet.results import report
-from ufvnet.results.figures import Gallery, Pick, open_galleries, write_figures
-from ufvnet.results.report import failure_tables, grouped, overview_table, pictures_of, write_report
-from ufvnet.results.svg import panels_svg
-from ufvnet.results.tables import Table, all_tables, write_tables
+from ufvnet.results.figures.gallery import Gallery, Pick, open_galleries, write_figures
+from ufvnet.results.report import page as report
+from ufvnet.results.report.page import failure_tables, grouped, overview_table, pictures_of, write_report
+from ufvnet.results.report.svg import panels_svg
+from ufvnet.results.tables.table import Table, all_tables, write_tables
 
 CHROMIUM = Path("/usr/bin/chromium")
 UFVNET = "ufvnet (MR8)"
@@ -358,7 +358,7 @@ def test_no_page_is_wider_than_its_screen_and_ink_stands_out(opened: Opened, wid
 
 
 def test_methods_are_told_with_what_they_were_trained_on() -> None:
-    from ufvnet.results.report import method_lines
+    from ufvnet.results.report.page import method_lines
 
     folder = {"evaluated": "f", "ref": "p", "trained_on": {"dataset": "aaf", "view": "MR3"}}
     models = {

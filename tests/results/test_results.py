@@ -19,8 +19,8 @@ from ufvnet.files import write_json
 from ufvnet.models import SRG, create, register
 from ufvnet.results import scoring
 from ufvnet.results.evaluation import Evaluation, write_evaluation
-from ufvnet.results.paper import TABLES
-from ufvnet.results.tables import assigned_scales
+from ufvnet.results.tables.paper import TABLES
+from ufvnet.results.tables.table import assigned_scales
 
 NEW = "a-new-method"
 register(NEW, lambda width, hr_size: SRG(width, hr_size), "one that the paper does not have")

@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from ufvnet.config import BuildConfig, load
-from ufvnet.data.build import build_shard, finish, plan
-from ufvnet.data.verify import verify
+from ufvnet.data.build.shard_writer import build_shard, finish, plan
+from ufvnet.data.build.verify import verify
 
 KILLS = int(os.environ.get("UFVNET_KILLS", "2"))
 SEED = int(os.environ.get("UFVNET_KILL_SEED", "0"))

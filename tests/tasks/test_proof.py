@@ -17,10 +17,10 @@ from distributed import Client
 
 from tasks.cluster import map_on_client
 from ufvnet.config import BuildConfig, load
-from ufvnet.data import build
-from ufvnet.data.folder import dataset_root
-from ufvnet.data.plan import scan, scans, some_files, unseen
-from ufvnet.data.verify import verify
+from ufvnet.data.build import shard_writer as build
+from ufvnet.data.build.folder import dataset_root
+from ufvnet.data.build.shards import scan, scans, some_files, unseen
+from ufvnet.data.build.verify import verify
 from ufvnet.errors import PipelineError
 from ufvnet.proof import proof
 

@@ -1,5 +1,5 @@
 """Photos to multi-resolution Parquet, and back to arrays."""
 
-from .reader import Dataset, DatasetView, FaceArrays, decode, open
+from .dataset import Dataset, DatasetView, FaceArrays, decode, open
 
 __all__ = ["Dataset", "DatasetView", "FaceArrays", "decode", "open"]

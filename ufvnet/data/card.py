@@ -13,7 +13,7 @@ from ufvnet.config import HRSize
 from ufvnet.errors import ConfigError
 from ufvnet.files import check_name, printed, seal, unseal, write_json
 
-from .degrade import DEGRADATIONS
+from .build.degrade import DEGRADATIONS
 from .schema import SCHEMA_VERSION
 
 CARD = "dataset.json"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ufvnet.errors import ConfigError
 from ufvnet.files import below, check_ours, claim, write_bytes
+from ufvnet.imaging.resize import lr_side
 
-from .bicubic import lr_side
-from .reader import Dataset
+from .dataset import Dataset
 
 KIND = "exported faces"
 

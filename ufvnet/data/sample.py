@@ -9,7 +9,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from ufvnet.files import check_ours, write_atomically
 
-from .reader import DatasetView, decode
+from .dataset import DatasetView, decode
 
 FACE = (160, 25, 320, 225)
 """Where the face stands in scikit-image's astronaut: left, top, right, bottom."""

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ufvnet.files import write_atomically
-
-from .bicubic import SIXTEENTHS
+from ufvnet.imaging.resize import SIXTEENTHS
 
 SCHEMA_VERSION = 2
 FINGERPRINT = b"ufvnet.fingerprint"

@@ -9,9 +9,9 @@ from PIL import Image, PngImagePlugin
 
 from ufvnet.errors import ConfigError
 from ufvnet.files import below, printed, write_atomically
+from ufvnet.imaging.resize import SIXTEENTHS
 
-from .bicubic import SIXTEENTHS
-from .reader import Dataset, DatasetView, decode
+from .dataset import Dataset, DatasetView, decode
 
 COLUMNS = ("hr", *(f"lr_{k}" for k in reversed(SIXTEENTHS)))
 GAP = 2

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ufvnet.data.chain import KINDS
+from ufvnet.data.damage.chain import KINDS
 
 from .lite import SIDE, AnchorEncoders, ResidualBlock, RowLinear, sampling_phase
 from .srg import HR_SIZES, SROutput, check_side

@@ -14,7 +14,17 @@ from typing import Any
 from torch import nn
 
 from ufvnet.config import ConfigError, fingerprint
-from ufvnet.files import check_ours, claim, printed, read_small, seal, sha256, write_atomically, write_bytes, write_json
+from ufvnet.files import (
+    check_ours,
+    claim,
+    printed,
+    read_small,
+    seal,
+    sha256,
+    write_atomically,
+    write_bytes,
+    write_json,
+)
 
 from .card import parse_card
 from .registry import create

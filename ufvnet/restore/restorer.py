@@ -14,16 +14,16 @@ from PIL import Image
 from torch import nn
 
 from ufvnet.config import ConfigError
-from ufvnet.data.bicubic import rate_of, resize
-from ufvnet.data.images import MAX_PIXELS
 from ufvnet.faces.crop import Box
+from ufvnet.imaging.resize import rate_of, resize
+from ufvnet.imaging.rgb import MAX_PIXELS
 from ufvnet.models.inference import best_device, forward, ready
 from ufvnet.models.srg import to_network, to_pixels
 from ufvnet.models.store import identity, read_card
 
-from .jobs import side
-from .pictures import picture_of
-from .sizes import LEAST_SIDE
+from .folder.job import side
+from .output_size import LEAST_SIDE
+from .picture import picture_of
 
 BACKENDS = ("torch", "onnx")
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -179,9 +179,9 @@ class Restorer:
         """
         from ufvnet.faces.crop import crop_box
         from ufvnet.faces.detect import find_small_faces
+        from ufvnet.faces.paste import paste_restored
 
-        from .looking import clipped
-        from .paste import paste_restored
+        from .face_finder import clipped
 
         if not 0 < scale < math.inf:
             raise ValueError(f"scale = {scale}: must be a number above 0")

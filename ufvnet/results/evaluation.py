@@ -11,11 +11,11 @@ from ufvnet.config import EvaluateConfig
 from ufvnet.errors import EvaluationError
 from ufvnet.files import printed
 
-from .figures import open_galleries, write_figures
+from .figures.gallery import open_galleries, write_figures
 from .folder import Written
-from .report import write_report
+from .report.page import write_report
 from .scoring import read_scores
-from .tables import Table, all_tables, write_tables
+from .tables.table import Table, all_tables, write_tables
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ufvnet.files import MARKER, check_ours, claim, printed, safe_name, seal, sh
 from ufvnet.models.inference import BICUBIC
 from ufvnet.models.store import find
 
-from .methods import as_method
+from .methods.rows import as_method
 
 KIND = "evaluation"
 LOCK = ".ufvnet.lock"

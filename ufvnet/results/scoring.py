@@ -17,19 +17,19 @@ import pyarrow.parquet as pq
 
 from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, TestSet, fingerprint
-from ufvnet.data.bicubic import lr_side
 from ufvnet.data.schema import read_checked, write_checked
 from ufvnet.errors import EvaluationError
 from ufvnet.files import MARKER, claim, printed, safe_name
+from ufvnet.imaging.resize import lr_side
 from ufvnet.metrics import score
 from ufvnet.metrics.identity import cosine, crop_landmarks, descriptors
 from ufvnet.models.inference import BICUBIC, best_device
 from ufvnet.models.store import read_card
 
 from .folder import KIND, check_folder
-from .methods import Row, prove, restore, rows_of
-from .own_process import MethodDied
-from .restoring import Faces, Restoration, failed
+from .methods.own_process import MethodDied
+from .methods.restoring import Faces, Restoration, failed
+from .methods.rows import Row, prove, restore, rows_of
 
 SCORING_VERSION = 2
 MOST_ANCHORS = 4

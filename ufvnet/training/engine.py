@@ -22,13 +22,13 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
 from ufvnet.config import ConfigError, Recipe
-from ufvnet.data.loader import Batch, TrainingLoader
 from ufvnet.errors import TrainingError
 from ufvnet.files import claim, printed, write_atomically
 from ufvnet.models import anchor_weights, to_network
 from ufvnet.models.inference import best_device, channels_last
 from ufvnet.models.store import tensors_written
 
+from .batches import Batch, TrainingLoader
 from .checkpoints import Checkpoints, Note, to_stderr
 from .curves import DIVERGED, LOG_EVERY, Curves, first_bad, memory_gib
 from .distributed import synced

@@ -12,15 +12,16 @@ from torch import nn
 
 from ufvnet import data
 from ufvnet.config import ConfigError, TrainConfig, fingerprint
-from ufvnet.data.bicubic import VIEWS
-from ufvnet.data.chain import VERSION as DAMAGE_VERSION
-from ufvnet.data.loader import PREFETCHED
-from ufvnet.data.reader import Dataset, FaceArrays, join
+from ufvnet.data.damage.chain import VERSION as DAMAGE_VERSION
+from ufvnet.data.dataset import Dataset, FaceArrays, join
 from ufvnet.files import check_ours, check_writable, printed
+from ufvnet.imaging.resize import VIEWS
 from ufvnet.models import PRESETS, SRG, UFVNet, WeightRegressor, create, names
 from ufvnet.models.fau import init_as_identity
 from ufvnet.models.inference import best_device
 from ufvnet.models.store import CARD, check_model_folder, damage, find, load_weights, read_card
+
+from .batches import PREFETCHED
 
 TRAINING_VERSION = 2
 """Raised when the same configuration no longer trains the same weights."""

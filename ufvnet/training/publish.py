@@ -12,7 +12,7 @@ from safetensors.torch import save_model
 from torch import nn
 
 from ufvnet.config import fingerprint
-from ufvnet.data.chain import VERSION as DAMAGE_VERSION
+from ufvnet.data.damage.chain import VERSION as DAMAGE_VERSION
 from ufvnet.files import claim, write_atomically, write_json
 from ufvnet.models.store import CARD, WEIGHTS, check_model_folder, read_card, sealed_card, tensors_written
 
@@ -70,7 +70,7 @@ CLEAN = (
 )
 DAMAGED = (
     "Face crops made as `ufvnet build` makes them are what it was trained for, reduced in many ways, blurred, with "
-    "noise and compressed (`ufvnet/data/chain.py`, version {version}; ranges and shares: `recipe.damage` in "
+    "noise and compressed (`ufvnet/data/damage/chain.py`, version {version}; ranges and shares: `recipe.damage` in "
     "model.json); other crops are outside its training."
 )
 

@@ -1,0 +1,104 @@
+"""Rows of an earlier build: which of its files hold a photo's, and how they are taken over."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ufvnet.data.card import ShardFiles
+from ufvnet.data.schema import ROW_GROUP, read_fingerprint
+from ufvnet.files import is_intact
+
+AGAIN = "-again"
+"""Ends the fingerprint of a shard in which a photo was read once and then not: the next build tries it again."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """A photos file and a faces file of an earlier build, and their sha256 where its card has them."""
+
+    photos: Path
+    faces: Path | None
+    photos_sha256: str | None
+    faces_sha256: str | None
+
+    def is_intact(self) -> bool:
+        """Whether they are what was built; of older builds the checksums of Parquet's pages tell."""
+        return all(
+            path is None or digest is None or is_intact(path, digest)
+            for path, digest in ((self.photos, self.photos_sha256), (self.faces, self.faces_sha256))
+        )
+
+
+def places_of_keys(root: Path, shards: Iterable[ShardFiles]) -> dict[str, Files]:
+    """Which photos and faces file hold the rows of a photo, by the photo's key."""
+    places: dict[str, Files] = {}
+    for shard in shards:
+        photos, faces = root / shard.photos, root / shard.faces if shard.faces else None
+        mark = read_fingerprint(photos)
+        if mark is None or mark.removesuffix(AGAIN) != shard.fingerprint or "key" not in pq.read_schema(photos).names:
+            continue
+        has_faces = faces is not None and read_fingerprint(faces) == shard.fingerprint
+        with contextlib.suppress(OSError, pa.ArrowException):  # damaged: its photos are built again
+            table = pq.read_table(photos, columns=["key", "faces_built"], page_checksum_verification=True)
+            for key, built in zip(table["key"].to_pylist(), table["faces_built"].to_pylist()):
+                if has_faces or not built:
+                    places[key] = Files(photos, faces if has_faces else None, shard.photos_sha256, shard.faces_sha256)
+    return places
+
+
+def good_photos(root: Path, shards: Iterable[ShardFiles]) -> dict[str, str]:
+    """The photos that an earlier build used: path -> sha256 of the file."""
+    good: dict[str, str] = {}
+    for shard in shards:
+        mark = read_fingerprint(root / shard.photos)
+        if mark is not None and mark.removesuffix(AGAIN) == shard.fingerprint:
+            with contextlib.suppress(OSError, pa.ArrowException):
+                rows = pq.read_table(root / shard.photos, columns=["path", "sha256", "status"]).to_pylist()
+                good |= {r["path"]: r["sha256"] for r in rows if r["status"] == "ok"}
+    return good
+
+
+class Earlier:
+    """Rows of photos in files of an earlier build, by key; what is damaged there is not among them.
+
+    Args:
+        places: the files.
+        wanted: keys of the photos.
+    """
+
+    def __init__(self, places: Iterable[Files], wanted: set[str]):
+        self.used = 0
+        self.rows: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
+        for files in places:
+            with contextlib.suppress(OSError, pa.ArrowException, ValueError):
+                if files.is_intact():
+                    self._read(files.photos, files.faces, wanted)
+
+    def _read(self, photos_file: Path, faces_file: Path | None, wanted: set[str]) -> None:
+        table = pq.read_table(photos_file, page_checksum_verification=True)
+        photos = [r for r in table.to_pylist() if r["key"] in wanted]
+        faces: dict[str, list[dict[str, Any]]] = {}
+        names = {r["path"] for r in photos if r["faces_built"]}
+        if names and faces_file is not None:
+            with pq.ParquetFile(faces_file, page_checksum_verification=True) as file:
+                for group in file.iter_batches(ROW_GROUP):
+                    for row in group.to_pylist():
+                        if row["photo"] in names:
+                            faces.setdefault(row["photo"], []).append(row)
+        for row in photos:
+            if len(faces.get(row["path"], ())) == row["faces_built"]:
+                self.rows[row["key"]] = row, faces.get(row["path"], [])
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.rows
+
+    def take(self, key: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        self.used += 1
+        return self.rows[key]

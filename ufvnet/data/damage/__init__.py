@@ -1,0 +1,1 @@
+"""Damage: the steps, the random chain of training, faces cut anew, damage by name."""

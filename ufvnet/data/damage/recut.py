@@ -1,0 +1,78 @@
+"""Faces cut anew from their photographs, the box moved, scaled and turned a little (docs/method.md, section 8).
+
+Only cuts that lie inside the photograph are made, from its own pixels, so that the new HR face is as sharp as a built
+one: in tight photographs that leaves the smaller boxes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ufvnet.errors import TrainingError
+from ufvnet.faces.crop import corners_inside
+from ufvnet.imaging.rgb import ImageProblem, read_image
+
+MOVE, SCALE, TURN = 0.1, (0.8, 1.3), 15.0
+"""At most so far in each direction, as a share of the box's side; times so much; at most so many degrees."""
+TRIES = 12
+"""Draws until one lies inside the photograph."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """Where a face was cut from: the photograph's file and sha256, and the box (left, top, right, bottom)."""
+
+    path: Path
+    sha256: str
+    box: tuple[int, int, int, int]
+
+    def read(self) -> Image.Image:
+        """The photograph, upright.
+
+        Raises:
+            TrainingError: it cannot be read, or is not the one that the dataset was built from.
+        """
+        try:
+            data = self.path.read_bytes()
+            photo = read_image(data).rgb
+        except (OSError, ImageProblem) as error:
+            raise TrainingError(f"{self.path}: cannot be read to cut its face anew ({error})") from error
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise TrainingError(f"{self.path}: is not the photograph that the dataset was built from; build it again")
+        return photo
+
+
+def recut(
+    photo: Image.Image, box: tuple[int, int, int, int], hr_size: int, rng: np.random.Generator
+) -> np.ndarray | None:
+    """A face cut anew: (hr_size, hr_size, 3) uint8; None where no box that was drawn lies inside the photograph."""
+    side = (box[2] - box[0] + box[3] - box[1]) / 2
+    middle = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
+    for _ in range(TRIES):
+        x, y = middle + rng.uniform(-MOVE, MOVE, 2) * side
+        half = round(side * math.exp(rng.uniform(*np.log(SCALE)))) / 2
+        angle = rng.uniform(-TURN, TURN)
+        left, top = round(x - half), round(y - half)
+        new = (left, top, left + round(2 * half), top + round(2 * half))
+        centre = np.array([left + half, top + half])
+        if corners_inside(new, angle, centre, photo.width, photo.height):
+            return _turned(photo, new, angle, centre, hr_size)
+    return None
+
+
+def _turned(
+    photo: Image.Image, box: tuple[int, int, int, int], angle: float, centre: np.ndarray, hr_size: int
+) -> np.ndarray:
+    """The box of the photograph turned about the centre, reduced as a build reduces it."""
+    reach = math.ceil((box[2] - box[0]) * 0.75)
+    left, top = max(0, box[0] - reach), max(0, box[1] - reach)
+    patch = photo.crop((left, top, min(photo.width, box[2] + reach), min(photo.height, box[3] + reach)))
+    patch = patch.rotate(angle, Image.Resampling.BICUBIC, center=(centre[0] - left, centre[1] - top))
+    face = patch.crop((box[0] - left, box[1] - top, box[2] - left, box[3] - top))
+    return np.asarray(face.resize((hr_size, hr_size), Image.Resampling.BICUBIC))

@@ -1,0 +1,236 @@
+"""Reading a built dataset: ``open(path).view("MR3", split="train")``."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from ufvnet.config import ConfigError
+from ufvnet.files import is_intact, printed
+from ufvnet.imaging.formats import formats
+from ufvnet.imaging.resize import VIEWS, lr_side
+
+from .cache import Cache
+from .card import read, split_of
+from .damage.recut import Original
+from .schema import ROW_GROUP
+
+
+@dataclass(frozen=True)
+class FaceArrays:
+    """A decoded view, memory-mapped.
+
+    hr: (N, H, W, 3) uint8.
+    lr: k -> (N, kH/16, kW/16, 3) uint8.
+    face_ids: N names.
+    originals: where the N faces were cut from; empty where nobody asked.
+    """
+
+    hr: np.ndarray | Joined
+    lr: dict[int, np.ndarray] | dict[int, Joined]
+    face_ids: tuple[str, ...]
+    originals: tuple[Original, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.face_ids)
+
+
+class Joined:
+    """Arrays of equal row shape laid end to end without being copied; indexed by row number."""
+
+    def __init__(self, parts: Sequence[np.ndarray]):
+        self.parts, self.ends = parts, np.cumsum([len(p) for p in parts])
+        self.shape = (int(self.ends[-1]), *parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        part = int(np.searchsorted(self.ends, row, side="right"))
+        return self.parts[part][row - (self.ends[part - 1] if part else 0)]
+
+
+def join(faces: Sequence[FaceArrays]) -> FaceArrays:
+    """The decoded views of several datasets as one."""
+    if len(faces) == 1:
+        return faces[0]
+    lr = {k: Joined([f.lr[k] for f in faces]) for k in faces[0].lr}  # type: ignore[misc]
+    ids, originals = (
+        tuple(i for part in parts for i in part) for parts in zip(*((f.face_ids, f.originals) for f in faces))
+    )
+    return FaceArrays(Joined([f.hr for f in faces]), lr, ids, originals)  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class DatasetView:
+    """Columns of one split: HR and the LR images of a view's scales (``ks``, sixteenths of the HR size)."""
+
+    root: Path
+    split: str
+    ks: tuple[int, ...]
+    hr_size: int
+    fingerprint: str
+    files: tuple[tuple[str, str], ...]
+
+    @property
+    def shards(self) -> list[Path]:
+        """The split's files, each proven to be the one that was built (once a process, or where it was written).
+
+        Raises:
+            ConfigError: one is missing or damaged.
+        """
+        return [self._proven(*file) for file in self.files]
+
+    def _proven(self, name: str, digest: str) -> Path:
+        if not is_intact(self.root / name, digest):
+            state = "is damaged, it is not the file that was built" if (self.root / name).exists() else "is missing"
+            raise ConfigError(f"dataset = {printed(self.root)}: {name} {state}; build the dataset again")
+        return self.root / name
+
+    def __len__(self) -> int:
+        return sum(_rows(self.root / name) for name, _ in self.files)
+
+    def column(self, name: str) -> Iterator[np.ndarray]:
+        """The images of one column (``hr``, ``lr_1`` ... ``lr_8``) as (h, w, 3) uint8, in order."""
+        for shard in self.shards:
+            for group in pq.ParquetFile(shard).iter_batches(ROW_GROUP, columns=[name]):
+                yield from map(decode, group.column(0).to_pylist())
+
+    def face(self, index: int) -> dict[str, Any]:
+        """One face's row, by its place: landmarks, box and encoded images. Reads one row group.
+
+        Raises:
+            IndexError: there are not so many.
+        """
+        left = index
+        for name, digest in self.files if index >= 0 else ():
+            if left >= (rows := _rows(self.root / name)):
+                left -= rows
+                continue
+            with pq.ParquetFile(self._proven(name, digest)) as file:
+                for group in range(file.num_row_groups):
+                    rows = file.metadata.row_group(group).num_rows
+                    if left < rows:
+                        return file.read_row_group(group).slice(left, 1).to_pylist()[0]
+                    left -= rows
+        raise IndexError(f"face {index} of {len(self)}")
+
+    def face_ids(self) -> tuple[str, ...]:
+        return tuple(i for p in self.shards for i in pq.read_table(p, columns=["face_id"])["face_id"].to_pylist())
+
+    def originals(self, root: Path) -> tuple[Original, ...]:
+        """Where its faces were cut from.
+
+        Args:
+            root: the folder of the photographs.
+
+        Raises:
+            ConfigError: the photographs are not there, or the faces were turned when they were cut.
+        """
+        columns = ["photo", "sha256", "box", "angle"]
+        rows = [row for p in self.shards for row in pq.read_table(p, columns=columns).to_pylist()]
+        if any(row["angle"] for row in rows):
+            raise ConfigError(f"{printed(self.root)}: its faces were turned (crop.align) and cannot be cut anew")
+        found = tuple(Original(root / row["photo"], row["sha256"], tuple(row["box"])) for row in rows)
+        missing = next((o.path for o in found if not o.path.is_file()), None)
+        if missing is not None:
+            name = printed(missing)
+            raise ConfigError(f"{printed(self.root)}: the photograph {name} is not there; faces are cut anew from it")
+        return found
+
+    def arrays(self, photos: Path | None = None) -> FaceArrays:
+        """The decoded view as uint8 memory maps, one file a column.
+
+        Each is made once, under <dataset>/cache/<the split's fingerprint>; views share their columns. What is found
+        there is proven by its digest; damaged files are made again.
+
+        Args:
+            photos: the folder of the photographs, where ``originals`` are wanted.
+
+        Raises:
+            ConfigError: the cache lies behind a symbolic link, or a file of the dataset or a photograph is missing, or
+                one of the dataset damaged.
+        """
+        cache = Cache(self.root, f"{self.split}-{self.fingerprint[:16]}")
+        ids = cache.names(self.face_ids)
+        sides = {"hr": self.hr_size} | {f"lr_{k}": lr_side(self.hr_size, k) for k in self.ks}
+        maps = {
+            name: cache.array(name, (len(ids), side, side, 3), partial(self.column, name))
+            for name, side in sides.items()
+        }
+        originals = () if photos is None else self.originals(photos)
+        return FaceArrays(maps["hr"], {k: maps[f"lr_{k}"] for k in self.ks}, ids, originals)
+
+
+def _rows(shard: Path) -> int:
+    """
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return pq.read_metadata(shard).num_rows
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigError(f"{printed(shard)}: is missing or damaged; build the dataset again") from error
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A built dataset: its folder and its card (dataset.json)."""
+
+    root: Path
+    card: dict[str, Any]
+
+    @property
+    def hr_size(self) -> int:
+        return self.card["hr_size"]
+
+    @property
+    def photos(self) -> Path:
+        """The folder of its photographs, as it was named when they were built."""
+        return Path(self.card["config"]["source"]["root"])
+
+    def view(self, name: str = "MR8", split: str = "train") -> DatasetView:
+        """A view of a split: ``MR3``, ``MR7`` or ``MR8`` (docs/method.md section 5).
+
+        Raises:
+            ConfigError: unknown view, or a split without faces.
+        """
+        if name not in VIEWS:
+            raise ConfigError(f"view = {name}: must be one of {', '.join(VIEWS)}")
+        return self.select(VIEWS[name], split)
+
+    def select(self, ks: tuple[int, ...], split: str = "train") -> DatasetView:
+        """Any scales of a split, as sixteenths of the HR size.
+
+        Raises:
+            ConfigError: a split without faces.
+        """
+        if not self.card["faces"].get(split):
+            have = {s: n for s, n in self.card["faces"].items() if n}
+            raise ConfigError(f"{printed(self.root)}: no faces in split {split!r}; there are {have}")
+        files = sorted((s["faces"], s["faces_sha256"]) for s in self.card["shards"] if s["faces"])
+        chosen = tuple(file for file in files if split_of(file[0]) == split)
+        return DatasetView(self.root, split, ks, self.hr_size, self.card["fingerprints"][split], chosen)
+
+
+def open(path: Path | str) -> Dataset:
+    """Open a built dataset.
+
+    Raises:
+        ConfigError: there is none at this path, one of another version of the schema, or one whose card is damaged.
+    """
+    return Dataset(Path(path), read(Path(path)))
+
+
+def decode(image: dict[str, Any]) -> np.ndarray:
+    """An image column's value to (h, w, 3) uint8."""
+    return np.asarray(Image.open(io.BytesIO(image["bytes"]), formats=formats()).convert("RGB"))

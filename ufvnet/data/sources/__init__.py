@@ -1,0 +1,1 @@
+"""Where photos come from, and the files that tell of them."""

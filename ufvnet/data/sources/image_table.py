@@ -1,0 +1,270 @@
+"""Photos that are rows of Parquet or Arrow files with an image column, as ``datasets`` saves them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ufvnet.config import ConfigError, TableSource
+from ufvnet.files import check_name
+
+from .cells import HOLDS, Cell, holds_pictures, in_one_line, is_label, picture_of
+from .listing import Photo
+
+TABLES = (".parquet", ".arrow")
+
+BLOCK = 1000
+"""Rows that are read together, at most. A row group of many blocks is read again for each: write a few thousand
+rows a group at most, as ``datasets`` does."""
+
+BLOCKS = 1_000_000
+
+ROWS = 1_000_000
+"""A table of more rows must have at least a byte for each; else the number is damage, which would cost days."""
+
+
+class NoPictures(ConfigError):
+    """The table has no column of the name that was asked for."""
+
+
+def list_cells(source: TableSource) -> list[Photo]:
+    """A photo a row, by file and row; a file whose rows cannot be listed is one photo, with its fault.
+
+    Raises:
+        ConfigError: no files, no file that can be listed, a name twice, or no such image_root.
+    """
+    if source.image_root is not None and not os.path.isdir(source.image_root):
+        raise ConfigError(f"source.image_root = {source.image_root}: no such folder")
+    photos, faults = list[Photo](), list[ConfigError]()
+    for split, path in _files(source):
+        try:
+            photos += cells_of(source, path, split)
+        except ConfigError as error:
+            faults.append(error)
+            file = path.relative_to(source.root).as_posix()
+            fault = ("unreadable", f"a table whose rows cannot be listed: {error}")
+            photos.append(Photo(file, split, cell=(file, -1, 0), fault=fault))
+    if faults and len(faults) == len(photos):
+        raise faults[0]
+    if len({p.path for p in photos}) < len(photos):
+        raise ConfigError(f"source.name = {source.name}: two rows have the same name")
+    return photos
+
+
+def _files(source: TableSource) -> list[tuple[str | None, Path]]:
+    """Splits and tables, or what is called so and is none, but for folders, whose files are looked at.
+
+    Raises:
+        ConfigError: a pattern that is none, or fits nothing.
+    """
+    found: list[tuple[str | None, Path]] = []
+    patterns: list[tuple[str | None, str]] = [*source.files.items()] or [(None, "*")]
+    for split, pattern in patterns:
+        wanted = f"source.files.{split} = {pattern}" if split else "source.root"
+        try:
+            paths = sorted(p for p in source.root.rglob(pattern) if not p.is_dir())
+        except (ValueError, NotImplementedError, IndexError, OSError) as error:
+            raise ConfigError(f"{wanted}: no pattern of files below {source.root} ({error})") from error
+        if split is None:
+            paths = [p for p in paths if p.suffix.lower() in TABLES]
+        if not paths or ".." in Path(pattern).parts:
+            raise ConfigError(f"{wanted}: no such file below {source.root}")
+        found += [(split, path) for path in paths]
+    return found
+
+
+def cells_of(source: TableSource, path: Path, split: str | None = None) -> list[Photo]:
+    """A photo a row of one file.
+
+    Raises:
+        NoPictures: it has no column of that name.
+        ConfigError: it cannot be read, or a column is missing or not of a type that can be used.
+    """
+    file = path.relative_to(source.root).as_posix()
+    columns = {key: getattr(source, key) for key in ("name", "split", "identity") if getattr(source, key)}
+    try:
+        schema = read_schema(path)
+        _check_columns(schema, {"image": source.image, **columns}, file)
+        photos = []
+        for block, first, batch in _blocks(path, list(columns.values())):
+            told = {key: _labels(batch.column(column)) for key, column in columns.items()}
+            for i, row in enumerate(range(first, first + len(batch))):
+                name, own, person = (told[key][i] if key in told else None for key in ("name", "split", "identity"))
+                if own is not None:
+                    check_name(f"{file}, row {row}: source.split", own)
+                photos.append(Photo(name or f"{file}#{row:06d}", own or split, person, cell=(file, block, row)))
+        return photos
+    except ConfigError:
+        raise
+    except Exception as error:  # of damaged files pyarrow raises nearly anything
+        raise ConfigError(f"{path}: cannot be read ({in_one_line(error)})") from error
+
+
+def _check_columns(schema: pa.Schema, columns: dict[str, str], file: str) -> None:
+    for key, column in columns.items():
+        if column not in schema.names:
+            problem = NoPictures if key == "image" else ConfigError
+            raise problem(f"source.{key} = {column}: no such column in {file}; there are {schema.names[:50]}")
+        if schema.names.count(column) > 1:
+            raise ConfigError(f"source.{key} = {column}: {file} has {schema.names.count(column)} columns of that name")
+        kind = schema.field(column).type
+        fits, wanted = (
+            (holds_pictures, f"encoded images ({HOLDS})") if key == "image" else (is_label, "text or numbers")
+        )
+        if not fits(kind):
+            raise ConfigError(f"source.{key} = {column}: {file} has {str(kind)[:200]} there, not {wanted}")
+
+
+def _labels(column: pa.Array) -> list[str | None]:
+    """Names as text; None for null, empty text and what is not a number."""
+    try:
+        values = column.to_pylist()
+    except UnicodeDecodeError:
+        values = [v and v.decode("utf-8", "backslashreplace") for v in pc.cast(column, pa.binary()).to_pylist()]
+    return [None if v is None or v == "" or v != v else str(v) for v in values]
+
+
+def read_cells(source: TableSource, photos: Sequence[Photo]) -> Iterator[Cell]:
+    """The encoded images of photos of tables, in their order; a path where the row only names a file, an error where
+    the table is damaged, or the row names a file that it may not.
+
+    A block is read once while its photos follow each other.
+    """
+    at: tuple[str, int] | None = None
+    first, column, damage = 0, None, None
+    for photo in photos:
+        assert photo.cell is not None
+        file, block, row = photo.cell
+        if photo.fault is not None:
+            yield OSError(photo.fault[1])
+            continue
+        path = source.root / file
+        if (file, block) != at:
+            at = (file, block)
+            try:
+                blocks = ((f, b.column(source.image)) for n, f, b in _blocks(path, [source.image], block) if n == block)
+                first, column = next(blocks, (0, []))
+            except Exception as error:  # of damaged files pyarrow raises nearly anything
+                column = None
+                damage = OSError(f"the table's column {source.image} cannot be read there ({in_one_line(error)})")
+        if column is None:
+            yield damage
+        elif row - first >= len(column):
+            yield OSError("the table has fewer rows than it declares")
+        else:
+            yield picture_of(column[row - first], path.parent, source.image_root)
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """The columns of a Parquet or Arrow file.
+
+    Raises:
+        Exception: it cannot be read; pyarrow raises nearly anything.
+    """
+    if not path.is_file():  # a pipe would wait for ever
+        raise OSError("not a file but a pipe, a device or a link to nowhere")
+    if path.suffix.lower() == ".parquet":
+        return pq.read_schema(path)
+    with pa.memory_map(str(path)) as mapped:
+        return _arrow(mapped).schema
+
+
+def read_rows(path: Path, columns: list[str], first: int, count: int) -> pa.Table:
+    """Some columns of some rows; nothing before their row group is read.
+
+    Raises:
+        OSError, pa.ArrowException: they cannot be read.
+    """
+    parts, at = [], 0
+    for _, rows, batches in _groups(path, columns):
+        if at + rows <= first:
+            at += rows
+            continue
+        for batch in batches:
+            low, high = max(first, at), min(first + count, at + len(batch))
+            if low < high:
+                parts.append(batch.slice(low - at, high - low))
+            at += len(batch)
+            if at >= first + count:
+                return pa.Table.from_batches(parts)
+    raise OSError(f"{path.name} has fewer rows than it had")
+
+
+def _blocks(path: Path, columns: list[str], only: int | None = None) -> Iterator[tuple[int, int, pa.RecordBatch]]:
+    """(number, first row, columns) of each block of rows; with ``only``, those of that block's row group alone.
+
+    A block's number is that of its row group (or Arrow batch) times BLOCKS, plus its place therein.
+    """
+    first = 0
+    for group, rows, batches in _groups(path, columns):
+        if only is None or group == only // BLOCKS:
+            start = first
+            for place, batch in enumerate(batches):
+                yield group * BLOCKS + place, start, batch
+                start += len(batch)
+        first += rows
+
+
+def _groups(path: Path, columns: list[str]) -> Iterator[tuple[int, int, Iterator[pa.RecordBatch]]]:
+    """(number, rows, batches, which are read when they are asked for) of each row group or Arrow batch."""
+    most, total = max(ROWS, path.stat().st_size), 0
+    if path.suffix.lower() == ".parquet":
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                total = _possible(total, rows, most)
+                batches = file.iter_batches(BLOCK, row_groups=[group], columns=columns) if columns else _lengths(rows)
+                yield group, rows, batches
+        return
+    with pa.memory_map(str(path)) as mapped:
+        reader = _arrow(mapped)
+        stream = isinstance(reader, pa.RecordBatchReader)
+        for group, batch in enumerate(reader if stream else map(reader.get_batch, range(reader.num_record_batches))):
+            rows = len(batch)
+            total = _possible(total, rows, most)
+            yield group, rows, _checked(_chosen(batch, columns), rows) if columns else _lengths(rows)
+
+
+def _chosen(batch: pa.RecordBatch, columns: list[str]) -> pa.RecordBatch:
+    """The columns of these names, also where several have one name."""
+    return batch.select([i for i, name in enumerate(batch.schema.names) if name in columns])
+
+
+def _possible(before: int, rows: int, most: int) -> int:
+    """The rows so far.
+
+    Raises:
+        OSError: a number that no table of pictures of that size has.
+    """
+    if rows < 0 or before + rows > most:
+        raise OSError(f"declares {before + rows:,} rows, too many for pictures in a file of its size")
+    return before + rows
+
+
+def _checked(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
+    """Its blocks, proven: an Arrow file's offsets are used as they are, so that wrong ones would read other memory of
+    this process, or kill it."""
+    batch.validate()
+    for start in range(0, rows, BLOCK):
+        block = batch.slice(start, BLOCK)
+        block.validate(full=True)
+        yield block
+
+
+def _arrow(mapped: pa.MemoryMappedFile) -> Any:
+    """A reader of an Arrow file, which begins with its name, or of a stream, as ``datasets`` writes them."""
+    named = mapped.read(6) == b"ARROW1"
+    mapped.seek(0)
+    return pa.ipc.open_file(mapped) if named else pa.ipc.open_stream(mapped)
+
+
+def _lengths(rows: int) -> Iterator[pa.RecordBatch]:
+    """Batches of no columns would have no length: a counter stands in."""
+    for start in range(0, rows, BLOCK):
+        yield pa.record_batch([pa.array(range(start, min(rows, start + BLOCK)))], names=["row"])

@@ -1,0 +1,1 @@
+"""A run over folders, files, globs and tables."""

@@ -1,0 +1,190 @@
+"""Reading a picture with all that must survive its restoration, and writing it in any format."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from PIL import Image
+
+from ufvnet.imaging.colour import eight_bits, has_alpha, name_of, profile_of, to_srgb, with_alpha
+from ufvnet.imaging.decode import Decoded, decode, quiet
+from ufvnet.imaging.encode import save
+from ufvnet.imaging.formats import heif_is_known
+from ufvnet.imaging.metadata import extras_of, turned
+from ufvnet.imaging.png import encode
+
+ENDINGS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp", "avif": ".avif"}
+PLAIN_SIDE = 1024
+"""Plain pictures up to this side are written by our own PNG encoder, which is faster on them than Pillow's."""
+
+COLOUR_ONLY = ("WEBP", "AVIF", "HEIF")
+"""Formats that have no grey."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An upright picture of 8 bits a channel, and what goes with it.
+
+    colour: L for grey pictures, else RGB.
+    alpha: L of the same size, or None.
+    format: Pillow's name of the format it came in, e.g. ``JPEG``.
+    notes: what was converted on the way.
+    extras: EXIF, ICC profile, resolution, XMP as Pillow's save takes them.
+    """
+
+    colour: Image.Image
+    alpha: Image.Image | None = None
+    format: str = "?"
+    notes: tuple[str, ...] = ()
+    extras: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.colour.size
+
+    def with_colour(self, colour: Image.Image) -> Picture:
+        """This picture with other colours, perhaps of another size: grey stays grey, alpha is scaled by bicubic."""
+        if self.colour.mode != colour.mode:
+            colour = colour.convert(self.colour.mode)
+        alpha = self.alpha
+        if alpha is not None and alpha.size != colour.size:
+            alpha = alpha.resize(colour.size, Image.Resampling.BICUBIC)
+        return replace(self, colour=colour, alpha=alpha)
+
+    def resized(self, size: tuple[int, int]) -> Picture:
+        """Scaled by bicubic; itself where it has that size."""
+        return self if size == self.size else self.with_colour(self.colour.resize(size, Image.Resampling.BICUBIC))
+
+    def whole(self) -> Image.Image:
+        """L, LA, RGB or RGBA."""
+        if self.alpha is None:
+            return self.colour
+        both = self.colour.convert(f"{self.colour.mode}A")
+        both.putalpha(self.alpha)
+        return both
+
+
+@quiet()
+def read_picture(data: bytes, max_pixels: int, admit: Callable[[int], None] = lambda _: None) -> Picture:
+    """The picture in the bytes of a file, whatever the file's name says it is.
+
+    16 bits are reduced to 8, palettes, CMYK and the like become RGB, the first frame of an animation is taken, EXIF
+    orientation is applied; ``notes`` says which, and what of the file is damaged and was left out.
+
+    Args:
+        data: the bytes.
+        max_pixels: pictures that declare more are not decoded.
+        admit: called with the number of pixels before they are decoded.
+
+    Raises:
+        ImageProblem: it cannot be read or declares more than max_pixels.
+    """
+    picture = _picture(decode(data, max_pixels, admit))
+    picture.colour.info = {}
+    return picture
+
+
+@quiet()
+def picture_of(image: Image.Image) -> Picture:
+    """A PIL image as a Picture; the image stays as it is."""
+    notes: list[str] = []
+    with contextlib.suppress(Exception):  # its second frame may be damaged
+        if getattr(image, "is_animated", False):
+            notes.append("first frame of an animation")
+    image.load()
+    picture = _picture(Decoded(image, notes))
+    if picture.colour is image:
+        picture = replace(picture, colour=image.copy())
+    picture.colour.info = {}
+    return picture
+
+
+def _picture(decoded: Decoded) -> Picture:
+    image, notes = decoded.hand_over(), decoded.notes
+    kind = image.format or "?"
+    if decoded.deep:
+        notes.append("16 bits a channel reduced to 8")
+    extras = extras_of(image, notes)
+    profile = profile_of(image, notes)
+    image = eight_bits(turned(image, notes), notes)
+    alpha = None
+    if has_alpha(image):
+        image = with_alpha(image, notes)
+        if image.mode in ("LA", "RGBA"):
+            alpha = image.getchannel("A")
+            image = image.convert(image.mode[:-1])
+    elif image.mode == "1":
+        notes.append("1 converted to L")
+        image = image.convert("L")
+    elif image.mode not in ("L", "RGB"):
+        image, profile = _as_rgb(image, profile, notes)
+    if profile is not None:
+        extras["icc_profile"] = profile
+    return Picture(image, alpha, kind, tuple(notes), extras)
+
+
+def _as_rgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> tuple[Image.Image, bytes | None]:
+    """A palette's, CMYK's, ... RGB, and the profile that goes with it; CMYK by its profile, which is used up then."""
+    notes.append(f"{image.mode} converted to RGB")
+    if image.mode not in ("CMYK", "LAB"):
+        return image.convert("RGB"), profile
+    return (to_srgb(image, profile) if profile is not None else None) or image.convert("RGB"), None
+
+
+def choose_format(wanted: str, came_as: str, ending: str) -> tuple[str, str, str]:
+    """(Pillow's name of the format to write, the ending of the file, what to say about it).
+
+    Args:
+        wanted: one of RestoreConfig.format but parquet.
+        came_as: Pillow's name of the format of the input.
+        ending: of the input, for ``same``.
+    """
+    if wanted in ("auto", "parquet"):
+        wanted = "png"
+    if wanted != "same":
+        return wanted.upper(), ENDINGS[wanted], ""
+    if came_as in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF"):
+        known = Image.registered_extensions().get(ending.lower()) == came_as
+        return came_as, ending if known else ENDINGS[came_as.lower()], ""
+    if came_as == "MPO":  # what cameras name .jpg
+        return "JPEG", ending if ending.lower() in (".jpg", ".jpeg") else ".jpg", ""
+    if came_as == "HEIF" and heif_is_known():
+        return "HEIF", ending or ".heic", ""
+    return "PNG", ".png", f"written as PNG, not as {came_as}"
+
+
+def encoded(picture: Picture, kind: str, quality: int) -> tuple[bytes, str]:
+    """The bytes of a file of Pillow's format ``kind``, and what was lost.
+
+    The bytes depend on the picture, the format and the quality alone.
+    """
+    extras = dict(picture.extras)
+    plain = picture.alpha is None and not extras and picture.colour.mode == "RGB" and max(picture.size) <= PLAIN_SIDE
+    if kind == "PNG" and plain:
+        return encode(picture.colour), ""
+    lost: list[str] = []
+    if kind == "JPEG" and picture.alpha is not None:
+        lost.append("alpha flattened on white, as JPEG has none")
+        image = Image.new(picture.colour.mode, picture.size, "white")
+        image.paste(picture.colour, mask=picture.alpha)
+    else:
+        image = picture.whole()
+    if kind in COLOUR_ONLY and image.mode in ("L", "LA"):
+        image = _coloured(image, extras, lost)
+    return save(image, kind, quality, extras, lost), "; ".join(lost)
+
+
+def _coloured(image: Image.Image, extras: dict[str, Any], lost: list[str]) -> Image.Image:
+    """L or LA as RGB or RGBA; a profile for grey is applied, as it does not fit any more."""
+    profile = extras.pop("icc_profile", None)
+    if profile is not None:
+        converted = to_srgb(image.getchannel(0), profile)
+        lost.append(f"{name_of(profile)}, a profile for grey, {'left out' if converted is None else 'applied'}")
+        if converted is not None:
+            if image.mode == "LA":
+                converted.putalpha(image.getchannel("A"))
+            return converted
+    return image.convert("RGBA" if image.mode == "LA" else "RGB")

@@ -1,0 +1,1 @@
+"""Methods: whatever maps LR images to SR images, as rows of the tables."""

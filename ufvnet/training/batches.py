@@ -1,0 +1,180 @@
+"""Training batches from decoded views: a pure function of seed and step, so that resuming is exact."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ufvnet.config import Damage
+from ufvnet.data.damage.chain import KINDS, damaged
+from ufvnet.data.damage.recut import recut
+from ufvnet.data.dataset import FaceArrays
+from ufvnet.imaging.resize import lr_side, resize, upscale_mixed
+
+
+class Batch(NamedTuple):
+    """Training pairs.
+
+    ls: I_LS, (B, 3, H, H) uint8.
+    hr: I_HR, (B, 3, H, H) uint8.
+    rate: (B,) float32, r = k / 16, or the mean of by_axis.
+    by_axis: (B, 2) float32, the rates of rows and columns, which differ where an LR image is not square.
+    gain: (B, 3, 1, 1) float32, the colour augmentation: a factor on the channels of both images.
+    rows: (B,) int64 row numbers in the view.
+    damage: (B, 5) float32, what was done to each LR image (``chain.Damaged.told``); 0 where it is clean.
+    """
+
+    ls: Tensor
+    hr: Tensor
+    rate: Tensor
+    by_axis: Tensor
+    gain: Tensor
+    rows: Tensor
+    damage: Tensor
+
+
+BETWEEN = (6 / 128, 112 / 128)
+"""Rates of the smallest and largest LR images made for sizes between the scales; they are drawn log-uniformly."""
+STRETCH = 0.35
+"""Half of those are not square: the log of height over width is drawn from -0.35 ... 0.35."""
+
+
+PREFETCHED = 4
+"""Batches that each process which prepares them has ready at most; they lie in shared memory."""
+
+
+class TrainingLoader(Dataset):
+    """Each epoch visits every face once, at one scale; the scales are balanced within it.
+
+    Args:
+        faces: the decoded view.
+        ks: scales to draw from, as sixteenths.
+        batch_size: faces a batch, over all processes.
+        seed: fixes order, scales and augmentation.
+        flip: mirror each pair with probability 1/2.
+        colour: each channel's gain is drawn from 1 - colour ... 1 + colour.
+        shares: how often a scale comes in each round of all scales, where not once.
+        between: share of faces whose LR image is made from HR by PIL bicubic at a size of its own, which need not be
+            one of the scales nor square.
+        recut: share of faces that are cut anew from their photographs; others, and those without room, are as built.
+        damage: damage of the LR images, and grey HR images where they are grey; none where it is None.
+        rank, world: this process takes every ``world``-th face of a batch, from the ``rank``-th.
+
+    Raises:
+        ValueError: no faces, or fewer in a batch than processes.
+    """
+
+    def __init__(
+        self,
+        faces: FaceArrays,
+        ks: tuple[int, ...],
+        batch_size: int,
+        seed: int,
+        flip: bool = True,
+        colour: float = 0.0,
+        shares: Mapping[int, int] | None = None,
+        between: float = 0.0,
+        recut: float = 0.0,
+        damage: Damage | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ):
+        if not len(faces):
+            raise ValueError("there are no faces to train on")
+        if batch_size % world:
+            raise ValueError(f"batches of {batch_size} cannot be shared out evenly among {world} processes")
+        self.faces, self.batch_size, self.seed, self.flip, self.colour = faces, batch_size, seed, flip, colour
+        self.cycle = np.array([k for k in ks for _ in range((shares or {}).get(k, 1))])
+        self.recut = recut
+        self.between, self.damage, self.rank, self.world = between, damage, rank, world
+
+    def plan(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Rows, scales k, flips and (B, 3) colour gains of batch ``step``; batches run on over the ends of epochs."""
+        n = len(self.faces)
+        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        rows, ks, flips = (np.empty(len(positions), dtype=np.int64) for _ in range(3))
+        for epoch in np.unique(positions // n):
+            rng = np.random.default_rng((self.seed, int(epoch)))
+            order, shift, coins = rng.permutation(n), rng.integers(len(self.cycle)), rng.integers(0, 2, n)
+            here = positions // n == epoch
+            at = positions[here] % n
+            rows[here] = order[at]
+            ks[here] = self.cycle[(at + shift) % len(self.cycle)]
+            flips[here] = coins[at] if self.flip else 0
+        gains = np.random.default_rng((self.seed, step, 1)).uniform(-self.colour, self.colour, (len(positions), 3)) + 1
+        return rows, ks, flips, gains.astype(np.float32)
+
+    def sizes(self, step: int, hr_size: int) -> np.ndarray:
+        """(B, 2) height and width of the LR images of batch ``step`` that are made anew; 0 where they are not."""
+        rng = np.random.default_rng((self.seed, step, 2))
+        chosen, square = rng.random(self.batch_size) < self.between, rng.random(self.batch_size) < 0.5
+        low, high = np.log(BETWEEN)
+        sides = hr_size * np.exp(rng.uniform(low, high, self.batch_size))
+        stretch = np.exp(np.where(square, 0, rng.uniform(-STRETCH, STRETCH, self.batch_size)) / 2)
+        sizes = np.stack([sides * stretch, sides / stretch], 1).round().astype(int).clip(2, hr_size - 1)
+        return np.where(chosen[:, None], sizes, 0)
+
+    def __getitem__(self, step: int) -> Batch:
+        """This process's share of batch ``step``."""
+        rows, ks, flips, gains = (a[self.rank :: self.world] for a in self.plan(step))
+        places = range(self.rank, self.batch_size, self.world)
+        cut = [self._cut(int(i), (self.seed, step, 4, place)) for i, place in zip(rows, places)]
+        faces = [self.faces.hr[int(i)] if new is None else new for i, new in zip(rows, cut)]
+        sizes = self.sizes(step, faces[0].shape[0])[self.rank :: self.world]
+        small = [
+            self.faces.lr[k][i] if new is None and not h else _reduced(face, k, h, w)
+            for face, new, i, k, (h, w) in zip(faces, cut, rows.tolist(), ks.tolist(), sizes.tolist())
+        ]
+        told = np.zeros((len(faces), len(KINDS)), dtype=np.float32)
+        if self.damage is not None:
+            seeds = [(self.seed, step, 3, place) for place in places]  # a face's own, whoever prepares it
+            made = [damaged(face, lr, self.damage, seed) for face, lr, seed in zip(faces, small, seeds)]
+            small, faces, told = [m.lr for m in made], [m.hr for m in made], np.stack([m.told for m in made])
+        lrs = [torch.from_numpy(lr.transpose(2, 0, 1).copy()) for lr in small]
+        hr = torch.from_numpy(np.stack([face.transpose(2, 0, 1) for face in faces]))
+        ls = upscale_mixed(lrs, hr.shape[-1])
+        mirror = torch.from_numpy(flips.astype(bool))
+        ls[mirror], hr[mirror] = ls[mirror].flip(-1), hr[mirror].flip(-1)
+        by_axis = np.where(sizes > 0, sizes / hr.shape[-1], ks[:, None] / 16).astype(np.float32)
+        rate, gain = torch.from_numpy(by_axis.mean(1)), torch.from_numpy(gains)[:, :, None, None]
+        return Batch(ls, hr, rate, torch.from_numpy(by_axis), gain, torch.from_numpy(rows), torch.from_numpy(told))
+
+    def _cut(self, row: int, seed: tuple[int, ...]) -> np.ndarray | None:
+        """The face cut anew, or None where it stays as it was built."""
+        rng = np.random.default_rng(seed)
+        if not self.recut or rng.random() >= self.recut:
+            return None
+        original = self.faces.originals[row]
+        return recut(original.read(), original.box, self.faces.hr.shape[1], rng)
+
+    def batches(self, start: int, end: int, workers: int = 0, pin: bool = False) -> Iterable[Batch]:
+        """Batches ``start`` to ``end`` - 1, prepared by processes of their own where there are workers."""
+        return DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(start, end),
+            num_workers=workers,
+            prefetch_factor=PREFETCHED if workers else None,
+            pin_memory=pin,
+            generator=torch.Generator(),  # its own: the network's random numbers stay as they are
+            worker_init_fn=_leave_signals_to_the_trainer,
+        )
+
+
+def _reduced(face: np.ndarray, k: int, height: int, width: int) -> np.ndarray:
+    """The LR image of a size, or of scale k where that is 0."""
+    side = lr_side(len(face), k)
+    return np.asarray(resize(Image.fromarray(face), width or side, height or side))
+
+
+def _leave_signals_to_the_trainer(_: int) -> None:
+    """A signal to the whole group must not end the workers before the trainer has written its checkpoint."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
