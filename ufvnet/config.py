@@ -237,7 +237,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Damage(Schema):
-    """Damage of a training's LR images: how often each step is drawn, and how strong it is (ufvnet/data/damage/chain.py)."""
+    """Damage of a training's LR images: how often each step is drawn, and how strong (ufvnet/data/damage/chain.py)."""
 
     clean: Share = 0.25
     """Faces that no step is drawn for; of the others some come out clean as well."""

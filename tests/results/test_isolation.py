@@ -165,7 +165,8 @@ def test_modules_of_the_working_directory_are_not_imported(tmp_path: Path) -> No
 def test_a_method_s_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text("import time\ndef f(lr, side):\n    time.sleep(600)")
     script = (
-        "import os, sys, threading, time\nimport numpy as np\nfrom ufvnet.results.methods.own_process import PythonMethod\n"
+        "import os, sys, threading, time\nimport numpy as np\n"
+        "from ufvnet.results.methods.own_process import PythonMethod\n"
         f"m = PythonMethod({str(tmp_path / 'slow.py')!r} + ':f')\nprint(m.process.pid, flush=True)\n"
         "threading.Timer(1, lambda: os._exit(0)).start()\nm(np.zeros((1, 4, 4, 3), np.uint8), 8)"
     )

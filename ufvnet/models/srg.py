@@ -20,7 +20,7 @@ class SROutput(NamedTuple):
     sr: (N, 3, H, W) float, nominally in [-1, 1].
     weights: (N, anchors) float, each row summing to 1, or None for networks that weigh no anchors.
     logits: (N, anchors) float that the weights are the softmax of, or None without a regressor.
-    damage: (N, 5) float, the estimated damage in the terms of ``ufvnet.data.damage.chain.KINDS``, or None without an estimate.
+    damage: (N, 5) float, the estimated damage (``ufvnet.data.damage.chain.KINDS``), or None without an estimate.
     """
 
     sr: Tensor
