@@ -1,8 +1,8 @@
 """Gain over bicubic under damage: ``python -m benchmarks.real MODEL DATASET [--split val] [--faces 100]``.
 
 Every damage of docs/method.md section 8 (``ufvnet/data/damage/named.py``) at each size, protocol ``y``: the mean gain
-over the bicubic enlargement of the same damaged LR image, and the share of faces that come out worse. Prints a table, and writes
-the rows as CSV where ``--out`` is given.
+over the bicubic enlargement of the same damaged LR image, and the share of faces that come out worse. Prints a table,
+and writes the rows as CSV where ``--out`` is given.
 """
 
 from __future__ import annotations
