@@ -74,14 +74,14 @@ def _config(photos: Path, out: Path, workers: int) -> Any:
 
 def _build(client: Client, config: Any) -> float:
     """Photos a second from the listing of the folder to the card."""
-    from tasks.cluster import map_on_client
+    from tasks.cluster import map_jobs
     from ufvnet.data.build import shard_writer as build
 
     started = time.perf_counter()
     scans = build.scans(config)
-    shards = build.plan(config, zip(scans, map_on_client(client, build.scan, scans)))
+    shards = build.plan(config, zip(scans, map_jobs(client, build.scan, scans)))
     largest_first = sorted(shards, key=lambda s: -len(s.entries))
-    card = build.finish(config, shards, map_on_client(client, build.build_shard, largest_first))
+    card = build.finish(config, shards, map_jobs(client, build.build_shard, largest_first))
     return card["photos"] / (time.perf_counter() - started)
 
 
