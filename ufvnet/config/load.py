@@ -46,7 +46,7 @@ def load(schema: type[S], source: Path | str | dict[str, Any] | S, overrides: Se
     try:
         return schema.model_validate(data)
     except ValidationError as error:
-        raise ConfigError("\n".join([f"{origin}:", *(_explain(schema, e) for e in _errors(error))])) from error
+        raise ConfigError("\n".join([f"{origin}:", *_explain(schema, error)])) from error
 
 
 def _copy(value: Any) -> Any:
@@ -59,15 +59,21 @@ def _copy(value: Any) -> Any:
 # Errors in words
 
 
-def _errors(error: ValidationError) -> list[ErrorDetails]:
-    """The errors, except "list too short" where that follows from errors of its items."""
-    errors = error.errors()
-    with_wrong_items = {e["loc"][:n] for e in errors for n in range(len(e["loc"]))}
-    return [e for e in errors if e["type"] != "too_short" or e["loc"] not in with_wrong_items]
+def _explain(schema: type[Schema], error: ValidationError) -> list[str]:
+    """A line per wrong key: the key as it is written, its value, what is allowed.
+
+    A section is left out if one of its keys is wrong (a list is then too short, or neither a path nor a list of paths).
+    """
+    lines: dict[tuple[str, ...], str] = {}
+    for details in error.errors():
+        key, message = _describe(schema, details)
+        lines.setdefault(key, f"  {'.'.join(key) or '(whole)'} = {_shortened(details['input'])}: {message}")
+    parents = {key[:n] for key in lines for n in range(len(key))}
+    return [line for key, line in lines.items() if key not in parents]
 
 
-def _explain(schema: type[Schema], error: ErrorDetails) -> str:
-    """One line: the key as it is written, its value, what is allowed."""
+def _describe(schema: type[Schema], error: ErrorDetails) -> tuple[tuple[str, ...], str]:
+    """The key of an error as it is written, and what is allowed."""
     sections: list[type[Schema]] = [schema]
     key: list[str] = []
     for part in error["loc"]:
@@ -87,7 +93,7 @@ def _explain(schema: type[Schema], error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         keys = dict.fromkeys(name for s in sections for name in s.model_fields)
         message = f"no such key; there are: {', '.join(keys)}"
-    return f"  {'.'.join(key) or '(whole)'} = {_shortened(error['input'])}: {message}"
+    return tuple(key), message
 
 
 def _schemas_in(annotation: Any) -> list[type[Schema]]:
