@@ -30,7 +30,8 @@ from ufvnet.errors import ConfigError
 from ufvnet.faces.crop import crop_box
 from ufvnet.faces.detect import find_faces
 from ufvnet.files import write_json
-from ufvnet.imaging.rgb import ImageProblem, ReadImage
+from ufvnet.imaging.decode import ImageProblem
+from ufvnet.imaging.rgb import ReadImage
 from ufvnet.models import create
 from ufvnet.models.store import CARD, WEIGHTS
 from ufvnet.restore import Restorer

@@ -18,7 +18,7 @@ from ufvnet.data.sources.text import PROBLEMS, plain_name, read_csv
 from ufvnet.faces.crop import Box, crop_box
 from ufvnet.faces.detect import LAST_SIDE, find_small_faces
 from ufvnet.files import escape_name
-from ufvnet.imaging.rgb import ImageProblem
+from ufvnet.imaging.decode import ImageProblem
 
 SURELY_A_CROP = 80
 """In ``auto``, square pictures up to this side are crops without being searched."""

@@ -15,8 +15,8 @@ from torch import nn
 
 from ufvnet.config import ConfigError
 from ufvnet.faces.crop import Box
+from ufvnet.imaging.decode import MAX_PIXELS
 from ufvnet.imaging.resize import rate_of, resize
-from ufvnet.imaging.rgb import MAX_PIXELS
 from ufvnet.models.inference import best_device, forward, ready
 from ufvnet.models.srg import to_network, to_pixels
 from ufvnet.models.store import identity, read_card

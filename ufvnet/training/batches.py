@@ -16,7 +16,8 @@ from ufvnet.config import Damage
 from ufvnet.data.damage.chain import KINDS, damaged
 from ufvnet.data.damage.recut import recut
 from ufvnet.data.dataset import FaceArrays
-from ufvnet.imaging.resize import lr_side, resize, upscale_mixed
+from ufvnet.imaging.resize import lr_side, resize
+from ufvnet.imaging.upscale import upscale_mixed
 
 
 class Batch(NamedTuple):

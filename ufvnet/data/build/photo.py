@@ -15,9 +15,10 @@ from ufvnet.data.sources.cells import Cell
 from ufvnet.faces.crop import Box, corners_inside, crop_box, crop_face, eye_angle, square_box, turn_upright
 from ufvnet.faces.detect import find_faces
 from ufvnet.files import escape_name
+from ufvnet.imaging.decode import ImageProblem
 from ufvnet.imaging.png import encode
 from ufvnet.imaging.resize import SIXTEENTHS, lr_side
-from ufvnet.imaging.rgb import ImageProblem, read_image
+from ufvnet.imaging.rgb import read_image
 
 from .degrade import degrade
 from .duplicates import dhash

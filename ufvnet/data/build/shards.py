@@ -14,7 +14,8 @@ from ufvnet.data.schema import SCHEMA_VERSION, read_fingerprint
 from ufvnet.data.sources.cells import Cell
 from ufvnet.data.sources.listing import Photo, list_photos
 from ufvnet.files import check_name, escape_name, printed, sha256
-from ufvnet.imaging.rgb import READING, ImageProblem, read_image
+from ufvnet.imaging.decode import ImageProblem
+from ufvnet.imaging.rgb import READING, read_image
 
 from . import losses
 from .degrade import DEGRADATIONS

@@ -16,7 +16,8 @@ from PIL import Image
 
 from ufvnet.errors import TrainingError
 from ufvnet.faces.crop import corners_inside
-from ufvnet.imaging.rgb import ImageProblem, read_image
+from ufvnet.imaging.decode import ImageProblem
+from ufvnet.imaging.rgb import read_image
 
 MOVE, SCALE, TURN = 0.1, (0.8, 1.3), 15.0
 """At most so far in each direction, as a share of the box's side; times so much; at most so many degrees."""
