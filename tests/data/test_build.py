@@ -20,7 +20,7 @@ from PIL import Image
 from ufvnet.config import BuildConfig, CelebASource, ConfigError, FolderSource, HelenSource, load
 from ufvnet.data.build.shard_writer import STATUSES, Shard, ShardReport, build_shard, finish, plan
 from ufvnet.data.schema import IMAGE, IMAGE_COLUMNS
-from ufvnet.data.sources.listing import hashed_splits
+from ufvnet.data.sources.splits import hashed_splits
 from ufvnet.faces.detect import find_faces
 
 PutHostile = Callable[[Path], dict[str, str]]
