@@ -81,7 +81,7 @@ def with_lists(photos: list[Photo], source: Source, lists: Mapping[str, Path], m
 
 
 def _listed_names(path: Path, split: str) -> Iterator[tuple[str, str]]:
-    """(place, name) of each name in a list file; a pickle's names come without endings, which may differ from the photos'."""
+    """(place, name) of each name in a list file; those of pickles without endings, as photos may have others."""
     if path.suffix.lower() not in PICKLES:
         yield from numbered_lines(path)
         return
