@@ -18,6 +18,7 @@ from ufvnet.files import printed
 
 from . import data, doctor, models, pipeline, restore
 from .exits import SOME_FAILED, WRONG_USE
+from .options import ConfiguredCommand
 
 app = typer.Typer(
     help="One model that super-resolves face images of any low resolution, and the pipeline around it.",
@@ -26,13 +27,13 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(pipeline.demo)
-app.command()(pipeline.build)
+app.command(cls=ConfiguredCommand)(pipeline.build)
 app.command()(pipeline.train)
 app.command()(pipeline.evaluate)
 app.command()(pipeline.reproduce)
 app.command()(pipeline.run)
-app.command()(restore.restore)
-app.command()(restore.serve)
+app.command(cls=ConfiguredCommand, epilog=restore.RESTORE_EXAMPLES)(restore.restore)
+app.command(cls=ConfiguredCommand)(restore.serve)
 app.command()(doctor.doctor)
 
 models_app = typer.Typer(help="Registered models.", no_args_is_help=True)

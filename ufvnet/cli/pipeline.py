@@ -13,6 +13,7 @@ from ufvnet.errors import ConfigError, NothingUsableError
 
 from .checkout import import_from_checkout
 from .exits import SOME_FAILED, leave_on_signals
+from .options import options_of
 
 Config = Annotated[Path, typer.Argument(help="A YAML file; see configs/.")]
 Overrides = Annotated[list[str], typer.Option("-s", "--set", help="key=value over the file, e.g. recipe.lr=1e-3")]
@@ -31,15 +32,14 @@ def demo(
     import_from_checkout("flows.demo", "demo")(photos, out)
 
 
+@options_of("BuildConfig", "allow_loss")
 def build(
     config: Config,
     overrides: Overrides = [],  # noqa: B006 (typer copies it)
     verify: Annotated[
         bool, typer.Option(help="Build nothing: re-read the built dataset (CONFIG may be its folder) and check it.")
     ] = False,
-    allow_loss: Annotated[
-        bool, typer.Option("--allow-loss", help="Let a rebuild lose more than 5 % of the photos that it used before.")
-    ] = False,
+    **options: Any,
 ) -> None:
     """Photos to a multi-resolution dataset; exit code 1 if one could not be used, or there was none."""
     from ufvnet.data import open as open_dataset
@@ -50,7 +50,7 @@ def build(
     if verify and config.is_dir():
         _verify(config, None)
         return
-    settings = _checked("BuildConfig", config, [*overrides, *(["allow_loss=true"] if allow_loss else [])])
+    settings = _checked("BuildConfig", config, [*overrides, *(["allow_loss=true"] if options["allow_loss"] else [])])
     if verify:
         _verify(settings.out / settings.name, settings.cluster)
         return
