@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from ufvnet.errors import ConfigError, NothingUsableError
+from ufvnet.extras import require
 
-from .checkout import import_from_checkout
+from .checkout import find_checkout, import_from_checkout
 from .exits import SOME_FAILED, leave_on_signals
 from .options import options_of
 
@@ -24,7 +25,10 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("demo"),
 ) -> None:
     """The whole pipeline on a small sample: build, train (tiny), evaluate, restore."""
-    if photos is not None and not photos.is_dir():
+    find_checkout()
+    if photos is None:
+        require("demo", "the sample photo")
+    elif not photos.is_dir():
         raise ConfigError(f"photos = {photos}: no such folder")
     from ufvnet.data.sample import demo_folders
 
@@ -47,6 +51,7 @@ def build(
     from ufvnet.data.build.shard_writer import failures
     from ufvnet.data.sources.listing import list_photos
 
+    find_checkout()
     if verify and config.is_dir():
         _verify(config, None)
         return
@@ -157,6 +162,7 @@ def _checked(schema: str, path: Path, overrides: list[str]) -> Any:
     """The configuration, checked before Prefect is even imported."""
     from ufvnet import config
 
+    find_checkout()
     return config.load(getattr(config, schema), path, overrides)
 
 

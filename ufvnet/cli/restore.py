@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ufvnet.extras import require
+
 from .checkout import import_from_checkout
 from .exits import SOME_FAILED, leave_on_signals
 from .options import options_of
@@ -93,6 +95,7 @@ def serve(
     **settings: Any,
 ) -> None:
     """A local web page that restores one picture at a time; Ctrl-C ends it."""
+    require("serve", "serve")
     from ufvnet.restore.restorer import Restorer
     from ufvnet.restore.server.app import run
 
