@@ -23,7 +23,8 @@ from torch import nn
 
 from ufvnet import data
 from ufvnet.data.dataset import FaceArrays, join
-from ufvnet.imaging.resize import VIEWS, resize, upscale
+from ufvnet.imaging.resize import VIEWS, resize
+from ufvnet.imaging.upscale import upscale
 from ufvnet.metrics import luma, psnr, ssim
 from ufvnet.models import anchor_weights, to_network, to_pixels
 from ufvnet.models.complexity import complexity

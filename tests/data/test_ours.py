@@ -24,7 +24,7 @@ from ufvnet.data.build.verify import verify
 from ufvnet.data.export import export
 from ufvnet.data.sample import demo_folders
 from ufvnet.data.show import contact_sheet
-from ufvnet.data.sources.listing import Photo
+from ufvnet.data.sources.photo import Photo
 from ufvnet.files import check_name, seal
 
 REPO = Path(__file__).parents[2]

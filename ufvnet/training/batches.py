@@ -16,7 +16,8 @@ from ufvnet.config import Damage
 from ufvnet.data.damage.chain import KINDS, damaged
 from ufvnet.data.damage.recut import recut
 from ufvnet.data.dataset import FaceArrays
-from ufvnet.imaging.resize import lr_side, resize, upscale_mixed
+from ufvnet.imaging.resize import lr_side, resize
+from ufvnet.imaging.upscale import upscale_mixed
 
 
 class Batch(NamedTuple):
@@ -28,7 +29,7 @@ class Batch(NamedTuple):
     by_axis: (B, 2) float32, the rates of rows and columns, which differ where an LR image is not square.
     gain: (B, 3, 1, 1) float32, the colour augmentation: a factor on the channels of both images.
     rows: (B,) int64 row numbers in the view.
-    damage: (B, 5) float32, what was done to each LR image (``chain.Damaged.told``); 0 where it is clean.
+    damage: (B, 5) float32, what was done to each LR image (``chain.Damaged.amounts``); 0 where it is clean.
     """
 
     ls: Tensor
@@ -133,7 +134,7 @@ class TrainingLoader(Dataset):
         if self.damage is not None:
             seeds = [(self.seed, step, 3, place) for place in places]  # a face's own, whoever prepares it
             made = [damaged(face, lr, self.damage, seed) for face, lr, seed in zip(faces, small, seeds)]
-            small, faces, told = [m.lr for m in made], [m.hr for m in made], np.stack([m.told for m in made])
+            small, faces, told = [m.lr for m in made], [m.hr for m in made], np.stack([m.amounts for m in made])
         lrs = [torch.from_numpy(lr.transpose(2, 0, 1).copy()) for lr in small]
         hr = torch.from_numpy(np.stack([face.transpose(2, 0, 1) for face in faces]))
         ls = upscale_mixed(lrs, hr.shape[-1])
