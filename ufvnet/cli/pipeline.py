@@ -50,12 +50,12 @@ def build(
     **options: Any,
 ) -> None:
     """Photos to a multi-resolution dataset; exit code 1 if one could not be used, or there was none."""
+    find_checkout()
     from ufvnet.data import open as open_dataset
     from ufvnet.data.build.folder import check_output, locked
     from ufvnet.data.build.shard_writer import failures
     from ufvnet.data.sources.listing import list_photos
 
-    find_checkout()
     if verify and config.is_dir():
         _verify(config, None, direct)
         return
@@ -109,9 +109,9 @@ def train(
     direct: Direct = False,
 ) -> None:
     """A recipe on a dataset to a model folder; goes on from the last checkpoint."""
+    settings = _checked("TrainConfig", config, overrides)
     from ufvnet.training.parts import parts_of, select_part
 
-    settings = _checked("TrainConfig", config, overrides)
     parts = parts_of(settings)
     if part is not None:
         select_part(*parts, part)
@@ -129,10 +129,10 @@ def _stop_trainings() -> None:
 
 def evaluate(config: Config, overrides: Overrides = [], direct: Direct = False) -> None:  # noqa: B006
     """Models x datasets to scores, tables, figures and a report."""
+    settings = _checked("EvaluateConfig", config, overrides)
     from ufvnet.results.folder import alone
     from ufvnet.results.scoring import plan
 
-    settings = _checked("EvaluateConfig", config, overrides)
     plan(settings)
     with alone(settings):  # where another run is at it, this one ends before Prefect starts
         pass
@@ -142,10 +142,10 @@ def evaluate(config: Config, overrides: Overrides = [], direct: Direct = False) 
 
 def reproduce(config: Config, overrides: Overrides = [], direct: Direct = False) -> None:  # noqa: B006
     """An experiment file: build, train, evaluate, restore, end to end."""
+    experiment = _checked("ExperimentConfig", config, overrides)
     from ufvnet.results.folder import check_folder
     from ufvnet.results.methods.rows import check_methods
 
-    experiment = _checked("ExperimentConfig", config, overrides)
     if experiment.evaluate:
         check_methods(experiment.evaluate, [t.out / t.name for t in experiment.train])
         check_folder(experiment.evaluate)
@@ -164,10 +164,10 @@ def run(
 
 
 def _checked(schema: str, path: Path, overrides: list[str]) -> Any:
-    """The configuration, checked before Prefect is even imported."""
+    """The configuration, checked before anything heavy is imported, if there is a checkout at all."""
+    find_checkout()
     from ufvnet import config
 
-    find_checkout()
     return config.load(getattr(config, schema), path, overrides)
 
 
