@@ -23,7 +23,7 @@ Mark = Literal["ok", "--", "NO"]
 
 
 def doctor() -> None:
-    """What is installed, found and usable here."""
+    """Show what is installed, found and usable on this machine."""
     problems = 0
     for mark, line in report():
         problems += mark == "NO"

@@ -68,7 +68,7 @@ def restore(
 
 
 def _stop_restoring() -> None:
-    print("ufvnet: stopped; the same command with --resume goes on", file=sys.stderr, flush=True)
+    print("ufvnet: stopped; the same command with --resume continues", file=sys.stderr, flush=True)
 
 
 def _picture_to_picture(config: RestoreConfig) -> bool:
@@ -85,16 +85,16 @@ def _picture_to_picture(config: RestoreConfig) -> bool:
 
 @options_of("RestoreConfig", "model", "device", "backend")
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on. Any but this machine's own is public.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Other machines can reach any but 127.0.0.1 and localhost.")
+    ] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8000,
     self_ensemble: Annotated[
         bool, typer.Option(help="Mean of the results of the face and its mirror image; twice the time.")
     ] = False,
     **settings: Any,
 ) -> None:
-    """A local web page that restores one picture at a time; Ctrl-C ends it."""
+    """Serve a local web page that restores one picture at a time; Ctrl-C ends it."""
     require("serve", "serve")
     from ufvnet.restore.restorer import Restorer
     from ufvnet.restore.server.app import run
