@@ -6,20 +6,18 @@ Exit codes: 0 all good, 1 some inputs failed, 2 wrong use.
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from ufvnet.console import escape_logs, prepare_streams
-from ufvnet.errors import ConfigError, NothingUsableError, PipelineError, TrainingError
-from ufvnet.files import printed
+from ufvnet.console import SOME_FAILED, escape_logs, exit_on_errors, prepare_streams
+from ufvnet.errors import ConfigError, NothingUsableError
 
 app = typer.Typer(
     help="One model that super-resolves face images of any low resolution, and the pipeline around it.",
@@ -32,8 +30,6 @@ app.add_typer(models_app, name="models")
 data_app = typer.Typer(help="Built datasets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-SOME_FAILED, WRONG_USE = 1, 2
-
 Config = Annotated[Path, typer.Argument(help="A YAML file; see configs/.")]
 Overrides = Annotated[list[str], typer.Option("-s", "--set", help="key=value over the file, e.g. recipe.lr=1e-3")]
 
@@ -43,26 +39,8 @@ def main() -> None:
     prepare_streams()
     escape_logs()
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that this one starts imports what lies in the working directory
-    try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()  # here its faults are told
-    except ConfigError as error:
-        _leave(WRONG_USE, error)
-    except (PipelineError, TrainingError) as error:
-        _leave(SOME_FAILED, error)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            _leave(SOME_FAILED, f"{error}: make room and run this again; what is finished stays")
-        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO):
-            raise
-        _leave(SOME_FAILED, error)
-
-
-def _leave(code: int, message: object) -> NoReturn:
-    print(f"ufvnet: {printed(message)}", file=sys.stderr)
-    sys.exit(code)
+    with exit_on_errors():
+        app()
 
 
 @app.command()
@@ -284,19 +262,18 @@ def restore(
     given["input"] = given.pop("inputs")
     given["cluster"] = None if cluster is None else {"workers": cluster}
     settings = load(RestoreConfig, {key: value for key, value in given.items() if key in RestoreConfig.model_fields})
-    from ufvnet.restore.supervise import supervised  # before torch: the process that waits stays small
+    if cluster is None and Path("-") not in (*inputs, output):
+        from ufvnet.restore.supervise import supervise
 
-    one = str(inputs[0]) if len(inputs) == 1 and _picture_to_picture(inputs[0], output) else None
-    crashed = cluster is None and Path("-") not in (*inputs, output) and supervised(settings.output, one)
-    if crashed:
-        settings = settings.model_copy(update={"resume": True})
+        single = str(inputs[0]) if len(inputs) == 1 and _picture_to_picture(inputs[0], output) else None
+        raise typer.Exit(supervise(settings, single))
     flow = None
     if cluster is not None:
         flow = _pipeline("super_resolve", "super_resolve")
         _on_signals(_stop_restoring)
     from ufvnet.restore.console import restore_here
 
-    raise typer.Exit(SOME_FAILED if restore_here(settings, flow, crashed) else 0)
+    raise typer.Exit(SOME_FAILED if restore_here(settings, flow) else 0)
 
 
 @data_app.command("show")
