@@ -7,7 +7,7 @@ import functools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ufvnet.config import ConfigError, RestoreConfig, fingerprint
 from ufvnet.crashes import Diary
 from ufvnet.errors import OutputLostError
 from ufvnet.files import escape_name, printed
+from ufvnet.progress import Progress
 from ufvnet.restore.face_finder import Looker
 from ufvnet.restore.picture import ENDINGS
 from ufvnet.restore.restorer import Restorer
@@ -32,9 +33,6 @@ from .targets import PART, FileTarget, PartTarget, empty_row
 
 ALGORITHM = 2
 """Part of every fingerprint; another number makes earlier outputs stale."""
-
-Progress = Callable[[int, int, Mapping[str, int]], None]
-"""Called with pictures done, pictures in all, and counts by status."""
 
 
 @dataclass(frozen=True)
