@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.artifacts import artifact_key
 from tasks.cluster import map_jobs, workers_for
-from tasks.progress import progress_bar
+from tasks.progress import task_progress
 from tasks.runtime import NO_CACHE, State, create_table_artifact, get_run_logger, task
 from ufvnet.config import BuildConfig, Cluster, ConfigError
 from ufvnet.data.build import folder, verify
@@ -16,6 +16,7 @@ from ufvnet.data.build import shard_writer as build
 from ufvnet.data.build import shards as plan
 from ufvnet.data.card import CARD
 from ufvnet.errors import PipelineError
+from ufvnet.progress import Tally
 from ufvnet.proof import proof
 
 Built = tuple[list[build.Shard], list[build.ShardReport]]
@@ -35,34 +36,22 @@ def build_shards(config: BuildConfig) -> Built:
     folder.begin(config)
     root = folder.dataset_root(config)
     with proof(plan.some_files(scans), root) as proven, workers_for(config.cluster, -(-total // 100)) as workers:
-        with progress_bar(f"scan {config.name}", total) as update:
-            found = map_jobs(workers, build.scan, scans, _adding(update), proven, plan.unseen)
+        with task_progress(f"scan {config.name}") as progress:
+            tally = Tally(progress, total)
+            found = map_jobs(workers, build.scan, scans, lambda photos: tally.add(len(photos)), proven, plan.unseen)
         shards = build.plan(config, zip(scans, found), config.allow_loss)
         subset = f" (a seeded subset: at most {config.limit} a split)" if config.limit else ""
         log.info("%s: %d photos in %d shards%s", config.name, total, len(shards), subset)
-        counts: Counter[str] = Counter()
-        with progress_bar(f"build {config.name}", total) as update:
+        with task_progress(f"build {config.name}") as progress:
+            built = Tally(progress, total)
 
             def report(done: build.ShardReport) -> None:
-                counts.update(done.counts)
-                update(counts.total(), ", ".join(f"{n} {status}" for status, n in counts.items()))
+                built.add(sum(done.counts.values()), done.counts)
                 if done.damaged:
                     log.warning("%s: shard %d is damaged or gone and was built again", config.name, done.index)
 
             largest_first = sorted(shards, key=lambda s: -len(s.entries))  # so that all workers end at about one time
             return shards, map_jobs(workers, build.build_shard, largest_first, report, proven, build.unseen)
-
-
-def _adding(update: Any) -> Any:
-    """Move a bar by the length of each result."""
-    done = 0
-
-    def add(result: list[Any]) -> None:
-        nonlocal done
-        done += len(result)
-        update(done)
-
-    return add
 
 
 @task(name="finish-dataset", cache_policy=NO_CACHE)
@@ -84,19 +73,13 @@ def finish_dataset(config: BuildConfig, built: Built) -> dict[str, Any]:
 def verify_shards(dataset: Path, cluster: Cluster) -> list[str]:
     """Re-read a dataset, a Dask task a shard; gives what is wrong with it."""
     checks = verify.checks(dataset)
-    done = 0
     with (
         proof([dataset / CARD]) as proven,
         workers_for(cluster, len(checks)) as workers,
-        progress_bar(f"verify {dataset.name}", len(checks)) as update,
+        task_progress(f"verify {dataset.name}") as progress,
     ):
-
-        def report(_: verify.Checked) -> None:
-            nonlocal done
-            done += 1
-            update(done)
-
-        checked = map_jobs(workers, verify.check_shard, checks, report, proven)
+        tally = Tally(progress, len(checks))
+        checked = map_jobs(workers, verify.check_shard, checks, lambda _: tally.add(), proven)
     problems = verify.conclude(dataset, checked)
     faces = sum((c.faces for c in checked), Counter[str]()).total()
     rows = [{"problem": p} for p in problems] or [{"problem": "none"}]

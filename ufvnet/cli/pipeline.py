@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from ufvnet.console import SOME_FAILED
 from ufvnet.errors import ConfigError, NothingUsableError
 from ufvnet.extras import require
 
 from .checkout import find_checkout, import_from_checkout
-from .exits import SOME_FAILED, leave_on_signals
+from .exits import leave_on_signals
 from .options import options_of
 
 Config = Annotated[Path, typer.Argument(help="A YAML file; see configs/.")]
