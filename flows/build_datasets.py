@@ -10,8 +10,9 @@ from prefect.states import Completed
 
 from tasks.build import build_shards, finish_dataset
 from ufvnet.config import BuildConfig, load
-from ufvnet.data.build.folder import dataset_root, locked
-from ufvnet.data.build.shard_writer import failures
+from ufvnet.data.build.folder import locked
+from ufvnet.data.build.resolved import resolve
+from ufvnet.data.card import failures
 from ufvnet.errors import NothingUsableError
 
 WITH_FAILURES = "CompletedWithFailures"
@@ -26,12 +27,12 @@ def build_datasets(config: BuildConfig | Path, overrides: list[str] | None = Non
         NothingUsableError: not one photo became a face; the dataset with all their rows is there.
         PipelineError: no worker passed its proof, or the rebuild would lose much of the dataset.
     """
-    settings = load(BuildConfig, config, overrides or ())
-    with locked(settings):
-        card = finish_dataset(settings, build_shards(settings))
-    told = ", ".join(f"{n:,} {status}" for status, n in card["counts"].items() if n)
+    build = resolve(load(BuildConfig, config, overrides or ()))
+    with locked(build.config):
+        card = finish_dataset(build, build_shards(build))
+    counts = ", ".join(f"{n:,} {status}" for status, n in card["counts"].items() if n)
     if not any(card["faces"].values()):
-        raise NothingUsableError(f"{dataset_root(settings)}: none of {card['photos']:,} photos became a face ({told})")
+        raise NothingUsableError(f"{build.root}: none of {card['photos']:,} photos became a face ({counts})")
     if failures(card):
-        return Completed(name=WITH_FAILURES, message=told, data=card)  # type: ignore[return-value]
+        return Completed(name=WITH_FAILURES, message=counts, data=card)  # type: ignore[return-value]
     return card

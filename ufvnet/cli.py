@@ -92,9 +92,9 @@ def build(
 ) -> None:
     """Photos to a multi-resolution dataset; exit code 1 if one could not be used, or there was none."""
     from ufvnet.data import open as open_dataset
-    from ufvnet.data.build.folder import check_output, locked
-    from ufvnet.data.build.shard_writer import failures
-    from ufvnet.data.sources.listing import list_photos
+    from ufvnet.data.build.folder import locked
+    from ufvnet.data.build.resolved import resolve
+    from ufvnet.data.card import failures
 
     if verify and config.is_dir():
         _verify(config, None)
@@ -103,8 +103,7 @@ def build(
     if verify:
         _verify(settings.out / settings.name, settings.cluster)
         return
-    check_output(settings)
-    list_photos(settings)  # a source that is not as it should be is refused before Prefect starts
+    resolve(settings)  # a source that is not as it should be is refused before Prefect starts
     with locked(settings):  # so is a second build of this dataset
         pass
     _check_cluster(settings)
