@@ -74,7 +74,7 @@ def _config(photos: Path, out: Path, workers: int) -> Any:
 
 def _build(client: Client, config: Any) -> float:
     """Photos a second from the listing of the folder to the card."""
-    from tasks.cluster import map_on_client
+    from tasks.cluster import map_jobs
     from ufvnet.data.build.assembly import finish_dataset
     from ufvnet.data.build.resolved import resolve
     from ufvnet.data.build.scan import scan, scan_jobs
@@ -83,10 +83,10 @@ def _build(client: Client, config: Any) -> float:
 
     started = time.perf_counter()
     build = resolve(config)
-    scanned = map_on_client(client, scan, scan_jobs(build))
+    scanned = map_jobs(client, scan, scan_jobs(build))
     shards = plan_shards(build, (hashes for of_job in scanned for hashes in of_job))
     largest_first = sorted(shards, key=lambda s: -len(s.photos))
-    card = finish_dataset(build, shards, map_on_client(client, build_shard, largest_first))
+    card = finish_dataset(build, shards, map_jobs(client, build_shard, largest_first))
     return card["photos"] / (time.perf_counter() - started)
 
 

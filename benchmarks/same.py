@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -195,13 +196,13 @@ def _earlier(commit: str, folder: Path, photos: Path) -> Result:
     """The same by the code of a commit, in a clone of its own; kept as a pickle beside it."""
     kept = folder / f"{commit}.pickle"
     if kept.is_file():
-        return pd.read_pickle(kept)
+        return pickle.loads(kept.read_bytes())
     checkout = folder / "checkout"
     subprocess.run(["git", "clone", "--quiet", "--shared", str(REPO), str(checkout)], check=True)
     subprocess.run(["git", "checkout", "--quiet", "--detach", commit], cwd=checkout, check=True)
     (folder / "before").mkdir()
     result = run(checkout, folder / "before", photos)
-    pd.to_pickle(result, kept)
+    kept.write_bytes(pickle.dumps(result))
     return result
 
 

@@ -6,15 +6,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas import State
-from prefect.logging import get_run_logger
-
 from tasks.artifacts import artifact_key
-from tasks.cluster import dask_client, map_on_client
+from tasks.cluster import map_jobs, workers_for
 from tasks.progress import progress_bar
+from tasks.runtime import NO_CACHE, State, create_table_artifact, get_run_logger, task
 from ufvnet.config import Cluster
 from ufvnet.data.build import folder, scan, shard_writer, verify
 from ufvnet.data.build.assembly import finish_dataset as finish
@@ -38,9 +33,9 @@ def build_shards(build: ResolvedBuild) -> BuiltShards:
     log, config = get_run_logger(), build.config
     jobs, total = scan.scan_jobs(build), len(build.photos)
     folder.begin(config)
-    with proof(scan.proof_files(jobs), build.root) as proven, dask_client(config.cluster, -(-total // 100)) as client:
+    with proof(scan.proof_files(jobs), build.root) as proven, workers_for(config.cluster, -(-total // 100)) as workers:
         with progress_bar(f"scan {config.name}", total) as update:
-            scanned = map_on_client(client, scan.scan, jobs, _adding(update), proven, scan.objection)
+            scanned = map_jobs(workers, scan.scan, jobs, _adding(update), proven, scan.objection)
         shards = plan_shards(build, (hashes for of_job in scanned for hashes in of_job))
         subset = f" (a seeded subset: at most {config.limit} a split)" if config.limit else ""
         log.info("%s: %d photos in %d shards%s", config.name, total, len(shards), subset)
@@ -54,8 +49,8 @@ def build_shards(build: ResolvedBuild) -> BuiltShards:
                     log.warning("%s: shard %d is damaged or gone and was built again", config.name, done.index)
 
             largest_first = sorted(shards, key=lambda s: -len(s.photos))  # so that all workers end at about one time
-            return shards, map_on_client(
-                client, shard_writer.build_shard, largest_first, report, proven, shard_writer.objection
+            return shards, map_jobs(
+                workers, shard_writer.build_shard, largest_first, report, proven, shard_writer.objection
             )
 
 
@@ -93,7 +88,7 @@ def verify_shards(dataset: Path, cluster: Cluster) -> list[str]:
     jobs, done = verification.jobs, 0
     with (
         proof([dataset / CARD]) as proven,
-        dask_client(cluster, len(jobs)) as client,
+        workers_for(cluster, len(jobs)) as workers,
         progress_bar(f"verify {dataset.name}", len(jobs)) as update,
     ):
 
@@ -102,7 +97,7 @@ def verify_shards(dataset: Path, cluster: Cluster) -> list[str]:
             done += 1
             update(done)
 
-        reports = map_on_client(client, verify.check_shard, jobs, report, proven)
+        reports = map_jobs(workers, verify.check_shard, jobs, report, proven)
     problems = verify.conclude(verification, reports)
     faces = sum((r.faces for r in reports), Counter[str]()).total()
     rows = [{"problem": p} for p in problems] or [{"problem": "none"}]

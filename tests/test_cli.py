@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from ufvnet.cli.preflight import check_server
 from ufvnet.config import BuildConfig, load
 from ufvnet.data.build.folder import locked
 from ufvnet.data.sample import jittered_photos
 from ufvnet.errors import ConfigError
 from ufvnet.faces.finders import finder
-from ufvnet.preflight import check_server
 
 ROOT = Path(__file__).parents[1]
 

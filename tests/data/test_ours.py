@@ -192,7 +192,7 @@ def test_a_split_that_is_no_name_is_refused_before_anything_is_written(
 ) -> None:
     with pytest.raises(ConfigError, match="must be a name of at most 64"):
         check_name("split", split)
-    with pytest.raises(ConfigError, match=r"must be a name of at most 64|has a NUL"):
+    with pytest.raises(ConfigError, match=r"must be a name of at most 64|contains a NUL"):
         load(BuildConfig, {"name": "set", "source": {"root": few, "fractions": {split: 1.0}}})
     names = sorted(p.name for p in few.iterdir())
     monkeypatch.setattr("ufvnet.data.build.resolved.list_photos", lambda _: [Photo(n, split) for n in names])

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from distributed import Client
 
-from tasks.cluster import map_on_client
+from tasks.cluster import map_jobs
 from ufvnet.config import BuildConfig, load
 from ufvnet.data.build import scan, shard_writer
 from ufvnet.data.build.assembly import finish_dataset
@@ -118,9 +118,9 @@ def _on(address: str, config: Path) -> None:
     jobs = scan.scan_jobs(build)
     build.root.mkdir(parents=True, exist_ok=True)
     with proof(scan.proof_files(jobs), build.root) as proven, Client(address, timeout=30) as client:
-        scanned = map_on_client(client, scan.scan, jobs, proof=proven, objection=scan.objection)
+        scanned = map_jobs(client, scan.scan, jobs, proof=proven, objection=scan.objection)
         shards = plan_shards(build, (hashes for of_job in scanned for hashes in of_job))
-        reports = map_on_client(client, build_shard, shards, proof=proven, objection=shard_writer.objection)
+        reports = map_jobs(client, build_shard, shards, proof=proven, objection=shard_writer.objection)
     finish_dataset(build, shards, reports)
 
 
@@ -194,11 +194,11 @@ def test_a_photo_that_only_one_worker_cannot_read_is_read_elsewhere(
     jobs = scan.scan_jobs(resolve(settings))
     with proof(proven[:1]) as seen, Client(cluster.address, timeout=30) as client:
         with pytest.raises(PipelineError, match=rf"cannot read {victim.name}, which the coordinator reads"):
-            map_on_client(client, scan.scan, jobs, proof=seen, objection=scan.objection)
+            map_jobs(client, scan.scan, jobs, proof=seen, objection=scan.objection)
         cluster.worker()
         client.wait_for_workers(2, timeout=60)
-        found = map_on_client(client, scan.scan, jobs, proof=seen, objection=scan.objection)
-    assert found == [scan(job) for job in jobs]
+        found = map_jobs(client, scan.scan, jobs, proof=seen, objection=scan.objection)
+    assert found == [scan.scan(job) for job in jobs]
 
 
 def test_an_output_folder_that_is_removed_meanwhile_is_one_line(config: Path, cluster: Cluster, tmp_path: Path) -> None:
@@ -207,9 +207,9 @@ def test_an_output_folder_that_is_removed_meanwhile_is_one_line(config: Path, cl
     dataset_root(settings).mkdir(parents=True)
     jobs = scan.scan_jobs(resolve(settings))
     with proof(scan.proof_files(jobs), dataset_root(settings)) as proven, Client(cluster.address, timeout=30) as client:
-        map_on_client(client, scan, jobs, proof=proven)
+        map_jobs(client, scan.scan, jobs, proof=proven)
         shards = plan_shards(resolve(settings))
         subprocess.run(["rm", "-r", dataset_root(settings)], check=True)
         with pytest.raises(PipelineError, match="was removed while it was written; run this again"):
-            map_on_client(client, build_shard, shards, proof=proven)
+            map_jobs(client, build_shard, shards, proof=proven)
     assert not dataset_root(settings).exists()
