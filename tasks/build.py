@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.artifacts import artifact_key
 from tasks.cluster import map_jobs, workers_for
-from tasks.progress import progress_bar
+from tasks.progress import task_progress
 from tasks.runtime import NO_CACHE, State, create_table_artifact, get_run_logger, task
 from ufvnet.config import Cluster
 from ufvnet.data.build import folder, scan, shard_writer, verify
@@ -17,6 +17,7 @@ from ufvnet.data.build.resolved import ResolvedBuild
 from ufvnet.data.build.shards import ShardJob, plan_shards
 from ufvnet.data.card import CARD
 from ufvnet.errors import ConfigError, PipelineError
+from ufvnet.progress import Tally
 from ufvnet.proof import proof
 
 BuiltShards = tuple[list[ShardJob], list[shard_writer.ShardReport]]
@@ -34,17 +35,17 @@ def build_shards(build: ResolvedBuild) -> BuiltShards:
     jobs, total = scan.scan_jobs(build), len(build.photos)
     folder.begin(config)
     with proof(scan.proof_files(jobs), build.root) as proven, workers_for(config.cluster, -(-total // 100)) as workers:
-        with progress_bar(f"scan {config.name}", total) as update:
-            scanned = map_jobs(workers, scan.scan, jobs, _adding(update), proven, scan.objection)
+        with task_progress(f"scan {config.name}") as progress:
+            tally = Tally(progress, total)
+            scanned = map_jobs(workers, scan.scan, jobs, lambda done: tally.add(len(done)), proven, scan.objection)
         shards = plan_shards(build, (hashes for of_job in scanned for hashes in of_job))
         subset = f" (a seeded subset: at most {config.limit} a split)" if config.limit else ""
         log.info("%s: %d photos in %d shards%s", config.name, total, len(shards), subset)
-        counts: Counter[str] = Counter()
-        with progress_bar(f"build {config.name}", total) as update:
+        with task_progress(f"build {config.name}") as progress:
+            built = Tally(progress, total)
 
             def report(done: shard_writer.ShardReport) -> None:
-                counts.update(done.counts)
-                update(counts.total(), ", ".join(f"{n} {status}" for status, n in counts.items()))
+                built.add(sum(done.counts.values()), done.counts)
                 if done.damaged:
                     log.warning("%s: shard %d is damaged or gone and was built again", config.name, done.index)
 
@@ -52,18 +53,6 @@ def build_shards(build: ResolvedBuild) -> BuiltShards:
             return shards, map_jobs(
                 workers, shard_writer.build_shard, largest_first, report, proven, shard_writer.objection
             )
-
-
-def _adding(update: Any) -> Any:
-    """Move a bar by the length of each result."""
-    done = 0
-
-    def add(result: list[Any]) -> None:
-        nonlocal done
-        done += len(result)
-        update(done)
-
-    return add
 
 
 @task(name="finish-dataset", cache_policy=NO_CACHE)
@@ -85,19 +74,14 @@ def finish_dataset(build: ResolvedBuild, built: BuiltShards) -> dict[str, Any]:
 def verify_shards(dataset: Path, cluster: Cluster) -> list[str]:
     """Read a dataset again, one Dask task per shard; returns what is wrong with it."""
     verification = verify.open_verification(dataset)
-    jobs, done = verification.jobs, 0
+    jobs = verification.jobs
     with (
         proof([dataset / CARD]) as proven,
         workers_for(cluster, len(jobs)) as workers,
-        progress_bar(f"verify {dataset.name}", len(jobs)) as update,
+        task_progress(f"verify {dataset.name}") as progress,
     ):
-
-        def report(_: verify.CheckReport) -> None:
-            nonlocal done
-            done += 1
-            update(done)
-
-        reports = map_jobs(workers, verify.check_shard, jobs, report, proven)
+        tally = Tally(progress, len(jobs))
+        reports = map_jobs(workers, verify.check_shard, jobs, lambda _: tally.add(), proven)
     problems = verify.conclude(verification, reports)
     faces = sum((r.faces for r in reports), Counter[str]()).total()
     rows = [{"problem": p} for p in problems] or [{"problem": "none"}]

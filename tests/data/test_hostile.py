@@ -19,10 +19,11 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import BuildConfig, FolderSource
+from ufvnet.crashes import DEATHS
 from ufvnet.data.build import shard_writer as build
 from ufvnet.data.build.assembly import finish_dataset
 from ufvnet.data.build.resolved import resolve
-from ufvnet.data.build.shard_writer import DEATHS, build_shard
+from ufvnet.data.build.shard_writer import build_shard
 from ufvnet.data.build.shards import ShardJob, plan_shards
 from ufvnet.data.build.verify import verify
 

@@ -187,7 +187,7 @@ def test_a_build_with_failures_ends_in_a_state_that_no_trigger_takes_for_success
 
 
 def test_local_dask_cluster_listens_on_this_machine_only() -> None:
-    with dask_client(Cluster(workers=1), tasks=1) as client:
+    with dask_client(Cluster(workers=1), 1) as client:
         assert client.submit(len, "abc").result() == 3
         here = psutil.Process()
         open_ports = [c for p in (here, *here.children(recursive=True)) for c in p.net_connections("tcp")]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ufvnet.crashes import DEATHS, Diary
 from ufvnet.data.schema import FACES, PHOTOS, write_rows
 from ufvnet.faces.finders import finder
 from ufvnet.files import printed, seal, sha256, unseal, write_json
@@ -26,9 +25,6 @@ from .scan import contents
 from .shards import ShardJob
 
 log = logging.getLogger(__name__)
-
-DEATHS = 3
-"""A photo at which so many processes died one after the other is left out as crashed."""
 
 DIGESTS = ("photos_sha256", "faces_sha256")
 """Names of the digests of a shard's files in its record, its report and the card."""
@@ -85,7 +81,7 @@ def build_shard(shard: ShardJob) -> ShardReport:
     earlier = EarlierRows((e for e in shard.earlier if e.photos not in own), {p.key for p in shard.photos})
     if any(p.key not in earlier and p.photo.landmarks is None for p in shard.photos):
         finder.load()  # before the diary: a process that dies here does not die of a photo
-    with _Diary(shard) as diary:
+    with Diary(shard.root / shard.diary) as diary:
         made = _faces(shard, earlier, diary, rows, timings, lost)
         files = shard.files
         faces = sum(1 for _ in made) if files.faces is None else (
@@ -133,21 +129,21 @@ def _recorded_digests(shard: ShardJob) -> tuple[str | None, str | None] | None:
 
 
 def _faces(
-    shard: ShardJob, earlier: EarlierRows, diary: _Diary, rows: list[dict[str, Any]], timings: list[dict[str, Any]],
+    shard: ShardJob, earlier: EarlierRows, diary: Diary, rows: list[dict[str, Any]], timings: list[dict[str, Any]],
     lost: list[str],
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """The rows of the shard's faces, in order; the rows and timings of its photos, and who is lost, go to the lists."""
-    crashed = diary.crashed
     new = [p for p in shard.photos if p.key not in earlier]
     content = contents(shard.config, [p.photo for p in new])
-    for number, planned in enumerate(shard.photos):
+    for planned in shard.photos:
         started = time.perf_counter()
         if planned.key in earlier:
             row, faces = earlier.take(planned.key)
         else:
-            diary.write(number)
-            at = next(content)
-            result = build_photo(planned, at, shard.config) if number not in crashed else _crashed()
+            with diary.in_work(planned.photo.path):
+                cell = next(content)
+                deadly = diary.is_condemned(planned.photo.path)
+                result = _crashed() if deadly else build_photo(planned, cell, shard.config)
             row, faces = photo_row(planned, result), result.faces
             lost += [planned.photo.path] if result.transient else []
         rows.append(row)
@@ -157,46 +153,3 @@ def _faces(
 
 def _crashed() -> PhotoResult:
     return PhotoResult("crashed", f"{DEATHS} processes died, one after the other, while they read it")
-
-
-class _Diary:
-    """The photo that a shard is at, for whoever comes after a process that died; gone once the shard stands.
-
-    A photo that kills its process (a decoder's crash, memory) must not stop a run for ever: after DEATHS deaths in a
-    row at it, it is left out.
-    """
-
-    def __init__(self, shard: ShardJob):
-        self.path = shard.root / shard.diary
-        self.crashed: set[int] = set()
-        self.died_at, self.deaths = -1, 0
-
-    def __enter__(self) -> _Diary:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT)
-        content = os.read(self._file, 2**16)
-        line, _, check = content.rpartition(b" ")
-        if content and check != _check(line):
-            log.warning("%s: is damaged and starts anew", self.path)
-        elif content:
-            words = [int(w) for w in line.split()]
-            at, died_at, deaths, *crashed = words
-            self.crashed = set(crashed)
-            self.died_at, self.deaths = at, deaths + 1 if at == died_at else 1
-            if self.deaths >= DEATHS:
-                self.crashed.add(at)
-        return self
-
-    def write(self, number: int) -> None:
-        """Note that photo ``number`` of the shard is next."""
-        words = (number, self.died_at, self.deaths, *sorted(self.crashed))
-        line = " ".join(f"{w:8d}" for w in words).encode()
-        os.pwrite(self._file, line + b" " + _check(line), 0)
-
-    def __exit__(self, *failure: object) -> None:
-        os.close(self._file)
-        self.path.unlink(missing_ok=True)  # a failure that Python sees is not the photo's
-
-
-def _check(line: bytes) -> bytes:
-    return hashlib.sha256(line).hexdigest()[:16].encode()

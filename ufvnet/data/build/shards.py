@@ -87,6 +87,7 @@ class ShardJob:
 
     @property
     def diary(self) -> str:
+        """The crash diary: which photo is in work."""
         return f"diary/{self.fingerprint[:32]}.txt"
 
     @property
