@@ -116,9 +116,9 @@ def train(
 ) -> None:
     """Train a recipe on a dataset to a model folder; continues from the last checkpoint."""
     settings = _load_config("TrainConfig", config, overrides)
-    from ufvnet.training.parts import parts_of, select_part
+    from ufvnet.training.stages import resolve_parts, select_part
 
-    parts = parts_of(settings)
+    parts = resolve_parts(settings)
     if part is not None:
         select_part(*parts, part)
     run = import_from_checkout("flows.train", "train", direct)
