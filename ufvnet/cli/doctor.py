@@ -10,9 +10,8 @@ from typing import Literal
 
 import typer
 
+from ufvnet.console import SOME_FAILED
 from ufvnet.extras import EXTRAS, install_command, missing
-
-from .exits import SOME_FAILED
 
 PACKAGES = ("ufvnet", "torch", "dlib-bin", "pillow", "pyarrow", "safetensors")
 REFUSED = {"fastapi": (0, 151), "sqlalchemy": (2, 1)}

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from ufvnet.console import SOME_FAILED
 from ufvnet.errors import ConfigError, NothingUsableError
 from ufvnet.extras import require
 
 from .checkout import find_checkout, import_from_checkout
-from .exits import SOME_FAILED, leave_on_signals
+from .exits import leave_on_signals
 from .options import options_of
 
 Config = Annotated[Path, typer.Argument(help="A YAML file; see configs/.")]
@@ -56,9 +57,9 @@ def build(
     """Build a multi-resolution dataset from photos; exit code 1 if one could not be used, or there was none."""
     find_checkout()
     from ufvnet.data import open as open_dataset
-    from ufvnet.data.build.folder import check_output, locked
-    from ufvnet.data.build.shard_writer import failures
-    from ufvnet.data.sources.listing import list_photos
+    from ufvnet.data.build.folder import locked
+    from ufvnet.data.build.resolved import resolve
+    from ufvnet.data.card import failures
 
     if verify and config.is_dir():
         _verify(config, None, direct)
@@ -69,13 +70,12 @@ def build(
     if verify:
         _verify(settings.out / settings.name, settings.cluster, direct)
         return
-    check_output(settings)
-    list_photos(settings)  # a wrong source is refused before Prefect starts
+    resolved = resolve(settings)  # a wrong source is refused before Prefect starts
     with locked(settings):  # and so is a second build of this dataset
         pass
     _check_cluster(settings)
     try:
-        card = import_from_checkout("flows.build_datasets", "build_datasets", direct)(settings)
+        card = import_from_checkout("flows.build_datasets", "build_resolved", direct)(resolved)
     except NothingUsableError:
         card = open_dataset(settings.out / settings.name).card
     for status, count in card["counts"].items():

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ufvnet.console import SOME_FAILED
 from ufvnet.extras import require
 
 from .checkout import import_from_checkout
-from .exits import SOME_FAILED, leave_on_signals
+from .exits import leave_on_signals
 from .options import options_of
 
 if TYPE_CHECKING:
@@ -52,19 +53,17 @@ def restore(
 
     workers = None if cluster is None else {"workers": cluster}
     config = load(RestoreConfig, {"input": inputs, "output": output, "cluster": workers, **settings})
-    from ufvnet.restore.supervise import supervised  # before torch: the process that waits stays small
+    if cluster is None and "-" not in (*inputs, output):
+        from ufvnet.restore.supervise import supervise
 
-    one = inputs[0] if _picture_to_picture(config) else None
-    crashed = cluster is None and "-" not in (*inputs, output) and supervised(config.output, one)
-    if crashed:
-        config = config.model_copy(update={"resume": True})
+        raise typer.Exit(supervise(config, inputs[0] if _picture_to_picture(config) else None))
     flow = None
     if cluster is not None:
         flow = import_from_checkout("flows.super_resolve", "super_resolve")
         leave_on_signals(_stop_restoring)
     from ufvnet.restore.console import restore_here
 
-    raise typer.Exit(SOME_FAILED if restore_here(config, flow, crashed) else 0)
+    raise typer.Exit(SOME_FAILED if restore_here(config, flow) else 0)
 
 
 def _stop_restoring() -> None:
@@ -72,7 +71,7 @@ def _stop_restoring() -> None:
 
 
 def _picture_to_picture(config: RestoreConfig) -> bool:
-    """True if one input file becomes one output file. Uses paths only: picture modules import torch."""
+    """True if one input file becomes one output file. Uses paths only: picture modules take seconds to import."""
     (picture, *others), output = config.inputs, config.output
     return (
         not others
