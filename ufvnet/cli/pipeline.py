@@ -64,9 +64,9 @@ def build(
     if verify and config.is_dir():
         _verify(config, None, direct)
         return
-    settings = _load_config(
-        "BuildConfig", config, [*overrides, *(["allow_loss=true"] if options["allow_loss"] else [])]
-    )
+    if options["allow_loss"]:
+        overrides = [*overrides, "allow_loss=true"]
+    settings = _load_config("BuildConfig", config, overrides)
     if verify:
         _verify(settings.out / settings.name, settings.cluster, direct)
         return
