@@ -235,8 +235,8 @@ def _tiff_without(data: bytes, parts: Sequence[Part]) -> bytes:
     layout = _layout(data)
     (count,) = struct.unpack_from(layout.order + layout.count, data, layout.start)
     end = layout.first + count * layout.entry
-    gone = {part.start for part in parts}
-    kept = [data[at : at + layout.entry] for at in range(layout.first, end, layout.entry) if at not in gone]
+    removed = {part.start for part in parts}
+    kept = [data[at : at + layout.entry] for at in range(layout.first, end, layout.entry) if at not in removed]
     link = data[end : end + struct.calcsize(layout.order + layout.link)]
     directory = struct.pack(layout.order + layout.count, len(kept)) + b"".join(kept) + link
     return data[: layout.start] + directory + data[layout.start + len(directory) :]
