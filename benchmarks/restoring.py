@@ -29,7 +29,7 @@ restore_folder(load(RestoreConfig, dict(input=sys.argv[1], output=sys.argv[2], m
 print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 """
 
-KEEP = "from ufvnet.restore.folder.scheduler import keep_freed_memory; keep_freed_memory();"
+KEEP = "from ufvnet.restore.memory import keep_freed_memory; keep_freed_memory();"
 Row = tuple[str, str, float, float, float]
 
 

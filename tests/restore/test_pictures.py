@@ -16,7 +16,7 @@ from restore_settings import config_of
 from ufvnet.restore import Restorer
 from ufvnet.restore.folder.run import restore_folder
 from ufvnet.restore.picture import encoded, heif_is_known, read_picture
-from ufvnet.restore.single import restore_one
+from ufvnet.restore.single import restore_single
 
 ORIENTATION, MAKE, EXPOSURE = 0x0112, 271, 33434
 
@@ -226,4 +226,4 @@ def test_a_row_of_a_table_and_a_single_file_are_never_skipped_for_their_names(fo
     restore_folder(config_of(folder, model))
     assert list(pd.read_parquet(folder.parent / "out" / "manifest.parquet")["status"]) == ["failed"]
     (folder / "LICENSE").write_text("As is.")
-    assert restore_one(config_of(folder / "LICENSE", model, output=folder.parent / "b.png"))["status"] == "failed"
+    assert restore_single(config_of(folder / "LICENSE", model, output=folder.parent / "b.png"))["status"] == "failed"

@@ -12,9 +12,10 @@ from typing import Any
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.files import printed_line
 
-from .folder.inputs import PIPE
-from .folder.run import Progress, restore_folder
-from .single import is_one, restore_one
+from .folder.run import restore_folder
+from .folder.shard import Progress
+from .folder.source import PIPE
+from .single import is_single, restore_single
 
 LINE_EVERY = 30.0
 """Seconds between lines of progress where there is no terminal, e.g. under nohup."""
@@ -32,8 +33,8 @@ def restore_here(
         crashed: as ``restore_folder``'s.
     """
     try:
-        if is_one(config):
-            return _tell_one(config, restore_one(config))
+        if is_single(config):
+            return _tell_one(config, restore_single(config))
         if flow is not None:
             summary = flow(config)
         else:

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import pickle
-import re
 import secrets
 import signal
 import subprocess
@@ -26,11 +25,9 @@ from ufvnet.children import environment, python
 from ufvnet.config import RestoreConfig
 from ufvnet.files import printed, seal, unseal
 
-WORK = ".ufvnet"
-"""Folder in the output for what only a run that is not finished needs: journals, and names of pictures in work."""
+from .folder.notes import JOURNALS, WORK, notes
+
 READING = ".reading"
-NOTES = re.compile(r"manifest(-\d{6})?\.(jsonl|written|reading)|earlier\.written")
-"""Names of our files in it; a file of another name is none of ours."""
 DEADLY = "it kills the process that restores it"
 DEATHS = 5
 """In a row, with nothing finished in between, after which a run is given up."""
@@ -79,11 +76,6 @@ class Reading:
         with self.lock:
             self.file.close()
             self.path.unlink(missing_ok=True)
-
-
-def notes(work: Path, ending: str = "") -> list[Path]:
-    """Files of ours with this ending in a run's folder WORK."""
-    return sorted(path for path in work.glob(f"*{ending}") if NOTES.fullmatch(path.name))
 
 
 def forget(output: Path) -> None:
@@ -202,7 +194,7 @@ def _interrupt_once(*_: object) -> None:
 
 def _journalled(output: Path) -> int:
     try:
-        return sum(path.stat().st_size for path in notes(output / WORK, ".jsonl"))
+        return sum(path.stat().st_size for path in notes(output / WORK, JOURNALS))
     except OSError:  # an impossible name, which the run will tell
         return 0
 
