@@ -6,20 +6,19 @@ import base64
 from pathlib import Path
 
 import pandas as pd
-from prefect import task
-from prefect.artifacts import create_image_artifact, create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from tasks.artifacts import artifact_key
 from tasks.cluster import map_on_cluster
 from tasks.progress import progress_bar
+from tasks.runtime import NO_CACHE, create_image_artifact, create_markdown_artifact, get_run_logger, task
 from ufvnet.config import EvaluateConfig
 from ufvnet.proof import proof
 from ufvnet.results import scoring
 from ufvnet.results.evaluation import Evaluation, write_evaluation
 
 LARGEST_IMAGE = 2_000_000  # bytes; Prefect keeps an artifact's data in its database
+FACES_A_WORKER = 50
+"""Fewer are scored sooner than another worker starts."""
 SHARDS = 4  # of the test sets, that every worker must see as this process does
 PUBLISHED = ("grid_", "gain", "curves", "weights_")  # the report has the others
 
@@ -41,7 +40,8 @@ def score(config: EvaluateConfig) -> pd.DataFrame:
 
         seen = {job.shard: None for job in left}
         with proof(list(seen)[:SHARDS], config.out / config.name) as proven:
-            map_on_cluster(scoring.score_faces, left, config.cluster, report, proven)
+            count = -(-sum(job.faces for job in left) // FACES_A_WORKER)
+            map_on_cluster(scoring.score_faces, left, config.cluster, report, proven, count)
     get_run_logger().info("%s: %d of %d row groups scored, the others were there", config.name, sum(done), len(jobs))
     scores |= {job.file: scoring.finished(job) for job in left}
     return scoring.joined([(job, scores[job.file]) for job in jobs])

@@ -6,7 +6,7 @@ from PIL import Image
 
 from ufvnet.config import RestoreConfig
 from ufvnet.faces.crop import Box, crop_box
-from ufvnet.faces.detect import LAST_SIDE, find_small_faces
+from ufvnet.faces.finders import finder
 from ufvnet.imaging.decode import ImageProblem
 
 from .face_crops import box_of, side
@@ -65,15 +65,15 @@ def search_faces(image: Image.Image, min_face: int | None = None) -> list[Box]:
     """Crop boxes of the faces that dlib finds, clipped to the picture, each once.
 
     Args:
-        image: upright, L or RGB, of any size; a picture over LAST_SIDE is searched on a smaller copy.
+        image: upright, L or RGB, of any size; a picture over the finder's LAST_SIDE is searched on a smaller copy.
         min_face: as in RestoreConfig.
     """
-    scale = max(1.0, max(image.size) / LAST_SIDE)
+    scale = max(1.0, max(image.size) / finder.LAST_SIDE)
     copy = image
     if scale > 1:
         copy = image.resize([max(1, round(v / scale)) for v in image.size], Image.Resampling.BOX)
     boxes = []
-    for face in find_small_faces(copy, min_face):
+    for face in finder.find_small_faces(copy, min_face):
         try:
             boxes.append(crop_box(face.landmarks * scale, *image.size))
         except ValueError:

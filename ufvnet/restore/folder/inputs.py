@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ufvnet.config import ConfigError, RestoreConfig
-from ufvnet.data.sources.listing import files_below
+from ufvnet.data.sources.files import files_below
 
 from .naming import InputFile, name_sources
 from .records import ACCOUNT
