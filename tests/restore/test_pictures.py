@@ -147,7 +147,7 @@ def test_sixteen_bit_colour_is_said_though_pillow_reduces_it_silently() -> None:
     rows = b"".join(b"\0" + bytes(6 * 8) for _ in range(8))
     png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0))
     png += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    assert "16 bits a channel reduced to 8" in read_picture(png, 10**6).notes
+    assert "16 bits per channel reduced to 8" in read_picture(png, 10**6).notes
 
 
 def test_palettes_cmyk_and_animations_are_converted_and_said(folder: Path, face: Image.Image, model: Path) -> None:
