@@ -30,7 +30,7 @@ def score(config: EvaluateConfig) -> pd.DataFrame:
     scores = {job.file: scoring.finished(job) for job in jobs}
     left = [job for job in jobs if scores[job.file] is None]
     for job in left:  # processes that a run before this one lost may have been stopped by its user
-        job.deaths.unlink(missing_ok=True)
+        job.diary.unlink(missing_ok=True)
     done: list[bool] = []
     with progress_bar(f"score {config.name}", len(left)) as update:
 

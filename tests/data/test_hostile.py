@@ -19,8 +19,9 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import BuildConfig, FolderSource
+from ufvnet.crashes import DEATHS
 from ufvnet.data.build import shard_writer as build
-from ufvnet.data.build.shard_writer import DEATHS, Shard, build_shard, finish, plan
+from ufvnet.data.build.shard_writer import Shard, build_shard, finish, plan
 from ufvnet.data.build.verify import verify
 
 PutPhotos = Callable[[Path, int], list[Path]]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import pickle
 import pickletools
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
 import torch
 from filelock import FileLock
@@ -175,7 +177,9 @@ def test_kills_with_changing_loader_workers_end_in_the_same_bits(built: Path, tm
         write_json(job, job_of(whole))
         command = [sys.executable, "-m", "ufvnet.training.worker", str(job)]
         seen = set(whole.folder.glob("checkpoints/step-*"))
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         while child.poll() is None and set(whole.folder.glob("checkpoints/step-*")) <= seen:
             time.sleep(0.02)
         os.killpg(child.pid, kind)  # its loader workers too, as a terminal or a container does
@@ -190,11 +194,31 @@ def test_a_training_whose_parent_is_gone_stops_with_a_checkpoint(built: Path, tm
     whole.folder.mkdir(parents=True)
     write_json(whole.folder / "job.json", job_of(whole))
     command = [sys.executable, "-m", "ufvnet.training.worker", str(whole.folder / "job.json")]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert child.stdout is not None
     child.stdout.close()
     assert child.wait() == INTERRUPTED
     assert [p.name for p in (whole.folder / "checkpoints").glob("step-*")] == ["step-00000020"]
+
+
+def test_a_training_whose_parent_is_killed_stops_with_a_checkpoint(built: Path, tmp_path: Path) -> None:
+    _, whole = parts_of(config_of(built, tmp_path, steps=100_000, checkpoint_every=50_000, validate_every=50_000))
+    (tmp_path / "job").write_bytes(pickle.dumps(whole))
+    program = f"""
+import pickle
+from pathlib import Path
+from ufvnet.training.launch import train_in_process
+part = pickle.loads(Path({str(tmp_path / "job")!r}).read_bytes())
+train_in_process(part, lambda event: Path({str(tmp_path / "begun")!r}).touch())
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program])
+    while parent.poll() is None and not (tmp_path / "begun").exists():
+        time.sleep(0.02)
+    (worker,) = psutil.Process(parent.pid).children()
+    parent.kill()
+    assert parent.wait() == -signal.SIGKILL
+    worker.wait(timeout=60)
+    assert len(checkpoints(whole.folder)) == 1
 
 
 @pytest.mark.parametrize(

@@ -5,19 +5,13 @@ Exit codes: 0 all good, 1 some inputs failed, 2 wrong use. Heavy imports happen 
 
 from __future__ import annotations
 
-import errno
 import os
-import sys
-from typing import NoReturn
 
 import typer
 
-from ufvnet.console import escape_logs, prepare_streams
-from ufvnet.errors import ConfigError, PipelineError, TrainingError
-from ufvnet.files import printed
+from ufvnet.console import escape_logs, exit_on_errors, prepare_streams
 
 from . import data, doctor, models, pipeline, restore
-from .exits import SOME_FAILED, WRONG_USE
 
 app = typer.Typer(
     help="One model that super-resolves face images of any low resolution, and the pipeline around it.",
@@ -52,23 +46,5 @@ def main() -> None:
     prepare_streams()
     escape_logs()
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that this one starts imports what lies in the working directory
-    try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()  # so that a full disk behind standard output is reported below
-    except ConfigError as error:
-        _leave(WRONG_USE, error)
-    except (PipelineError, TrainingError) as error:
-        _leave(SOME_FAILED, error)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            _leave(SOME_FAILED, f"{error}: make room and run this again; what is finished stays")
-        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO):
-            raise
-        _leave(SOME_FAILED, error)
-
-
-def _leave(code: int, message: object) -> NoReturn:
-    print(f"ufvnet: {printed(message)}", file=sys.stderr)
-    sys.exit(code)
+    with exit_on_errors():
+        app()

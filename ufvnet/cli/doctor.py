@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import typer
 
-from .exits import SOME_FAILED
+from ufvnet.console import SOME_FAILED
 
 PACKAGES = ("ufvnet", "torch", "prefect", "distributed", "dlib-bin", "pillow", "pyarrow", "accelerate", "safetensors")
 REFUSED = {"fastapi": (0, 151), "sqlalchemy": (2, 1)}

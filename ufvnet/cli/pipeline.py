@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from ufvnet.console import SOME_FAILED
 from ufvnet.errors import ConfigError, NothingUsableError
 
 from .checkout import import_from_checkout
-from .exits import SOME_FAILED, leave_on_signals
+from .exits import leave_on_signals
 
 Config = Annotated[Path, typer.Argument(help="A YAML file; see configs/.")]
 Overrides = Annotated[list[str], typer.Option("-s", "--set", help="key=value over the file, e.g. recipe.lr=1e-3")]

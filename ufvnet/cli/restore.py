@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from ufvnet.console import SOME_FAILED
+
 from .checkout import import_from_checkout
-from .exits import SOME_FAILED, leave_on_signals
+from .exits import leave_on_signals
 
 
 def restore(
@@ -75,19 +77,18 @@ def restore(
     given["input"] = given.pop("inputs")
     given["cluster"] = None if cluster is None else {"workers": cluster}
     settings = load(RestoreConfig, {key: value for key, value in given.items() if key in RestoreConfig.model_fields})
-    from ufvnet.restore.supervise import supervised  # before torch: the process that waits stays small
+    if cluster is None and Path("-") not in (*inputs, output):
+        from ufvnet.restore.supervise import supervise
 
-    one = str(inputs[0]) if len(inputs) == 1 and _picture_to_picture(inputs[0], output) else None
-    crashed = cluster is None and Path("-") not in (*inputs, output) and supervised(settings.output, one)
-    if crashed:
-        settings = settings.model_copy(update={"resume": True})
+        picture = str(inputs[0]) if len(inputs) == 1 and _picture_to_picture(inputs[0], output) else None
+        raise typer.Exit(supervise(settings, picture))
     flow = None
     if cluster is not None:
         flow = import_from_checkout("flows.super_resolve", "super_resolve")
         leave_on_signals(_stop_restoring)
     from ufvnet.restore.console import restore_here
 
-    raise typer.Exit(SOME_FAILED if restore_here(settings, flow, crashed) else 0)
+    raise typer.Exit(SOME_FAILED if restore_here(settings, flow) else 0)
 
 
 def _stop_restoring() -> None:
@@ -95,7 +96,7 @@ def _stop_restoring() -> None:
 
 
 def _picture_to_picture(given: Path, output: Path) -> bool:
-    """Whether one file is to become one file; found out without what knows pictures, which imports torch."""
+    """True if one input file becomes one output file. Uses paths only: picture modules take seconds to import."""
     return bool(output.suffix) and os.path.isfile(given) and not os.path.isdir(output) and given.suffix != ".parquet"
 
 

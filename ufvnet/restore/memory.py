@@ -8,6 +8,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+from ufvnet.children import KEEP_MEMORY
+
 PIXELS_PER_THREAD = 16_000_000
 """Photos of up to so many pixels never wait for each other."""
 
@@ -73,12 +75,10 @@ def give_back_memory() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep the memory that a layer frees for the next layer, until this process ends.
+    """What the variables KEEP_MEMORY do for a child process, for a worker that somebody else started.
 
-    Otherwise large blocks go back to the kernel, which clears them page by page when they are asked for again: a
-    twentieth of the time (benchmarks/README.md). It changes the whole process, so call it only in processes that ufvnet
-    has started.
+    It changes the whole process until its end, so never call it in a caller's process.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+        libc.mallopt(-3, int(KEEP_MEMORY["MALLOC_MMAP_THRESHOLD_"]))  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, int(KEEP_MEMORY["MALLOC_TRIM_THRESHOLD_"]))  # M_TRIM_THRESHOLD

@@ -1,7 +1,7 @@
 """One part trained in a process of its own: ``python -P -m ufvnet.training.worker JOB.json``.
 
-JOB.json holds role, k and config. Progress, notes for the user and what went wrong go to standard output, one JSON
-object a line.
+JOB.json holds role, k and config. Progress, notes for the user and errors go to standard output, one JSON object per
+line. The end of standard input tells that the parent is gone: training stops as if asked to, with a checkpoint.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ufvnet.children import when_parent_ends
 from ufvnet.config import ConfigError, TrainConfig, load
 from ufvnet.errors import TrainingError
 
@@ -25,6 +26,7 @@ INTERRUPTED = 3
 
 def main(job_file: str) -> int:
     """Train the job's part; 0 when finished, 1 with a message when it failed, 3 when asked to stop."""
+    when_parent_ends(lambda: signal.raise_signal(signal.SIGTERM))
     try:
         _train(json.loads(Path(job_file).read_text()))
     except Interrupted as stop:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import time
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ufvnet.config import BuildConfig, fingerprint
+from ufvnet.crashes import DEATHS, Diary
 from ufvnet.data import card
 from ufvnet.data.card import ShardFiles
 from ufvnet.data.schema import FACES, PHOTOS, SCHEMA_VERSION, read_fingerprint, write_rows
@@ -36,9 +36,6 @@ __all__ = [
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
-
-DEATHS = 3
-"""A photo at which so many processes died one after the other is left out as crashed."""
 
 DIGESTS = ("photos_sha256", "faces_sha256")
 
@@ -97,7 +94,7 @@ def build_shard(shard: Shard) -> ShardReport:
     earlier = Earlier((e for e in shard.earlier if e.photos not in own), {e.key for e in shard.entries})
     if any(e.key not in earlier and e.photo.landmarks is None for e in shard.entries):
         finder.load()  # before the diary: a process that dies here does not die of a photo
-    with _Diary(shard) as diary:
+    with Diary(shard.root / shard.diary) as diary:
         made = _faces(shard, earlier, diary, rows, timings, lost)
         files = shard.files
         faces = sum(1 for _ in made) if files.faces is None else (
@@ -137,21 +134,21 @@ def _noted(shard: Shard) -> tuple[str | None, str | None] | None:
 
 
 def _faces(
-    shard: Shard, earlier: Earlier, diary: _Diary, rows: list[dict[str, Any]], timings: list[dict[str, Any]],
+    shard: Shard, earlier: Earlier, diary: Diary, rows: list[dict[str, Any]], timings: list[dict[str, Any]],
     lost: list[str],
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """The shard's rows of faces, in order; its photos' rows and timings are added to the lists, and who is lost."""
-    crashed = diary.crashed
     new = [e for e in shard.entries if e.key not in earlier]
     content = contents(shard.config, [e.photo for e in new])
-    for number, entry in enumerate(shard.entries):
+    for entry in shard.entries:
         started = time.perf_counter()
         if entry.key in earlier:
             row, faces = earlier.take(entry.key)
         else:
-            diary.write(number)
-            at = next(content)
-            built = build_photo(entry, at, shard.config) if number not in crashed else _crashed()
+            with diary.in_work(entry.photo.path):
+                at = next(content)
+                deadly = diary.is_condemned(entry.photo.path)
+                built = _crashed() if deadly else build_photo(entry, at, shard.config)
             row, faces = photo_row(entry, built), built.faces
             lost += [entry.photo.path] if built.passing else []
         rows.append(row)
@@ -161,49 +158,6 @@ def _faces(
 
 def _crashed() -> Built:
     return Built("crashed", f"{DEATHS} processes died, one after the other, while they read it")
-
-
-class _Diary:
-    """The photo that a shard is at, for whoever comes after a process that died; gone once the shard stands.
-
-    A photo that kills its process (a decoder's crash, memory) must not stop a run for ever: after DEATHS deaths in a
-    row at it, it is left out.
-    """
-
-    def __init__(self, shard: Shard):
-        self.path = shard.root / shard.diary
-        self.crashed: set[int] = set()
-        self.died_at, self.deaths = -1, 0
-
-    def __enter__(self) -> _Diary:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT)
-        content = os.read(self._file, 2**16)
-        line, _, check = content.rpartition(b" ")
-        if content and check != _check(line):
-            log.warning("%s: is damaged and starts anew", self.path)
-        elif content:
-            words = [int(w) for w in line.split()]
-            at, died_at, deaths, *crashed = words
-            self.crashed = set(crashed)
-            self.died_at, self.deaths = at, deaths + 1 if at == died_at else 1
-            if self.deaths >= DEATHS:
-                self.crashed.add(at)
-        return self
-
-    def write(self, number: int) -> None:
-        """Note that photo ``number`` of the shard is next."""
-        words = (number, self.died_at, self.deaths, *sorted(self.crashed))
-        line = " ".join(f"{w:8d}" for w in words).encode()
-        os.pwrite(self._file, line + b" " + _check(line), 0)
-
-    def __exit__(self, *failure: object) -> None:
-        os.close(self._file)
-        self.path.unlink(missing_ok=True)  # a failure that Python sees is not the photo's
-
-
-def _check(line: bytes) -> bytes:
-    return hashlib.sha256(line).hexdigest()[:16].encode()
 
 
 def finish(

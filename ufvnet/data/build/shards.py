@@ -94,6 +94,7 @@ class Shard:
 
     @property
     def diary(self) -> str:
+        """The crash diary: which photo is in work."""
         return f"diary/{self.fingerprint[:32]}.txt"
 
     @property

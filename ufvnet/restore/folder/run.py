@@ -14,11 +14,10 @@ from ufvnet.errors import OutputLostError
 from ufvnet.files import printed
 from ufvnet.restore.picture import ENDINGS
 from ufvnet.restore.resolved import ResolvedRestore, resolve
-from ufvnet.restore.supervise import forget
 
 from .inputs import list_sources
 from .manifest import close_account, open_account, remove_notes_folder
-from .notes import JOURNAL, WORK
+from .notes import JOURNAL, WORK, forget
 from .output_folder import check_folder, check_foreign_names, hold, mark, remove_temporaries
 from .shard import Progress, RestoreShard, restore_shard
 from .source import PIPE, PictureSource

@@ -7,21 +7,21 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from PIL import Image
 
+from ufvnet.crashes import Diary
 from ufvnet.restore.memory import PIXELS_PER_THREAD, PixelBudget
 from ufvnet.restore.resolved import ResolvedRestore
 from ufvnet.restore.restorer import Restored
 
 from .job import Job
-from .stage_read import ReadStage, Trial
+from .stage_read import ReadStage
 from .stage_write import WriteStage
 
 BATCH_SIZES = {"cpu": 16, "cuda": 64, "mps": 32}
@@ -30,17 +30,6 @@ face's place in the batch."""
 
 Crop = tuple[Job, int, Image.Image]
 """A job, the index of one of its faces, and the face's pixels."""
-
-
-class CrashDiary(Protocol):
-    """Writes down which pictures are in work, for the process that follows if this one crashes."""
-
-    @property
-    def suspects(self) -> Collection[str]:
-        """Pictures that an earlier process had in work when it crashed."""
-
-    def __call__(self, name: str) -> AbstractContextManager[None]:
-        """The picture is in work until the block ends."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +46,18 @@ class Scheduler:
 
     Args:
         resolved: how, and the model.
-        diary: learns which pictures are in work; None if a crash need not be survived.
-        trial: tries the diary's suspects before they are decoded here.
+        diary: notes which pictures are in work; None if a crash need not be survived.
     """
 
-    def __init__(self, resolved: ResolvedRestore, diary: CrashDiary | None = None, trial: Trial | None = None):
+    def __init__(self, resolved: ResolvedRestore, diary: Diary | None = None):
         config, self.restorer = resolved.config, resolved.restorer
         self.device = resolved.restorer.device.type
         self.batch_size = config.batch_size or BATCH_SIZES.get(self.device, 16)
         self.threads = config.threads or torch.get_num_threads()
         budget = PixelBudget(max(config.max_pixels, self.threads * PIXELS_PER_THREAD))
-        self.read_stage = ReadStage(resolved, budget, diary.suspects if diary else (), trial)
+        self.read_stage = ReadStage(resolved, budget, diary.deaths if diary else ())
         self.write_stage = WriteStage(config, budget)
-        self._in_work = diary or (lambda name: contextlib.nullcontext())
+        self._in_work = diary.in_work if diary else (lambda name: contextlib.nullcontext())
         self._changed = threading.Condition()
         self._open = self._computing = 0
         self._error: BaseException | None = None

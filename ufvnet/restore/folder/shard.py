@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ufvnet.config import RestoreConfig
+from ufvnet.crashes import Diary
 from ufvnet.data.sources.cells import Cell
 from ufvnet.files import escape_name
 from ufvnet.restore.known_faces import KnownFaces
 from ufvnet.restore.memory import keep_freed_memory
 from ufvnet.restore.resolved import ResolvedRestore, resolve
-from ufvnet.restore.supervise import Reading, cause_of_death
 
 from .job import Job, Target
 from .journal import Journal
+from .notes import DIARY
 from .records import new_row
 from .scheduler import Scheduler
 from .source import PictureSource
@@ -77,10 +78,9 @@ def restore_shard(shard: RestoreShard, resolved: ResolvedRestore, progress: Prog
     config = resolved.config
     with Journal(config.output, shard.journal, config.into_input) as journal:
         counter = _Counter(progress, shard.rows, journal)
-        diary = Reading(journal.path)
         jobs = _Jobs(shard, config, journal, resolved.key(), counter)
-        Scheduler(resolved, diary, cause_of_death).run(jobs, lambda job: counter.add(1))
-        diary.close()
+        with Diary(journal.path.with_suffix(DIARY)) as diary:
+            Scheduler(resolved, diary).run(jobs, lambda job: counter.add(1))
         return dict(journal.counts)
 
 

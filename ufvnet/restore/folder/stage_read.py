@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from pathlib import Path
 
-from ufvnet.config import RestoreConfig
 from ufvnet.data.sources.files import TABLES
 from ufvnet.faces.crop import Box
 from ufvnet.files import sha256
@@ -17,15 +15,12 @@ from ufvnet.restore.memory import PixelBudget
 from ufvnet.restore.output_size import check_pixels, output_size, unrestored_size
 from ufvnet.restore.picture import Picture, read_picture
 from ufvnet.restore.resolved import ResolvedRestore
+from ufvnet.restore.trial import crash_in_trial
 
 from .job import Job
 
 LEARNT_SIDE = 8
 """Models learn from no crops below this side."""
-
-Trial = Callable[[RestoreConfig, str, Path | bytes, str], str | None]
-"""Restores a picture (configuration, name, content, ending) in a process of its own; returns why that process died, or
-None if it lived."""
 
 
 class ReadStage:
@@ -34,20 +29,13 @@ class ReadStage:
     Args:
         resolved: how, and what finds faces.
         budget: of decoded pixels.
-        suspects: names of pictures that may have killed an earlier process; each has a trial before it is decoded here.
-        trial: tries them.
+        suspects: names of pictures that may have killed an earlier process; each has a trial in a process of its own
+            before it is decoded in this one.
     """
 
-    def __init__(
-        self,
-        resolved: ResolvedRestore,
-        budget: PixelBudget,
-        suspects: Collection[str] = (),
-        trial: Trial | None = None,
-    ):
+    def __init__(self, resolved: ResolvedRestore, budget: PixelBudget, suspects: Collection[str] = ()):
         self.config, self.hr_size, self.limit = resolved.config, resolved.hr_size, resolved.side_limit
-        self.face_finder, self.budget = resolved.face_finder, budget
-        self.suspects, self.trial = suspects, trial
+        self.face_finder, self.budget, self.suspects = resolved.face_finder, budget, suspects
 
     def run(self, job: Job) -> Job:
         """The job with its crops, or with the status that it has without crops; never raises."""
@@ -73,8 +61,8 @@ class ReadStage:
                 job.kept, job.row = True, kept
                 return
         job.row["sha256"] = sha256(data)
-        if job.name in self.suspects and job.content is not None and self.trial is not None:
-            cause = self.trial(self.config, job.name, job.content, job.ending)
+        if job.name in self.suspects and job.content is not None:
+            cause = crash_in_trial(self.config, job.name, job.content, job.ending)
             if cause:
                 raise ImageProblem("failed", cause)
         picture = read_picture(data, self.config.max_pixels, reserve)

@@ -1,6 +1,6 @@
 """The script of a process in which one Python method runs: whatever it does to its process, no other row sees it.
 
-It is run as a file, without ufvnet, and speaks with ``own_process`` over what it has for standard input and output.
+It imports nothing heavy of ufvnet, and speaks with ``own_process`` over what it has for standard input and output.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ import importlib.util
 import inspect
 import json
 import os
+import queue
 import struct
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
+from ufvnet.children import when_parent_ends
+
 FAILURES = (Exception, SystemExit)
 """What a method may do without ending more than itself; Ctrl-C is not its own."""
+PATIENCE = 5
+"""Seconds for the process to end by itself."""
 HEADER = struct.Struct("<IQ")
 
 
@@ -60,8 +64,10 @@ def main() -> None:
         os.dup2(2, 1)  # what the method prints must not stand among the answers
     except OSError:  # there is no standard error
         os.dup2(nothing, 1)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    hello, _ = receive(requests)
+    calls = _calls(requests)
+    hello, _ = next(calls, ({}, b""))
+    if not hello:  # the other side has ended already
+        return
     sys.path[:] = hello["path"]
     try:
         function = _function(hello["name"])
@@ -72,19 +78,36 @@ def main() -> None:
         return send(answers, {"error": f"is {type(function).__name__}; it must be a function"})
     send(answers, {"files": files})
     own = os.getpid()
-    with contextlib.suppress(EOFError, KeyboardInterrupt):
-        while True:
-            answer = _answer(function, *receive(requests))
+    with contextlib.suppress(KeyboardInterrupt):
+        for call in calls:
+            answer = _answer(function, *call)
             if os.getpid() != own:
                 os._exit(0)  # a fork that the method left to itself: two that answer would be mixed up
             send(answers, *answer)
 
 
-def _end_with(parent: int) -> None:
-    """End this process where the one that started it was killed; a method at work would not see it."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+def _calls(requests: IO[bytes]) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Messages until the other side ends.
+
+    A thread reads them: a method that is at work when the other side is killed has PATIENCE to finish.
+    """
+    messages: queue.SimpleQueue[tuple[dict[str, Any], bytes] | None] = queue.SimpleQueue()
+
+    def read() -> bool:
+        try:
+            messages.put(receive(requests))
+        except EOFError:
+            return False
+        return True
+
+    def end() -> None:
+        messages.put(None)
+        time.sleep(PATIENCE)
+        os._exit(1)
+
+    when_parent_ends(end, read)
+    while (message := messages.get()) is not None:
+        yield message
 
 
 def _answer(function: Any, call: dict[str, Any], pixels: bytes) -> tuple[dict[str, Any], bytes]:
