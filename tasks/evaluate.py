@@ -9,9 +9,10 @@ import pandas as pd
 
 from tasks.artifacts import artifact_key
 from tasks.cluster import map_on_cluster
-from tasks.progress import progress_bar
+from tasks.progress import task_progress
 from tasks.runtime import NO_CACHE, create_image_artifact, create_markdown_artifact, get_run_logger, task
 from ufvnet.config import EvaluateConfig
+from ufvnet.progress import Tally
 from ufvnet.proof import proof
 from ufvnet.results import scoring
 from ufvnet.results.evaluation import Evaluation, write_evaluation
@@ -31,18 +32,13 @@ def score(config: EvaluateConfig) -> pd.DataFrame:
     left = [job for job in jobs if scores[job.file] is None]
     for job in left:  # processes that a run before this one lost may have been stopped by its user
         job.diary.unlink(missing_ok=True)
-    done: list[bool] = []
-    with progress_bar(f"score {config.name}", len(left)) as update:
-
-        def report(new: bool) -> None:
-            done.append(new)
-            update(len(done))
-
+    with task_progress(f"score {config.name}") as progress:
+        tally = Tally(progress, len(left))
         seen = {job.shard: None for job in left}
         with proof(list(seen)[:SHARDS], config.out / config.name) as proven:
             count = -(-sum(job.faces for job in left) // FACES_A_WORKER)
-            map_on_cluster(scoring.score_faces, left, config.cluster, report, proven, count)
-    get_run_logger().info("%s: %d of %d row groups scored, the others were there", config.name, sum(done), len(jobs))
+            map_on_cluster(scoring.score_faces, left, config.cluster, lambda _: tally.add(), proven, count)
+    get_run_logger().info("%s: %d of %d row groups scored, the others were there", config.name, tally.done, len(jobs))
     scores |= {job.file: scoring.finished(job) for job in left}
     return scoring.joined([(job, scores[job.file]) for job in jobs])
 

@@ -84,7 +84,8 @@ def when_parent_ends(act: Callable[[], object], read: Callable[[], object] = lam
 
     Args:
         act: called once.
-        read: reads from standard input; gives something false at its end.
+        read: waits for what the parent writes; gives something false once it is gone. Processes of
+            ``multiprocessing`` have a sentinel to wait for instead of standard input.
     """
 
     def watch() -> None:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Killed(BaseException):
     """What a progress function raises to end a training in the middle."""
 
 
-def kill(event: dict[str, Any]) -> None:
+def kill(*_: object) -> None:
     raise Killed
 
 
@@ -209,7 +210,7 @@ import pickle
 from pathlib import Path
 from ufvnet.training.launch import train_in_process
 part = pickle.loads(Path({str(tmp_path / "job")!r}).read_bytes())
-train_in_process(part, lambda event: Path({str(tmp_path / "begun")!r}).touch())
+train_in_process(part, lambda *_: Path({str(tmp_path / "begun")!r}).touch())
 """
     parent = subprocess.Popen([sys.executable, "-c", program])
     while parent.poll() is None and not (tmp_path / "begun").exists():
@@ -317,9 +318,9 @@ def test_two_processes_learn_what_one_does_on_the_whole_batch(built: Path, tmp_p
     recipe |= {"identity_init": True}
     one, two = (config_of(built, tmp_path / name, **recipe) for name in "ab")
     train_in_process(parts_of(one)[1])
-    events: list[dict[str, Any]] = []
-    train_in_process(parts_of(two.model_copy(update={"processes": 2}))[1], events.append)
-    assert len(events) == 1
+    steps: list[int] = []
+    train_in_process(parts_of(two.model_copy(update={"processes": 2}))[1], lambda step, *_: steps.append(step))
+    assert steps == [20]
     losses = [_losses(parts_of(config)[1]) for config in (one, two)]
     assert len(losses[0]) == 20
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
@@ -335,7 +336,7 @@ def test_two_processes_that_are_asked_to_stop_write_a_checkpoint(built: Path, tm
     config = config_of(built, tmp_path, steps=4000, checkpoint_every=4000, validate_every=4000)
     _, whole = parts_of(config.model_copy(update={"processes": 2}))
 
-    def stop(event: dict[str, Any]) -> None:
+    def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -433,11 +434,12 @@ def test_the_paper_s_recipe_is_the_default() -> None:
     assert not recipe.identity_init
 
 
-def test_the_worker_prints_one_json_object_a_line(built: Path, tmp_path: Path) -> None:
-    events: list[dict[str, Any]] = []
-    train_in_process(parts_of(config_of(built, tmp_path))[1], events.append)
-    assert events[-1]["step"] == events[-1]["steps"] == 6
-    assert json.dumps(events[-1])
+def test_progress_comes_from_the_training_process(built: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int, Mapping[str, float]]] = []
+    train_in_process(parts_of(config_of(built, tmp_path))[1], lambda *progress: seen.append(progress))
+    step, steps, figures = seen[-1]
+    assert step == steps == 6
+    assert set(figures) == {"images/s", "loss"}
 
 
 def test_ufvnet_lite_has_no_stage_1_and_resumes_to_the_same_bits(built: Path, tmp_path: Path) -> None:

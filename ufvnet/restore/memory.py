@@ -1,4 +1,4 @@
-"""Memory of a run: how many pixels are decoded at once, and what becomes of freed memory."""
+"""Memory of a run: how many pixels are decoded at once, and when freed memory goes back to the system."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import ctypes
 import sys
 import threading
 from collections.abc import Callable, Iterator
-
-from ufvnet.children import KEEP_MEMORY
 
 PIXELS_PER_THREAD = 16_000_000
 """Photos of up to so many pixels never wait for each other."""
@@ -72,13 +70,3 @@ def give_back_memory() -> None:
     """Give the system the freed memory that glibc keeps, of which each thread has a store of its own."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
-
-
-def keep_freed_memory() -> None:
-    """What the variables KEEP_MEMORY do for a child process, for a worker that somebody else started.
-
-    It changes the whole process until its end, so never call it in a caller's process.
-    """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(-3, int(KEEP_MEMORY["MALLOC_MMAP_THRESHOLD_"]))  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, int(KEEP_MEMORY["MALLOC_TRIM_THRESHOLD_"]))  # M_TRIM_THRESHOLD

@@ -13,8 +13,9 @@ from typing import Any
 from ufvnet import children
 from ufvnet.errors import ConfigError, TrainingError
 from ufvnet.files import claim, printed, write_json
+from ufvnet.progress import Progress
 
-from .engine import Interrupted, Progress
+from .engine import Interrupted
 from .parts import Part
 from .worker import INTERRUPTED, job_of
 
@@ -79,7 +80,7 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
                 if "interrupted" in event or "error" in event:
                     ends = ends or event
                 if progress and "step" in event:
-                    progress(event)
+                    progress(event["step"], event["steps"], event["figures"])
             code = child.wait()
         except BaseException:
             child.terminate()

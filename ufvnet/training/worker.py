@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,16 @@ def main(job_file: str) -> int:
 def _train(job: dict[str, Any]) -> None:
     stage1, whole = parts_of(load(TrainConfig, job["config"]))
     part = next(p for p in [*stage1, whole] if (p.role, p.k) == (job["role"], job["k"]))
-    train(part, _print, lambda line: _print({"note": line}))
+    train(part, _print_progress, lambda line: _print({"note": line}))
 
 
 def job_of(part: Part) -> dict[str, Any]:
     """What JOB.json holds for a part."""
     return {"role": part.role, "k": part.k, "config": part.config.model_dump(mode="json")}
+
+
+def _print_progress(step: int, steps: int, figures: Mapping[str, float]) -> None:
+    _print({"step": step, "steps": steps, "figures": figures})
 
 
 def _print(event: dict[str, Any]) -> None:

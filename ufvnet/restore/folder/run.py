@@ -12,6 +12,7 @@ from typing import Any
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.errors import OutputLostError
 from ufvnet.files import printed
+from ufvnet.progress import Progress
 from ufvnet.restore.picture import ENDINGS
 from ufvnet.restore.resolved import ResolvedRestore, resolve
 
@@ -19,7 +20,7 @@ from .inputs import list_sources
 from .manifest import close_account, open_account, remove_notes_folder
 from .notes import JOURNAL, WORK, forget
 from .output_folder import check_folder, check_foreign_names, hold, mark, remove_temporaries
-from .shard import Progress, RestoreShard, restore_shard
+from .shard import RestoreShard, restore_shard
 from .source import PIPE, PictureSource
 from .targets import PART
 

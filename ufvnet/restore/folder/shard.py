@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from ufvnet.config import RestoreConfig
 from ufvnet.crashes import Diary
 from ufvnet.data.sources.cells import Cell
 from ufvnet.files import escape_name
+from ufvnet.progress import Progress
 from ufvnet.restore.known_faces import KnownFaces
-from ufvnet.restore.memory import keep_freed_memory
 from ufvnet.restore.resolved import ResolvedRestore, resolve
 
 from .job import Job, Target
@@ -24,9 +24,6 @@ from .scheduler import Scheduler
 from .source import PictureSource
 from .tables import other_columns, table_cells
 from .targets import PART, FileTarget, PartTarget
-
-Progress = Callable[[int, int, Mapping[str, int]], None]
-"""Called with the number of pictures done, the number of all pictures, and counts by status."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +50,11 @@ class RestoreShard:
 
 
 def restore_in_worker(shard: RestoreShard) -> dict[str, int]:
-    """``restore_shard`` in a process that serves this purpose: the model is loaded here, and memory settings change.
+    """``restore_shard`` in another process than the run's, which loads its own model.
 
     Returns:
         Counts by status.
     """
-    keep_freed_memory()
     return restore_shard(shard, resolve(shard.config, shard.known_faces))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from ufvnet.errors import ConfigError
+from ufvnet.extras import require
 from ufvnet.restore.restorer import Restorer
 
 from .admission import Refused, Workers, check_headers, read_upload
@@ -130,12 +131,10 @@ def run(restorer: Restorer, host: str, port: int) -> None:
         port: 0 picks a free one.
 
     Raises:
-        ConfigError: uvicorn is not installed, or the address cannot be listened on.
+        ConfigError: the extra ``serve`` is not installed, or the address cannot be listened on.
     """
-    try:
-        import uvicorn
-    except ImportError as error:
-        raise ConfigError('serve: uvicorn is not installed; pip install "ufvnet[serve]" brings it') from error
+    require("serve", "serve")
+    import uvicorn
 
     class Server(uvicorn.Server):
         def handle_exit(self, *_: Any) -> None:
