@@ -44,14 +44,13 @@ def read_image(path: Path | bytes, max_pixels: int = MAX_PIXELS) -> ReadImage:
     Raises:
         ImageProblem: it cannot be read, or declares more than max_pixels.
     """
-    source = upright(decode(path, max_pixels))
-    image, notes = source.image, source.notes
+    image, file_format, profile, notes, _ = upright(decode(path, max_pixels))
     if image.mode in ("LA", "RGBA"):
         notes.append("alpha flattened on white")
         image = on_white(image)
-    rgb = _rgb(image, source.profile, notes)
+    rgb = _rgb(image, profile, notes)
     rgb.info = {}
-    return ReadImage(rgb, source.format, tuple(notes))
+    return ReadImage(rgb, file_format, tuple(notes))
 
 
 def _rgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:

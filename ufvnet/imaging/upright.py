@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -12,9 +11,10 @@ from .decode import Decoded
 from .metadata import extras_of, turned
 
 
-@dataclass
-class UprightImage:
+class UprightImage(NamedTuple):
     """An upright picture of 8 bits per channel in the colours of its file.
+
+    Readers unpack it at once, so that nothing holds the image while they convert it.
 
     image: L, LA, RGB or RGBA; without alpha also any other mode of 8 bits or fewer, e.g. 1, P, CMYK or LAB.
     format: Pillow's name of the file's format, e.g. ``JPEG``.
@@ -27,7 +27,7 @@ class UprightImage:
     format: str
     profile: bytes | None
     notes: list[str]
-    extras: dict[str, Any] = field(default_factory=dict)
+    extras: dict[str, Any]
 
 
 def upright(decoded: Decoded, with_extras: bool = False) -> UprightImage:

@@ -9,12 +9,12 @@ from typing import Any
 
 from PIL import Image
 
-from ufvnet.imaging.colour import eight_bits, has_alpha, name_of, profile_of, to_srgb, with_alpha
+from ufvnet.imaging.colour import name_of, to_srgb
 from ufvnet.imaging.decode import Decoded, decode, quiet
 from ufvnet.imaging.encode import save
 from ufvnet.imaging.formats import heif_is_known
-from ufvnet.imaging.metadata import extras_of, turned
 from ufvnet.imaging.png import encode
+from ufvnet.imaging.upright import upright
 
 ENDINGS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp", "avif": ".avif"}
 PLAIN_SIDE = 1024
@@ -103,19 +103,11 @@ def picture_of(image: Image.Image) -> Picture:
 
 
 def _picture(decoded: Decoded) -> Picture:
-    image, notes = decoded.hand_over(), decoded.notes
-    kind = image.format or "?"
-    if decoded.deep:
-        notes.append("16 bits per channel reduced to 8")
-    extras = extras_of(image, notes)
-    profile = profile_of(image, notes)
-    image = eight_bits(turned(image, notes), notes)
+    image, file_format, profile, notes, extras = upright(decoded, with_extras=True)
     alpha = None
-    if has_alpha(image):
-        image = with_alpha(image, notes)
-        if image.mode in ("LA", "RGBA"):
-            alpha = image.getchannel("A")
-            image = image.convert(image.mode[:-1])
+    if image.mode in ("LA", "RGBA"):
+        alpha = image.getchannel("A")
+        image = image.convert(image.mode[:-1])
     elif image.mode == "1":
         notes.append("1 converted to L")
         image = image.convert("L")
@@ -123,7 +115,7 @@ def _picture(decoded: Decoded) -> Picture:
         image, profile = _as_rgb(image, profile, notes)
     if profile is not None:
         extras["icc_profile"] = profile
-    return Picture(image, alpha, kind, tuple(notes), extras)
+    return Picture(image, alpha, file_format, tuple(notes), extras)
 
 
 def _as_rgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> tuple[Image.Image, bytes | None]:
