@@ -398,7 +398,7 @@ def test_a_photo_in_no_list_does_not_make_a_listed_one_a_duplicate(photos: Path,
 def test_a_photo_in_two_lists_is_refused_by_its_name(photos: Path, tmp_path: Path) -> None:
     names = _names(photos)
     splits = {s: _write_list(tmp_path / f"{s}.txt", names[i : i + 3]) for i, s in enumerate(["train", "test"])}
-    with pytest.raises(ConfigError, match=f"{names[1]} stands in both train and test"):
+    with pytest.raises(ConfigError, match=f"{names[1]} is in both train and test"):
         plan_shards(resolve(_config(photos, source=FolderSource(root=photos, splits=splits))))
 
 

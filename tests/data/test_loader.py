@@ -246,7 +246,7 @@ def test_faces_cut_anew_are_new_pairs_and_the_others_stay_as_they_were(cut: Face
 def test_without_photographs_nothing_can_be_cut_anew(built: Path, tmp_path: Path) -> None:
     view = data.open(built).view("MR8", "train")
     assert view.arrays().originals == ()
-    with pytest.raises(ConfigError, match="is not there; faces are cut anew from it"):
+    with pytest.raises(ConfigError, match="is not there; faces are cut again from it"):
         view.arrays(tmp_path)
 
 

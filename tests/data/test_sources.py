@@ -189,7 +189,7 @@ def test_a_manifest_in_bytes_that_are_no_utf_8_finds_its_photo(tmp_path: Path) -
         ("path\n/etc/passwd\n", {}, "line 2: '/etc/passwd' is no path below source.root"),
         ("path\n../x.jpg\n", {}, "line 2: '../x.jpg' is no path below source.root"),
         ("path\na/../../x.jpg\n", {}, "line 2: .* is no path below source.root"),
-        ("path,split\n1.jpg,train\n1.jpg,test\n", {"split": "split"}, r"line 3: 1\.jpg stands there twice"),
+        ("path,split\n1.jpg,train\n1.jpg,test\n", {"split": "split"}, r"line 3: 1\.jpg occurs twice"),
         ("path\n", {}, "no photos in it"),
     ],
 )

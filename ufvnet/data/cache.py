@@ -1,4 +1,4 @@
-"""Decoded columns of a split as memory maps below <dataset>/cache, each with its digest, which is checked when read."""
+"""Decoded columns of a split as memory maps below <dataset>/cache, each checked by its digest when it is read."""
 
 from __future__ import annotations
 
@@ -16,31 +16,36 @@ log = logging.getLogger(__name__)
 
 
 class Cache:
-    """The decoded files of one split of a dataset as it was built."""
+    """The decoded files of one split of a dataset.
+
+    Args:
+        root: the dataset's folder.
+        name: of the split's folder in the cache; another build of the split has another one.
+    """
 
     def __init__(self, root: Path, name: str):
         self.root, self.name = root, name
 
     def names(self, make: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
-        """The faces' ids, read by ``make`` where the cache does not hold them.
+        """The ids of the faces; ``make`` reads them if the cache does not have them.
 
         Raises:
             ConfigError: see ``_file``.
         """
         file = self._file("face_ids.json")
-        if (held := _unsealed(file)) is not None:
-            return tuple(held["face_ids"])
+        if (content := _unsealed(file)) is not None:
+            return tuple(content["face_ids"])
         names = make()
         write_json(file, seal({"face_ids": names}))
         return names
 
     def array(self, column: str, shape: tuple[int, ...], make: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:
-        """A uint8 memory map of this shape, filled row by row from ``make`` where the cache does not hold it whole.
+        """A uint8 memory map of this shape; ``make`` gives its rows if the cache does not have them complete.
 
         Raises:
             ConfigError: see ``_file``.
         """
-        file, note = self._file(f"{column}.npy"), self._file(f"{column}.json")
+        file, record_file = self._file(f"{column}.npy"), self._file(f"{column}.json")
 
         def fill(temporary: Path) -> None:
             array = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
@@ -48,18 +53,18 @@ class Cache:
                 array[i] = row
             array.flush()
 
-        noted = _unsealed(note)
-        if noted is None or not is_intact(file, noted["sha256"]):
-            if noted is not None and file.exists():
+        record = _unsealed(record_file)
+        if record is None or not is_intact(file, record["sha256"]):
+            if record is not None and file.exists():
                 log.warning("%s: is damaged and decoded again", printed(file))
             write_atomically(file, fill)
-            write_json(note, seal({"sha256": sha256(file)}))
+            write_json(record_file, seal({"sha256": sha256(file)}))
         return np.load(file, mmap_mode="r")
 
     def _file(self, name: str) -> Path:
         """
         Raises:
-            ConfigError: the cache or a folder of it is a symbolic link, which may lead elsewhere.
+            ConfigError: the cache or a folder in it is a symbolic link, which may lead elsewhere.
         """
         try:
             return below(self.root, f"cache/{self.name}/{name}")
@@ -68,10 +73,10 @@ class Cache:
 
 
 def _unsealed(file: Path) -> dict[str, Any] | None:
-    """What stands in a sealed file; None where there is none, or with a line where it is damaged."""
+    """The content of a sealed file; None if it is missing, or damaged, which is logged."""
     if not file.is_file():
         return None
-    held = unseal(file.read_bytes())
-    if held is None:
+    content = unseal(file.read_bytes())
+    if content is None:
         log.warning("%s: is damaged and made again", printed(file))
-    return held
+    return content

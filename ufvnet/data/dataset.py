@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ufvnet.config import ConfigError
+from ufvnet.errors import ConfigError
 from ufvnet.files import is_intact, printed
 from ufvnet.imaging.formats import formats
 from ufvnet.imaging.resize import VIEWS, lr_side
@@ -30,9 +30,9 @@ class FaceArrays:
     """A decoded view, memory-mapped.
 
     hr: (N, H, W, 3) uint8.
-    lr: k -> (N, kH/16, kW/16, 3) uint8.
+    lr: (N, kH/16, kW/16, 3) uint8 by k.
     face_ids: N names.
-    originals: where the N faces were cut from; empty where nobody asked.
+    originals: where the N faces were cut from, or empty if they were not asked for.
     """
 
     hr: np.ndarray | Joined
@@ -45,7 +45,7 @@ class FaceArrays:
 
 
 class Joined:
-    """Arrays of equal row shape laid end to end without being copied; indexed by row number."""
+    """Arrays of equal row shape as one, without a copy; indexed by row number."""
 
     def __init__(self, parts: Sequence[np.ndarray]):
         self.parts, self.ends = parts, np.cumsum([len(p) for p in parts])
@@ -72,7 +72,13 @@ def join(faces: Sequence[FaceArrays]) -> FaceArrays:
 
 @dataclass(frozen=True)
 class DatasetView:
-    """Columns of one split: HR and the LR images of a view's scales (``ks``, sixteenths of the HR size)."""
+    """Columns of one split: HR, and LR at some scales.
+
+    root: the dataset's folder.
+    ks: the scales, in sixteenths of the HR size.
+    fingerprint: of the split.
+    files: (name, sha256) of its faces files.
+    """
 
     root: Path
     split: str
@@ -83,14 +89,14 @@ class DatasetView:
 
     @property
     def shards(self) -> list[Path]:
-        """The split's files, each proven to be the one that was built (once a process, or where it was written).
+        """The split's files, each verified to be as it was built (once per process, again if it changed).
 
         Raises:
             ConfigError: one is missing or damaged.
         """
-        return [self._proven(*file) for file in self.files]
+        return [self._verified(*file) for file in self.files]
 
-    def _proven(self, name: str, digest: str) -> Path:
+    def _verified(self, name: str, digest: str) -> Path:
         if not is_intact(self.root / name, digest):
             state = "is damaged, it is not the file that was built" if (self.root / name).exists() else "is missing"
             raise ConfigError(f"dataset = {printed(self.root)}: {name} {state}; build the dataset again")
@@ -106,17 +112,17 @@ class DatasetView:
                 yield from map(decode, group.column(0).to_pylist())
 
     def face(self, index: int) -> dict[str, Any]:
-        """One face's row, by its place: landmarks, box and encoded images. Reads one row group.
+        """The row of face number ``index``: landmarks, box and encoded images. Reads one row group.
 
         Raises:
-            IndexError: there are not so many.
+            IndexError: there are not so many faces.
         """
         left = index
         for name, digest in self.files if index >= 0 else ():
             if left >= (rows := _rows(self.root / name)):
                 left -= rows
                 continue
-            with pq.ParquetFile(self._proven(name, digest)) as file:
+            with pq.ParquetFile(self._verified(name, digest)) as file:
                 for group in range(file.num_row_groups):
                     rows = file.metadata.row_group(group).num_rows
                     if left < rows:
@@ -128,37 +134,37 @@ class DatasetView:
         return tuple(i for p in self.shards for i in pq.read_table(p, columns=["face_id"])["face_id"].to_pylist())
 
     def originals(self, root: Path) -> tuple[Original, ...]:
-        """Where its faces were cut from.
+        """Where the faces were cut from.
 
         Args:
             root: the folder of the photographs.
 
         Raises:
-            ConfigError: the photographs are not there, or the faces were turned when they were cut.
+            ConfigError: a photograph is missing, or the faces were turned when they were cut.
         """
         columns = ["photo", "sha256", "box", "angle"]
         rows = [row for p in self.shards for row in pq.read_table(p, columns=columns).to_pylist()]
         if any(row["angle"] for row in rows):
-            raise ConfigError(f"{printed(self.root)}: its faces were turned (crop.align) and cannot be cut anew")
-        found = tuple(Original(root / row["photo"], row["sha256"], tuple(row["box"])) for row in rows)
-        missing = next((o.path for o in found if not o.path.is_file()), None)
+            raise ConfigError(f"{printed(self.root)}: its faces were turned (crop.align) and cannot be cut again")
+        originals = tuple(Original(root / row["photo"], row["sha256"], tuple(row["box"])) for row in rows)
+        missing = next((o.path for o in originals if not o.path.is_file()), None)
         if missing is not None:
             name = printed(missing)
-            raise ConfigError(f"{printed(self.root)}: the photograph {name} is not there; faces are cut anew from it")
-        return found
+            raise ConfigError(f"{printed(self.root)}: the photograph {name} is not there; faces are cut again from it")
+        return originals
 
     def arrays(self, photos: Path | None = None) -> FaceArrays:
-        """The decoded view as uint8 memory maps, one file a column.
+        """The decoded view as uint8 memory maps, one file per column.
 
-        Each is made once, under <dataset>/cache/<the split's fingerprint>; views share their columns. What is found
-        there is proven by its digest; damaged files are made again.
+        Each is made once, below <dataset>/cache/<fingerprint of the split>, and shared by all views. Files that are
+        there are verified by their digests; damaged ones are made again.
 
         Args:
-            photos: the folder of the photographs, where ``originals`` are wanted.
+            photos: the folder of the photographs, if ``originals`` are wanted.
 
         Raises:
-            ConfigError: the cache lies behind a symbolic link, or a file of the dataset or a photograph is missing, or
-                one of the dataset damaged.
+            ConfigError: the cache lies behind a symbolic link, a file of the dataset is missing or damaged, or a
+                photograph is missing.
         """
         cache = Cache(self.root, f"{self.split}-{self.fingerprint[:16]}")
         ids = cache.names(self.face_ids)
@@ -195,7 +201,7 @@ class Dataset:
 
     @property
     def photos(self) -> Path:
-        """The folder of its photographs, as it was named when they were built."""
+        """The folder of its photographs, as the configuration of its build names it."""
         return Path(self.card["config"]["source"]["root"])
 
     def view(self, name: str = "MR8", split: str = "train") -> DatasetView:
@@ -209,14 +215,14 @@ class Dataset:
         return self.select(VIEWS[name], split)
 
     def select(self, ks: tuple[int, ...], split: str = "train") -> DatasetView:
-        """Any scales of a split, as sixteenths of the HR size.
+        """A view of any scales of a split, in sixteenths of the HR size.
 
         Raises:
             ConfigError: a split without faces.
         """
         if not self.card["faces"].get(split):
-            have = {s: n for s, n in self.card["faces"].items() if n}
-            raise ConfigError(f"{printed(self.root)}: no faces in split {split!r}; there are {have}")
+            others = {s: n for s, n in self.card["faces"].items() if n}
+            raise ConfigError(f"{printed(self.root)}: no faces in split {split!r}; there are {others}")
         files = sorted((s["faces"], s["faces_sha256"]) for s in self.card["shards"] if s["faces"])
         chosen = tuple(file for file in files if split_of(file[0]) == split)
         return DatasetView(self.root, split, ks, self.hr_size, self.card["fingerprints"][split], chosen)
@@ -226,11 +232,11 @@ def open(path: Path | str) -> Dataset:
     """Open a built dataset.
 
     Raises:
-        ConfigError: there is none at this path, one of another version of the schema, or one whose card is damaged.
+        ConfigError: there is none at this path, it is of another version of the schema, or its card is damaged.
     """
     return Dataset(Path(path), read(Path(path)))
 
 
 def decode(image: dict[str, Any]) -> np.ndarray:
-    """An image column's value to (h, w, 3) uint8."""
+    """The value of an image column as (h, w, 3) uint8."""
     return np.asarray(Image.open(io.BytesIO(image["bytes"]), formats=formats()).convert("RGB"))

@@ -1,4 +1,4 @@
-"""LR images of a built dataset as PNG files, for methods that read folders (MATLAB's, say)."""
+"""LR images of a built dataset as PNG files, for methods that read folders, such as those in MATLAB."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ KIND = "exported faces"
 
 
 def export(dataset: Dataset, out: Path, view: str = "MR8", split: str = "test", hr: bool = False) -> int:
-    """Write ``<out>/<px>/<face id>.png`` for every face and scale of a view; returns how many files.
+    """Write ``<out>/<px>/<face id>.png`` for every face and scale of a view; returns the number of files.
 
     The bytes are those that the dataset stores. A method that writes its results under the same names into a folder
-    ``<name>/<test set>/`` is evaluated as ``{name: ..., images: <name>}``. What no file can be called is escaped in
-    names (``ufvnet.files.below``).
+    ``<name>/<test set>/`` is evaluated as ``{name: ..., images: <name>}``. Characters that no file's name can have are
+    escaped (``ufvnet.files.below``).
 
     Args:
+        dataset: to export.
+        out: the folder.
+        view: MR3, MR7 or MR8.
+        split: of the dataset.
         hr: also write the HR images, to ``<out>/hr``.
 
     Raises:
@@ -44,7 +48,7 @@ def export(dataset: Dataset, out: Path, view: str = "MR8", split: str = "test", 
 
 
 def image_file(out: Path, folder: str, face_id: str) -> Path:
-    """Where a face's image is exported to.
+    """The file that a face's image is exported to.
 
     Raises:
         ConfigError: a folder on the way is a symbolic link.

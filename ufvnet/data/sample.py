@@ -1,4 +1,4 @@
-"""A small set of photos and of small faces for the demo."""
+"""Photos for the demo's dataset, and small faces for it to restore."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from ufvnet.files import check_ours, write_atomically
 from .dataset import DatasetView, decode
 
 FACE = (160, 25, 320, 225)
-"""Where the face stands in scikit-image's astronaut: left, top, right, bottom."""
-
+"""The face in scikit-image's astronaut: left, top, right, bottom."""
 
 KIND = "demo"
 
 
 def demo_folders(out: Path, photos: Path | None) -> list[Path]:
-    """The folders in ``out`` that the demo itself fills, checked; the others are checked by what fills them.
+    """The folders in ``out`` that the demo itself fills, checked; whatever fills the others checks them.
 
     Args:
         out: where the demo writes.
-        photos: the user's; None makes the demo write some.
+        photos: the user's; if None, the demo writes some itself.
 
     Raises:
         ConfigError: one holds files of somebody else, or overlaps the photos.
@@ -37,7 +36,7 @@ def demo_folders(out: Path, photos: Path | None) -> list[Path]:
 def jittered_photos(folder: Path, count: int = 60, seed: int = 0) -> Path:
     """Photos made of the one face photo that scikit-image ships: cut, turned, mirrored, brightened.
 
-    Numbers measured on them only show that a pipeline works.
+    Numbers that are measured on them only show that the pipeline works.
 
     Raises:
         ImportError: scikit-image is not installed (``pip install ufvnet[demo]``).
@@ -59,7 +58,7 @@ def jittered_photos(folder: Path, count: int = 60, seed: int = 0) -> Path:
 
 
 def small_faces(view: DatasetView, folder: Path, count: int = 16) -> Path:
-    """The first faces of a view as PNG files, each at one of its scales in turn: something to restore."""
+    """The first faces of a view as PNG files to restore, at the view's scales in turn."""
     import pyarrow.parquet as pq
 
     rows = pq.ParquetFile(view.shards[0]).read_row_group(0).slice(0, count).to_pylist()

@@ -16,11 +16,11 @@ from .dataset import Dataset, DatasetView, decode
 COLUMNS = ("hr", *(f"lr_{k}" for k in reversed(SIXTEENTHS)))
 GAP = 2
 MARK = "ufvnet contact sheet"
-"""Stands in a sheet's PNG as its software, so that only sheets are replaced by sheets."""
+"""Name of the software in a sheet's PNG, so that a sheet replaces only sheets."""
 
 
 def describe(dataset: Dataset) -> Iterator[str]:
-    """The card, a line each."""
+    """The card in lines."""
     card = dataset.card
     yield f"{card['name']}: {printed(dataset.root)}"
     yield f"  HR {card['hr_size']}x{card['hr_size']}, LR by {card['degradation']['name']} v" + (
@@ -39,13 +39,15 @@ def describe(dataset: Dataset) -> Iterator[str]:
 
 
 def contact_sheet(dataset: Dataset, file: Path | None = None, faces: int = 8) -> Path:
-    """Write a PNG: some faces of each split, spread over it, each at HR and at every LR size, enlarged to HR.
+    """Write a PNG with some faces of each split, each at HR and at every LR size, enlarged to HR.
 
     Args:
-        file: where; by default a file in the dataset's cache.
+        dataset: whose faces are shown.
+        file: the PNG; by default a file in the dataset's cache.
+        faces: number of faces, shared by the splits.
 
     Raises:
-        ConfigError: the file is there and is no contact sheet, or a file of the dataset is damaged.
+        ConfigError: the file exists and is no contact sheet, or a file of the dataset is damaged.
     """
     if file is None:
         try:

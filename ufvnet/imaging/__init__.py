@@ -1,1 +1,1 @@
-"""Pictures: which formats are read, decoding whatever lies in a file, colours, what goes with a picture, encoding."""
+"""Pictures: decoded from any file, mended, turned upright, converted, resized, encoded."""

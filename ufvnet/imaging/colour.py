@@ -1,4 +1,4 @@
-"""Colours: 16 bits to 8, transparency on white, colour profiles to sRGB; large pictures a band at a time."""
+"""Colours: 16 bits to 8, transparency on white, colour profiles to sRGB; large pictures in bands, to save memory."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ import numpy as np
 from PIL import Image, ImageCms
 
 BAND = 2**20
-"""Pixels that are converted at once."""
+"""Number of pixels that are converted at once."""
 
 SAME = 2
-"""Levels that a profile may differ from sRGB by and still be taken for it: profiles of sRGB itself do by one."""
+"""Levels by which a profile may differ from sRGB and still count as sRGB: profiles of sRGB itself differ by one."""
 NAMED_SAME = 12
-"""The same for profiles that call themselves sRGB, some of which have another black."""
+"""The same for profiles whose name says sRGB; some of them have another black."""
 
 LONGEST_PROFILE = 2**24
-"""Bytes; profiles of presses with every table have about four million."""
+"""Upper bound on the bytes of a profile; those of printing presses with all tables have about four million."""
 
 SPACES = {"1": "GRAY", "L": "GRAY", "LA": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}
-"""Colour space that the profile of a picture of a mode must be of, where that is not RGB."""
+"""Colour space that a profile must have, by the mode of the picture; RGB for all other modes."""
 MODES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "Lab": "LAB"}
+"""Pillow's mode for each colour space of a profile."""
 
 Box = tuple[int, int, int, int]
 
 
 def eight_bits(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Grey of 16 bits and more as 8 bits, noted; anything else as it is.
+    """Grey of 16 bits and more as 8 bits, which is noted; all other pictures unchanged.
 
-    White is the first of 1, 255 and 65535 that no value exceeds, or else the greatest value. Floats may exceed it by
-    a tenth, as sharpened pictures do. What lies outside 0 to white is clipped; what is not a number is black.
+    White is the first of 1, 255 and 65535 that no value exceeds, otherwise the greatest value. Floats may exceed it by
+    a tenth, as in sharpened pictures. Values outside 0 to white are clipped; NaN becomes black.
     """
     if not (image.mode.startswith("I;16") or image.mode in ("I", "F")):
         return image
@@ -64,12 +65,12 @@ def _greatest(image: Image.Image, box: Box) -> float:
 
 
 def has_alpha(image: Image.Image) -> bool:
-    """Whether any of its pixels may be transparent."""
+    """Whether any pixel of the picture may be transparent."""
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
 def with_alpha(image: Image.Image, notes: list[str]) -> Image.Image:
-    """LA or RGBA of a picture that ``has_alpha``; L or RGB where its transparency is damaged, which is noted."""
+    """A picture that ``has_alpha`` as LA or RGBA; as L or RGB if its transparency is damaged, which is noted."""
     grey = image.mode in ("L", "LA", "La", "1")
     wanted = "LA" if grey else "RGBA"
     if image.mode == wanted:
@@ -84,7 +85,7 @@ def with_alpha(image: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """LA or RGBA as L or RGB, laid on white."""
+    """An LA or RGBA picture as L or RGB, on a white background."""
     white = Image.new(image.mode[:-1], image.size, "white")
     if image.mode == "RGBA":
         white.paste(image, mask=image)
@@ -97,14 +98,14 @@ def on_white(image: Image.Image) -> Image.Image:
 
 
 def profile_of(image: Image.Image, notes: list[str]) -> bytes | None:
-    """The colour profile that a picture carries; None, noted, of one that is broken or is for other pixels."""
+    """The colour profile of a picture; None if it has none, or (noted) one that is broken or for other pixels."""
     if "icc_profile" not in image.info:
         return None
     profile = image.info["icc_profile"]
     space = space_of(profile) if isinstance(profile, bytes) else None
     if space is None:
         notes.append("its broken colour profile left out")
-    elif space != SPACES.get("L" if image.mode.startswith(("I", "F")) else image.mode, "RGB"):  # deep ones are grey
+    elif space != SPACES.get("L" if image.mode.startswith(("I", "F")) else image.mode, "RGB"):  # 16 bits and more: grey
         notes.append(f"its colour profile left out: it is for {space}, the picture is {image.mode}")
     else:
         return profile
@@ -113,33 +114,33 @@ def profile_of(image: Image.Image, notes: list[str]) -> bytes | None:
 
 @functools.lru_cache(maxsize=8)
 def space_of(profile: bytes) -> str | None:
-    """Colour space of a profile, one of MODES; None if it cannot be used."""
+    """The colour space of a profile, one of MODES; None if the profile cannot be used."""
     if len(profile) > LONGEST_PROFILE:
         return None
     try:
         space = ImageCms.getOpenProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
         _transform(profile, MODES[space])
-    except Exception:  # whatever a broken profile leads to
+    except Exception:  # a broken profile can raise anything
         return None
     return space
 
 
 @functools.lru_cache(maxsize=8)
 def is_srgb(profile: bytes) -> bool:
-    """Whether an RGB or grey profile is sRGB but for rounding: told by what it does to colours all over the cube."""
+    """Whether an RGB or grey profile equals sRGB except for rounding, tested on colours from the whole RGB cube."""
     grey = space_of(profile) == "GRAY"
     steps = np.arange(256) if grey else np.arange(0, 256, 15)
     colours = steps[None, :] if grey else np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)
     probe = Image.fromarray(colours.astype(np.uint8))
     converted = to_srgb(probe.copy(), profile)
     if converted is None:
-        return True  # of no use: as if there were none
+        return True  # it cannot be used: as if there were none
     difference = np.abs(np.asarray(converted, np.int16) - np.asarray(probe.convert("RGB"), np.int16)).max()
     return bool(difference <= (NAMED_SAME if "srgb" in name_of(profile).lower() else SAME))
 
 
 def name_of(profile: bytes) -> str:
-    """What a profile calls itself; "its colour profile" where it does not."""
+    """The name of a profile; "its colour profile" if it has none."""
     try:
         name = ImageCms.getProfileDescription(ImageCms.getOpenProfile(io.BytesIO(profile)))
     except Exception:
@@ -148,7 +149,7 @@ def name_of(profile: bytes) -> str:
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> Image.Image | None:
-    """An L, RGB, CMYK or LAB picture as RGB of sRGB, by its profile; None if the profile does not allow it.
+    """An L, RGB, CMYK or LAB picture as RGB of sRGB, by its profile; None if the profile cannot do that.
 
     An RGB picture is changed in place.
     """
@@ -158,7 +159,7 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image | None:
             ImageCms.applyTransform(image, transform, inPlace=True)
             return image
         return ImageCms.applyTransform(image, transform)
-    except Exception:  # whatever a broken profile leads to
+    except Exception:  # a broken profile can raise anything
         return None
 
 

@@ -1,4 +1,4 @@
-"""The bytes of any picture file to its decoded first frame, or a status and a reason."""
+"""The bytes of any picture file to its decoded first frame, or to a status and a reason."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from .metadata import UPRIGHT, orientation_of
 
 MAX_PIXELS = 100_000_000
 BITS_PER_SAMPLE = 258
+"""TIFF's tag."""
 HEAD = 4096
-"""Bytes at the start of a file that tell of its format."""
+"""Bytes at the start of a file by which its format is recognised."""
 
 
 class ImageProblem(Exception):
@@ -33,23 +34,23 @@ class ImageProblem(Exception):
 
 
 class NotAnImage(ImageProblem):
-    """An ``unreadable`` file that does not even begin like an image of a kind that is read."""
+    """An ``unreadable`` file whose beginning is not that of any format that is read."""
 
     def __init__(self, reason: str = "not an image of a known kind, or damaged at its start"):
         super().__init__("unreadable", reason)
 
 
 class OtherFormat(NotAnImage):
-    """A picture of a format that is not read."""
+    """A picture in a format that is not read."""
 
 
 @dataclass
 class Decoded:
     """A decoded picture.
 
-    image: its first frame, loaded, as the file stores it; None once it was handed over.
+    image: its first frame, loaded, as the file stores it; None after ``hand_over``.
     notes: what was left out or mended, and whether there are further frames.
-    deep: it had 16 bits a channel, which Pillow reduces to 8 without a word.
+    deep: true if it had 16 bits per channel, which Pillow has reduced to 8.
     """
 
     image: Image.Image | None
@@ -57,7 +58,7 @@ class Decoded:
     deep: bool = False
 
     def hand_over(self) -> Image.Image:
-        """The image, which nothing else holds from now on: where it has 60 megapixels, every copy counts."""
+        """The image, to which this object then holds no reference: of 60 megapixels no copy should stay in memory."""
         image, self.image = self.image, None
         assert image is not None
         return image
@@ -68,13 +69,13 @@ def decode(
 ) -> Decoded:
     """Decode the first frame of a picture, in a time that does not depend on the number of frames.
 
-    Where an optional part of the file (EXIF, profile, text, ...) or its end marker is damaged, the picture is decoded
-    without it. A picture of which pixels are missing is not.
+    If an optional part of the file (EXIF, profile, text, ...) or its end marker is damaged, the picture is decoded
+    without it. A picture with missing pixels is refused.
 
     Args:
         content: the file, or its bytes.
-        max_pixels: pictures that declare more are not decoded.
-        admit: called with the number of pixels before they are decoded.
+        max_pixels: a picture that declares more is not decoded.
+        admit: called with the number of pixels before they are decoded; it may wait for memory.
 
     Raises:
         ImageProblem: it cannot be read or declares more than max_pixels.
@@ -99,7 +100,7 @@ def decode(
         except Exception as error:  # decoders of broken files raise nearly anything
             image.close()
             image, data = _loaded_otherwise(data, max_pixels, error, notes)
-    if turned:  # Pillow turns a TIFF when it decodes it
+    if turned:  # Pillow itself turns a TIFF when it decodes it
         notes.append("EXIF orientation applied")
     if data.startswith(PNG) and data.rfind(b"IEND\xaeB`\x82") < 0:
         notes.append("its end marker is missing or damaged")
@@ -127,7 +128,7 @@ def _bytes_of(content: Path | bytes) -> bytes:
 
 
 def _opened(data: bytes, max_pixels: int, notes: list[str]) -> tuple[Image.Image, bytes]:
-    """The picture opened, if need be without optional parts, and the file without them."""
+    """The picture, opened, and the bytes that it was opened from: without optional parts if they prevented it."""
     try:
         return _open(data, max_pixels), data
     except ImageProblem as problem:
@@ -142,10 +143,10 @@ def _opened(data: bytes, max_pixels: int, notes: list[str]) -> tuple[Image.Image
 
 
 def _loaded_otherwise(data: bytes, max_pixels: int, error: Exception, notes: list[str]) -> tuple[Image.Image, bytes]:
-    """The picture decoded without its optional parts, or as if it had an end marker; and the file so.
+    """The picture decoded without its optional parts, or with an end marker added, and the bytes that were decoded.
 
     Raises:
-        ImageProblem: for the error, if pixels are missing.
+        ImageProblem: of the given error, if pixels are missing.
     """
 
     def loaded(changed: bytes) -> Image.Image:
@@ -168,13 +169,14 @@ def _loaded_otherwise(data: bytes, max_pixels: int, error: Exception, notes: lis
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
-    """Raises:
-    ImageProblem: it cannot be read, or declares more than max_pixels.
+    """
+    Raises:
+        ImageProblem: the picture cannot be opened, or declares more than max_pixels.
     """
     head = data[:HEAD]
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=formats())
-    except Image.DecompressionBombError as error:  # over twice Pillow's own limit; it tells the number only in words
+    except Image.DecompressionBombError as error:  # over twice Pillow's own limit; only its message has the number
         limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
         number = int("".join(re.findall(r"\d+", str(error))[:1]) or 0)
         raise ImageProblem("too_large", f"its {number:,} pixels are over {limit:,} pixels") from error
@@ -190,7 +192,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def _not_read(head: bytes) -> NotAnImage:
-    """Why no decoder takes a file that begins so."""
+    """Why no decoder accepts a file with this beginning."""
     if not head:
         return NotAnImage("empty (0 bytes), not an image")
     reason, picture = why_not_read(head)
@@ -204,9 +206,9 @@ def _unreadable(error: Exception) -> ImageProblem:
 
 
 class _Quiet:
-    """Pillow warns of what is checked here; warnings are off while any thread decodes.
+    """Turns warnings off while any thread decodes, because Pillow warns of what is checked here.
 
-    ``warnings.catch_warnings`` alone leaves them off for ever when two threads overlap.
+    ``warnings.catch_warnings`` alone would leave them off for ever if two threads overlap.
     """
 
     def __init__(self) -> None:

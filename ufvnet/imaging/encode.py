@@ -1,4 +1,4 @@
-"""A picture to the bytes of a file; what goes with it and cannot be written is left out and said."""
+"""A picture to the bytes of a file; metadata that its format cannot hold are left out and named."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image, ImageFile, PngImagePlugin
 
 NAMES = {"exif": "EXIF", "icc_profile": "colour profile", "dpi": "resolution", "xmp": "XMP"}
-"""What may go with a picture: Pillow's name of it, and ours."""
+"""Metadata of a picture: Pillow's name and ours."""
 
 CANNOT_HOLD = {
     "BMP": {"exif", "icc_profile", "xmp"},
@@ -18,9 +18,9 @@ CANNOT_HOLD = {
     "WEBP": {"dpi"},
     "HEIF": {"dpi"},
 }
-"""What Pillow's writers of a format do not write."""
-UNSAID = {"dpi"}
-"""Of it, what nobody misses."""
+"""Metadata that Pillow's writer of a format does not write."""
+UNMENTIONED = {"dpi"}
+"""Metadata that nobody misses."""
 
 _OPTIONS: dict[str, Callable[[int], dict[str, Any]]] = {
     "PNG": lambda _: {"compress_level": 3},
@@ -39,17 +39,17 @@ def save(image: Image.Image, kind: str, quality: int, extras: Mapping[str, Any],
         image: of a mode that the format has.
         kind: e.g. ``PNG``.
         quality: of JPEG, WebP, AVIF and HEIC.
-        extras: those of NAMES that go with it.
-        lost: takes what the file does not have of them.
+        extras: metadata, by keys of NAMES.
+        lost: a list to which a line is added about metadata that the file does not hold.
 
     Raises:
-        OSError, ValueError: the picture itself cannot be written so.
+        OSError, ValueError: the picture itself cannot be written in this format.
     """
-    if isinstance(image, ImageFile.ImageFile):  # of which Pillow would write more than it is told
+    if isinstance(image, ImageFile.ImageFile):  # Pillow would write more of it than the given extras
         image = image.copy()
     image.info = {}
     unheld = CANNOT_HOLD.get(kind, set()) & extras.keys()
-    _tell(lost, kind, "holds no", unheld - UNSAID)
+    _report(lost, kind, "holds no", unheld - UNMENTIONED)
     extras = {name: value for name, value in extras.items() if name not in unheld}
     try:
         return _bytes(image, kind, quality, extras)
@@ -61,20 +61,20 @@ def save(image: Image.Image, kind: str, quality: int, extras: Mapping[str, Any],
         if not _is_taken(tiny, kind, quality, sound):
             sound = {}
         data = _bytes(image, kind, quality, sound)
-        _tell(lost, kind, "cannot hold its", extras.keys() - sound.keys())
+        _report(lost, kind, "cannot hold its", extras.keys() - sound.keys())
         return data
 
 
-def _tell(lost: list[str], kind: str, verb: str, names: set[str]) -> None:
+def _report(lost: list[str], kind: str, verb: str, names: set[str]) -> None:
     if names:
         lost.append(f"{kind} {verb} {' or '.join(NAMES[name] for name in sorted(names))}")
 
 
 def _is_taken(image: Image.Image, kind: str, quality: int, extras: Mapping[str, Any]) -> bool:
-    """Whether a picture of a few pixels can be written with these."""
+    """Whether a picture of a few pixels can be written with these extras."""
     try:
         _bytes(image, kind, quality, extras)
-    except Exception:  # whatever a value leads to that its writer does not expect
+    except Exception:  # a value that the writer does not expect can raise anything
         return False
     return True
 

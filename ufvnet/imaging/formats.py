@@ -1,4 +1,4 @@
-"""Which formats of pictures are read, and what a file of another format is, without a decoder of it."""
+"""Formats of pictures that are read, and recognising other formats without decoding them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 from ufvnet.extras import install_command
 
 READ = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF", "PPM", "JPEG2000", "MPO")
-"""Pillow's names of the formats that are read. Its other decoders are never reached: some start other programs."""
+"""Pillow's names of the formats that are read. Its other decoders are never used: some start other programs."""
 
 READ_IN_WORDS = "JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC, PPM and JPEG 2000"
 
@@ -61,12 +61,12 @@ _OTHERS = (
     ("ZIP", rb"PK\x03\x04"),
 )
 _UNSIGNED = {".tga": "TGA", ".icb": "TGA", ".vda": "TGA", ".vst": "TGA", ".pcd": "Photo CD"}
-"""Formats of pictures without a signature, by the endings of names."""
+"""Formats of pictures that have no signature, by file ending."""
 
 
 @functools.cache
 def heif_is_known() -> bool:
-    """Let Pillow read HEIC where pillow-heif is installed; False where it is not."""
+    """Let Pillow read HEIC if pillow-heif is installed; False if it is not."""
     try:
         import pillow_heif
     except ImportError:
@@ -77,7 +77,7 @@ def heif_is_known() -> bool:
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """What ``Image.open(formats=...)`` is given: READ, as far as this Pillow has decoders for them."""
+    """The argument of ``Image.open(formats=...)``: those of READ that this Pillow has decoders for."""
     heif_is_known()
     Image.init()
     return tuple(kind for kind in READ if kind in Image.OPEN)
@@ -85,17 +85,17 @@ def formats() -> tuple[str, ...]:
 
 @functools.cache
 def picture_endings() -> frozenset[str]:
-    """Endings of the names of pictures that are read, and of HEIC and AVIF also where their decoders are missing."""
+    """File endings of the pictures that are read; those of HEIC and AVIF even if their decoders are missing."""
     formats()
     known = {ending for ending, kind in Image.registered_extensions().items() if kind in READ}
     return frozenset(known | {".mpo", ".heic", ".heif", ".avif"})
 
 
 def why_not_read(head: bytes) -> tuple[str, bool]:
-    """Why no decoder takes a file that begins so, and whether it is a picture all the same; ("", False) if unknown.
+    """Why no decoder accepts a file with this beginning, and whether it is a picture; ("", False) if unknown.
 
     Args:
-        head: the first bytes of a file, 2,100 or more where it has so many.
+        head: the first bytes of a file, at least 2,100 if it has as many.
     """
     if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS and not heif_is_known():
         return NEEDS_HEIF, True
@@ -107,7 +107,7 @@ def why_not_read(head: bytes) -> tuple[str, bool]:
 
 
 def why_not_read_by_name(ending: str) -> str:
-    """The same by the ending of a name, for formats of pictures without a signature; "" for all others."""
+    """The same by file ending, for formats of pictures that have no signature; "" for all others."""
     if ending.lower() in (".heic", ".heif") and not heif_is_known():
         return NEEDS_HEIF
     name = _UNSIGNED.get(ending.lower())

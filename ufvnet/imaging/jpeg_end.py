@@ -1,4 +1,4 @@
-"""A JPEG that lacks only its end marker, told from one whose pixels are cut off."""
+"""Whether a JPEG lacks only its end marker, or some of its pixels too."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .mend import jpeg_segments
 END = b"\xff\xd9"
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 PADDINGS = (b"\xa5\x3c" * 64, b"\x5a\xc3" * 64)
-"""Two different continuations of the pixels' data, which hold no marker."""
+"""Two different continuations of the pixels' data, without markers."""
 
 
 def ended(data: bytes, decode: Callable[[bytes], Image.Image]) -> bytes | None:
-    """The file with an end marker, if all its pixels are there; else None.
+    """The file with an end marker, if all its pixels are there; None otherwise.
 
-    Where pixels are missing, they come out as whatever follows. So the file is continued in different ways: if the
-    pixels are the same each time, none of them depends on what is missing.
+    Missing pixels are decoded from whatever follows. So the file is continued in different ways: if the decoded pixels
+    are the same each time, none of them is missing.
 
     Args:
         data: a JPEG file without an end marker.
-        decode: decodes such a file.
+        decode: decodes the bytes of a JPEG file.
     """
-    body = data.rstrip(b"\xff")  # perhaps half an end marker
+    body = data.rstrip(b"\xff")  # which may be half an end marker
     if not _all_scans_begin(body):
         return None
     digests = set()
@@ -39,7 +39,7 @@ def ended(data: bytes, decode: Callable[[bytes], Image.Image]) -> bytes | None:
 
 
 def _digest(image: Image.Image) -> bytes:
-    """Of the pixels, a band at a time."""
+    """The sha256 of the pixels, computed in bands."""
     digest = hashlib.sha256()
     for top in range(0, image.height, 256):
         digest.update(image.crop((0, top, image.width, min(image.height, top + 256))).tobytes())
@@ -47,9 +47,9 @@ def _digest(image: Image.Image) -> bytes:
 
 
 def _all_scans_begin(data: bytes) -> bool:
-    """Whether there is a scan of every coefficient of every component, down to its last bit.
+    """Whether every coefficient of every component has a scan down to its last bit.
 
-    A progressive JPEG that is cut off between two scans looks complete otherwise.
+    Without this check, a progressive JPEG that is cut off between two scans would count as complete.
     """
     missing: set[tuple[int, int]] = set()
     start = 0
@@ -67,7 +67,7 @@ def _all_scans_begin(data: bytes) -> bool:
 
 
 def _completed(data: bytes, at: int) -> set[tuple[int, int]]:
-    """(component, coefficient) of those that a scan gives to their last bit."""
+    """(component, coefficient) of all that a scan refines to the last bit."""
     (length,) = struct.unpack_from(">H", data, at + 2)
     count = data[at + 4]
     first, last, bits = data[at + 2 + length - 3 : at + 2 + length]
@@ -77,6 +77,6 @@ def _completed(data: bytes, at: int) -> set[tuple[int, int]]:
 
 
 def _next_marker(data: bytes, at: int) -> int:
-    """Where the next marker but restarts stands, or -1."""
+    """The position of the next marker that is no restart marker, or -1."""
     found = MARKER.search(data, at)
     return found.start() if found else -1

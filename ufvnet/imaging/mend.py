@@ -1,7 +1,7 @@
-"""Files without their optional parts: what is left when EXIF, a profile or a text is damaged and the pixels are not.
+"""Picture files without their optional parts, for files whose EXIF, profile or text is damaged, and not their pixels.
 
-A picture whose file Pillow refuses is tried again without the optional parts of it: damaged ones first, then one kind
-of them at a time, then all. What carries pixels is never touched.
+A file that Pillow refuses is tried again without optional parts: first without the damaged ones, then without each kind
+of them, then without all. Parts that carry pixels are never changed.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 
 PNG, JPEG, TIFFS = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 CODESTREAM = b"\xff\x4f\xff\x51"
-"""How JPEG 2000's own data begin, within the boxes around them."""
+"""The first bytes of JPEG 2000's codestream, which lies inside boxes."""
 
 MOST = 2**24
-"""Bytes of a JPEG's optional parts beyond which they are not even looked at: Pillow joins them in quadratic time."""
+"""Upper bound on the bytes of a JPEG's optional parts, which Pillow joins in quadratic time; longer are dropped."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """An optional part of a file: data[start:end], what it is called, and whether its checksum is wrong."""
+    """An optional part of a file, data[start:end]: its name, and whether its checksum is wrong."""
 
     name: str
     start: int
@@ -30,7 +30,7 @@ class Part:
 
 
 def without_optional(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """(what is left out, the file without it), the least left out first; the last has no optional part at all."""
+    """(what is left out, the file without it), least first; the last one has no optional part at all."""
     parts = optional_parts(data)
     names = list(dict.fromkeys(part.name for part in parts))
     choices = [[p for p in parts if p.damaged], *([p for p in parts if p.name == name] for name in names), parts]
@@ -43,12 +43,12 @@ def without_optional(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def bloated(data: bytes) -> bool:
-    """Whether a JPEG has more optional data than is reasonable to read."""
+    """Whether a JPEG has more bytes of optional parts than MOST."""
     return data.startswith(JPEG) and sum(p.end - p.start for p in optional_parts(data)) > MOST
 
 
 def optional_parts(data: bytes) -> list[Part]:
-    """All optional parts of a PNG, JPEG, WebP, TIFF, AVIF, HEIC or JPEG 2000 file; none of any other."""
+    """All optional parts of a PNG, JPEG, WebP, TIFF, AVIF, HEIC or JPEG 2000 file; none for other formats."""
     try:
         if data.startswith(PNG):
             return list(_png(data))
@@ -69,7 +69,7 @@ def optional_parts(data: bytes) -> list[Part]:
 def _without(data: bytes, parts: Sequence[Part]) -> bytes:
     if data[:4] in TIFFS:
         return _tiff_without(data, parts)
-    if data[4:8] == b"ftyp":  # a type of item that nobody knows, so that no offset in the file moves
+    if data[4:8] == b"ftyp":  # renamed to an unknown type of item, so that no offset in the file changes
         return _joined(data, parts, b"skip")
     cut = _joined(data, parts)
     if data[:4] == b"RIFF":
@@ -98,7 +98,7 @@ _CHUNKS = {b"eXIf": "EXIF", b"iCCP": "colour profile", b"pHYs": "resolution", b"
 
 
 def _png(data: bytes) -> Iterator[Part]:
-    """Ancillary chunks; a file that ends within one ends before it."""
+    """Ancillary chunks; one that the end of the file cuts off counts as damaged."""
     at = len(PNG)
     while at + 8 <= len(data):
         (length,), kind = struct.unpack_from(">I", data, at), data[at + 4 : at + 8]
@@ -122,7 +122,7 @@ def _chunk(kind: bytes) -> bytes:
 
 
 def _jpeg(data: bytes) -> Iterator[Part]:
-    """Application segments before the pixels but JFIF's and Adobe's, which tell what the colours are; comments."""
+    """Comments and application segments before the pixels, except JFIF's and Adobe's, which define the colours."""
     for marker, start, end in jpeg_segments(data):
         body = data[start + 4 : min(end, start + 40)]
         if 0xE0 <= marker <= 0xEF or marker == 0xFE:
@@ -141,7 +141,7 @@ def _segment_name(marker: int, body: bytes) -> str:
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, start, end) of a JPEG's segments up to its first scan's, which comes last."""
+    """(marker, start, end) of each segment of a JPEG, up to and including that of the first scan."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
@@ -161,7 +161,7 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 # WebP
 
 _WEBP = {"colour profile": (b"ICCP", 0x20), "EXIF": (b"EXIF", 0x08), "XMP": (b"XMP ", 0x04)}
-"""Chunk and flag of each."""
+"""Chunk and flag of each optional part."""
 
 
 def _webp(data: bytes) -> Iterator[Part]:
@@ -179,10 +179,10 @@ def _webp(data: bytes) -> Iterator[Part]:
 
 
 def _boxes_of_exif(data: bytes) -> Iterator[Part]:
-    """Four letters in the list of a file's items that say of one that it is EXIF."""
+    """The four letters in the list of a file's items that mark one as EXIF."""
     at = data.find(b"infe", 0, 2**20)
     while at >= 0:
-        if data[at + 12 : at + 16] == b"Exif":  # version, flags, number, protection come before
+        if data[at + 12 : at + 16] == b"Exif":  # after version, flags, number and protection
             yield Part("EXIF", at + 12, at + 16)
         at = data.find(b"infe", at + 4, 2**20)
 
@@ -191,14 +191,14 @@ def _boxes_of_exif(data: bytes) -> Iterator[Part]:
 
 _NEEDED = frozenset({254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323,
                      324, 325, 332, 338, 339, 347, *range(512, 522), 529, 530, 531, 532})  # fmt: skip
-"""Tags that say where a TIFF's pixels are and what they mean."""
+"""Tags that say where the pixels of a TIFF are and what they mean."""
 _TAGS = {34665: "EXIF", 34853: "GPS", 700: "XMP", 34675: "colour profile", 282: "resolution", 283: "resolution",
          296: "resolution", 33723: "IPTC", 34377: "Photoshop's data"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a TIFF stores its first directory: byte order, form of counts and links, size of an entry, its place."""
+    """How a TIFF stores its first directory: byte order, formats of counts and links, size of an entry, position."""
 
     order: str
     count: str
@@ -219,7 +219,7 @@ def _layout(data: bytes) -> _Layout:
 
 
 def _tiff(data: bytes) -> Iterator[Part]:
-    """Entries of the first directory that Pillow can do without."""
+    """Entries of the first directory that are not needed for the pixels."""
     layout = _layout(data)
     (count,) = struct.unpack_from(layout.order + layout.count, data, layout.start)
     if count > 2**16:
@@ -231,12 +231,12 @@ def _tiff(data: bytes) -> Iterator[Part]:
 
 
 def _tiff_without(data: bytes, parts: Sequence[Part]) -> bytes:
-    """The entries that stay move together, and nothing else moves."""
+    """The file with the remaining entries moved together; nothing else moves."""
     layout = _layout(data)
     (count,) = struct.unpack_from(layout.order + layout.count, data, layout.start)
     end = layout.first + count * layout.entry
-    gone = {part.start for part in parts}
-    kept = [data[at : at + layout.entry] for at in range(layout.first, end, layout.entry) if at not in gone]
+    removed = {part.start for part in parts}
+    kept = [data[at : at + layout.entry] for at in range(layout.first, end, layout.entry) if at not in removed]
     link = data[end : end + struct.calcsize(layout.order + layout.link)]
     directory = struct.pack(layout.order + layout.count, len(kept)) + b"".join(kept) + link
     return data[: layout.start] + directory + data[layout.start + len(directory) :]

@@ -1,4 +1,4 @@
-"""What goes with a picture: orientation, EXIF, XMP, resolution. Each is read on its own; what is broken is left out."""
+"""Metadata of a picture: orientation, EXIF, XMP, resolution; each is read separately, and broken ones are left out."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ TURNS = {
 }
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 OF_THE_PHOTO = frozenset({270, 271, 272, 305, 306, 315, 33432})
-"""A TIFF's tags that tell of the photo: description, make, model, software, date, artist, copyright."""
+"""Tags of a TIFF that describe the photo: description, make, model, software, date, artist, copyright."""
 
 
 def orientation_of(image: Image.Image) -> int:
-    """How a picture is to be turned, as EXIF counts it; UPRIGHT where nothing valid is said."""
+    """The EXIF orientation of a picture; UPRIGHT if it has none or an invalid one."""
     with contextlib.suppress(Exception):  # broken EXIF raises nearly anything
         value = image.getexif().get(ORIENTATION, UPRIGHT)
         return value if isinstance(value, int) and value in TURNS else UPRIGHT
@@ -34,7 +34,7 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def turned(image: Image.Image, notes: list[str]) -> Image.Image:
-    """The picture as its EXIF orientation says it stands; noted where that changes it."""
+    """The picture turned by its EXIF orientation, which is noted if it changes the picture."""
     turn = TURNS.get(orientation_of(image))
     if turn is None:
         return image
@@ -45,7 +45,7 @@ def turned(image: Image.Image, notes: list[str]) -> Image.Image:
 def extras_of(image: Image.Image, notes: list[str]) -> dict[str, Any]:
     """EXIF and XMP without the orientation, which is applied, and the resolution, as Pillow's writers take them.
 
-    What is broken is left out, and noted.
+    Broken ones are left out, which is noted.
     """
     extras: dict[str, Any] = {}
     readers: tuple[tuple[str, str, Callable[[Image.Image, list[str]], Any]], ...] = (
@@ -65,11 +65,12 @@ def extras_of(image: Image.Image, notes: list[str]) -> dict[str, Any]:
 
 
 def _resolution(image: Image.Image, _: list[str]) -> tuple[float, float] | None:
-    """Raises:
-    ValueError: it is no positive number.
+    """
+    Raises:
+        ValueError: it is not two positive numbers.
     """
     dpi = image.info.get("dpi")
-    if dpi in (None, (0, 0), (1, 1)):  # where it is unknown, JFIF has the one and Pillow gives the other for TIFF
+    if dpi in (None, (0, 0), (1, 1)):  # unknown: (0, 0) in JFIF, (1, 1) from Pillow for TIFF
         return None
     across, down = (value if isinstance(value, int) else float(value) for value in dpi)
     if not all(math.isfinite(value) and 0 < value < 2**16 for value in (across, down)):
@@ -87,7 +88,7 @@ def _xmp(image: Image.Image, _: list[str]) -> bytes | None:
 
 def _exif(image: Image.Image, notes: list[str]) -> bytes | None:
     exif = image.getexif()
-    if image.format == "TIFF":  # a TIFF's own tags are no EXIF of the camera's
+    if image.format == "TIFF":  # the tags of the file itself are not the camera's EXIF
         return _written(_of_the_photo(exif), notes)
     if ORIENTATION not in exif:
         return _written(exif, notes)
@@ -96,7 +97,7 @@ def _exif(image: Image.Image, notes: list[str]) -> bytes | None:
     try:
         return _written(exif, notes)
     finally:
-        exif[ORIENTATION] = orientation  # the image may be the caller's
+        exif[ORIENTATION] = orientation  # the image may belong to the caller
 
 
 def _written(exif: Image.Exif, notes: list[str]) -> bytes | None:
@@ -104,12 +105,12 @@ def _written(exif: Image.Exif, notes: list[str]) -> bytes | None:
         return None
     try:
         return exif.tobytes()
-    except Exception:  # a tag of another type than it should have
+    except Exception:  # a tag of a wrong type
         return _without_broken_tags(exif, notes)
 
 
 def _of_the_photo(exif: Image.Exif) -> Image.Exif:
-    """Of a TIFF's tags, those that tell of the photo and not of how the file stores it."""
+    """The tags of a TIFF that describe the photo, not how the file stores it."""
     kept = Image.Exif()
     for tag in OF_THE_PHOTO & set(exif):
         kept[tag] = exif[tag]
@@ -122,7 +123,7 @@ def _of_the_photo(exif: Image.Exif) -> Image.Exif:
 
 
 def _without_broken_tags(exif: Image.Exif, notes: list[str]) -> bytes | None:
-    """The tags that can be written, each tried alone."""
+    """The tags that can be written; each is tried alone."""
     kept, lost = Image.Exif(), list[str]()
     kept.endian = exif.endian
     for tag in list(exif):
@@ -151,6 +152,6 @@ def _can_be_written(tag: int, value: Any, ifd: int | None = None) -> bool:
     alone[ifd or tag] = value if ifd is None else {tag: value}
     try:
         alone.tobytes()
-    except Exception:  # whatever a value of another type leads to
+    except Exception:  # a value of a wrong type can raise anything
         return False
     return True

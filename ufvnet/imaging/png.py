@@ -1,4 +1,4 @@
-"""PNG of 8-bit RGB: as small as Pillow's level 3 in under half its time, the same bytes from every zlib."""
+"""PNG of 8-bit RGB: as small as Pillow's level 3 in less than half its time, and the same bytes from every zlib."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import zlib
 import numpy as np
 from PIL import Image
 
-AVERAGE = 3  # PNG's filter: each byte less the mean of its left and upper neighbours
+AVERAGE = 3
+"""PNG's filter that subtracts from each byte the mean of its left and upper neighbours."""
 
 
 def encode(image: Image.Image) -> bytes:
     """A PNG file of an 8-bit RGB image.
 
-    One filter for every row instead of Pillow's trial of five, and run-length matches only (``Z_RLE``): these need
-    no search table, on which the zlibs of different machines differ.
+    One filter for all rows, where Pillow tries five, and run-length matches only (``Z_RLE``): these need no search
+    table, in which the zlibs of different machines differ.
     """
     pixels = np.asarray(image)
     height, width, _ = pixels.shape
     raw = pixels.reshape(height, 3 * width)
-    padded = np.zeros((height + 1, 3 * width + 3), np.uint8)  # PNG takes pixels beyond the border for 0
+    padded = np.zeros((height + 1, 3 * width + 3), np.uint8)  # in PNG, pixels beyond the border count as 0
     padded[1:, 3:] = raw
     left, up = padded[1:, :-3], padded[:-1, 3:]
     mean = (left & up) + np.right_shift(left ^ up, 1)  # rounded down, within 8 bits

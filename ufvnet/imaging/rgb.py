@@ -1,4 +1,4 @@
-"""Any image file to upright 8-bit RGB, or a status and a reason."""
+"""Any picture file as upright 8-bit RGB in sRGB, for datasets and faces."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 
 from PIL import Image
 
-from .colour import MODES, eight_bits, has_alpha, is_srgb, name_of, on_white, profile_of, to_srgb, with_alpha
+from .colour import MODES, is_srgb, name_of, on_white, to_srgb
 from .decode import MAX_PIXELS, decode, quiet
-from .metadata import turned
+from .upright import upright
 
 READING = 2
-"""Version of how photos are read; a new one where any comes out with other pixels."""
+"""Version of how photos are read; raised when any photo gets other pixels."""
 
 
 @dataclass(frozen=True)
 class ReadImage:
-    """An image as it was read.
+    """A picture as it was read.
 
     rgb: upright 8-bit RGB of sRGB, without profile or metadata.
     format: Pillow's name of the file's format, e.g. ``JPEG``.
-    notes: what was converted on the way, e.g. ``16-bit reduced to 8``; empty for plain RGB.
+    notes: what was converted or left out, e.g. ``L converted to RGB``; empty for plain RGB.
     """
 
     rgb: Image.Image
@@ -31,32 +31,30 @@ class ReadImage:
 
 @quiet()
 def read_image(path: Path | bytes, max_pixels: int = MAX_PIXELS) -> ReadImage:
-    """Read one image file, or the bytes of one, whatever its name says it is.
+    """Read a picture file, or the bytes of one, whatever its name says.
 
-    Greyscale, palette, CMYK, 16-bit and alpha are converted to 8-bit RGB (alpha over white), colours of another
-    profile than sRGB to sRGB, the first frame of an animation is taken, EXIF orientation is applied; ``notes`` says
-    which, and what of the file is damaged and was left out.
+    Grey, palette, CMYK, 16-bit and transparent pictures are converted to 8-bit RGB (transparency on white), colours of
+    another profile than sRGB to sRGB, the first frame of an animation is taken, and EXIF orientation is applied.
+    ``notes`` says which of these happened, and which damaged parts of the file were left out.
+
+    Args:
+        path: the file, or its bytes.
+        max_pixels: a picture that declares more is not decoded.
 
     Raises:
-        ImageProblem: it cannot be read or declares more than max_pixels.
+        ImageProblem: it cannot be read, or declares more than max_pixels.
     """
-    decoded = decode(path, max_pixels)
-    image, notes = decoded.hand_over(), decoded.notes
-    kind = image.format or "?"
-    profile = profile_of(image, notes)
-    image = eight_bits(turned(image, notes), notes)
-    if has_alpha(image):
-        image = with_alpha(image, notes)
-        if image.mode in ("LA", "RGBA"):
-            notes.append("alpha flattened on white")
-            image = on_white(image)
+    image, file_format, profile, notes, _ = upright(decode(path, max_pixels))
+    if image.mode in ("LA", "RGBA"):
+        notes.append("alpha flattened on white")
+        image = on_white(image)
     rgb = _rgb(image, profile, notes)
     rgb.info = {}
-    return ReadImage(rgb, kind, tuple(notes))
+    return ReadImage(rgb, file_format, tuple(notes))
 
 
 def _rgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """L, RGB, CMYK, ... as RGB, by the profile where that makes a difference."""
+    """L, RGB, CMYK, ... as RGB, by the profile if that makes a difference."""
     mode = image.mode
     if mode not in MODES.values():
         image = image.convert("RGB")

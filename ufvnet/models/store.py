@@ -1,4 +1,4 @@
-"""Model folders: ``model.safetensors`` + ``model.json`` (DESIGN.md, Storage); they load without pickle."""
+"""Model folders: ``model.safetensors`` + ``model.json`` (docs/architecture.md, Storage); they load without pickle."""
 
 from __future__ import annotations
 

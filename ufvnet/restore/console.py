@@ -11,9 +11,9 @@ from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.files import printed_line
 from ufvnet.progress import shown
 
-from .folder.inputs import PIPE
 from .folder.run import restore_folder
-from .single import is_one, restore_one
+from .folder.source import PIPE
+from .single import is_single, restore_single
 
 REASONS = 5
 """Failures that are listed at the end."""
@@ -30,8 +30,8 @@ def restore_here(
         crashed: as ``restore_folder``'s.
     """
     try:
-        if is_one(config):
-            return _tell_one(config, restore_one(config))
+        if is_single(config):
+            return _tell_one(config, restore_single(config))
         if flow is not None:
             summary = flow(config)
         else:

@@ -1,1 +1,1 @@
-"""Photos to a dataset: scan, shards, rows."""
+"""Photos to a dataset: resolved, scanned, planned as shards, written, assembled; and verified."""

@@ -48,13 +48,13 @@ def _distances(hashes: Sequence[str]) -> Iterator[tuple[int, np.ndarray]]:
     flat = np.bitwise_count(bits).sum(1) < FLAT
     for start in range(0, len(bits), CHUNK):
         chunk = bits[start : start + CHUNK]
-        apart = np.zeros((len(chunk), min(start + CHUNK, len(bits))), np.uint16)
+        bits_apart = np.zeros((len(chunk), min(start + CHUNK, len(bits))), np.uint16)
         for word in range(4):
-            apart += np.bitwise_count(chunk[:, word, None] ^ bits[None, : apart.shape[1], word])
-        apart[:, flat[: apart.shape[1]]] = 256
+            bits_apart += np.bitwise_count(chunk[:, word, None] ^ bits[None, : bits_apart.shape[1], word])
+        bits_apart[:, flat[: bits_apart.shape[1]]] = 256
         for i in range(len(chunk)):
             if not flat[start + i]:
-                yield start + i, apart[i, : start + i]
+                yield start + i, bits_apart[i, : start + i]
 
 
 def find_look_alikes(hashes: Sequence[str], groups: Sequence[str], distance: int) -> list[LookAlike]:
@@ -69,12 +69,12 @@ def find_look_alikes(hashes: Sequence[str], groups: Sequence[str], distance: int
     """
     names = np.asarray(groups)
     pairs = []
-    for i, apart in _distances(hashes):
-        near = np.flatnonzero(apart <= distance)
+    for i, bits_apart in _distances(hashes):
+        near = np.flatnonzero(bits_apart <= distance)
         for group in dict.fromkeys(names[near]):
             members = near[names[near] == group]
-            nearest = int(members[np.argmin(apart[members])])
-            pairs.append(LookAlike(i, nearest, int(apart[nearest])))
+            nearest = int(members[np.argmin(bits_apart[members])])
+            pairs.append(LookAlike(i, nearest, int(bits_apart[nearest])))
     return pairs
 
 
@@ -87,10 +87,10 @@ def find_dropped(hashes: Sequence[str], distance: int) -> dict[int, LookAlike]:
     """
     kept = np.ones(len(hashes), dtype=bool)
     dropped: dict[int, LookAlike] = {}
-    for i, apart in _distances(hashes):
-        near = np.flatnonzero((apart <= distance) & kept[:i])
+    for i, bits_apart in _distances(hashes):
+        near = np.flatnonzero((bits_apart <= distance) & kept[:i])
         if len(near):
-            nearest = int(near[np.argmin(apart[near])])
-            dropped[i] = LookAlike(i, nearest, int(apart[nearest]))
+            nearest = int(near[np.argmin(bits_apart[near])])
+            dropped[i] = LookAlike(i, nearest, int(bits_apart[nearest]))
             kept[i] = False
     return dropped

@@ -1,1 +1,1 @@
-"""Damage: the steps, the random chain of training, faces cut anew, damage by name."""
+"""Damage of LR images: single steps, the random chain of trainings, faces cut again, damage by name."""

@@ -47,7 +47,7 @@ class Original:
             data = self.path.read_bytes()
             photo = read_image(data).rgb
         except (OSError, ImageProblem) as error:
-            raise TrainingError(f"{self.path}: cannot be read to cut its face anew ({error})") from error
+            raise TrainingError(f"{self.path}: cannot be read to cut its face again ({error})") from error
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise TrainingError(f"{self.path}: is not the photograph that the dataset was built from; build it again")
         return photo

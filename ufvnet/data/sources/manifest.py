@@ -30,7 +30,7 @@ def list_manifest(source: ManifestSource) -> list[Photo]:
             labels = (split or None, values.get("identity") or None)
             first = photos.setdefault(path, Photo(path, *labels))
             if (first.split, first.identity) != labels:
-                raise ConfigError(f"{place}: {path} stands there twice, differently")
+                raise ConfigError(f"{place}: {path} occurs twice, with different splits or persons")
     except PROBLEMS as error:
         raise ConfigError(f"source.file = {source.file}: {error}") from error
     return list(photos.values())

@@ -9,7 +9,7 @@ import numpy as np
 
 
 class TableRow(NamedTuple):
-    """Where the photo stands that is a row of an image table.
+    """The place of a photo that is a row of an image table.
 
     file: the table's path below the source's root.
     block: number of the block of rows (``image_table``), which is read as one.

@@ -64,7 +64,7 @@ def with_lists(photos: list[Photo], source: Source, lists: Mapping[str, Path], m
         missing: how the path of a missing photo is made of its name in the list.
 
     Raises:
-        ConfigError: a list is missing or malformed, a name fits several photos or stands in two lists.
+        ConfigError: a list is missing or malformed, a name fits several photos or is in two lists.
     """
     index, splits = NameIndex(photos), dict[str, str]()
     for split, path in lists.items():
@@ -72,7 +72,7 @@ def with_lists(photos: list[Photo], source: Source, lists: Mapping[str, Path], m
             photo = index.find(name, place)
             key = photo.path if photo else missing.format(path_below(source.root, name, place))
             if splits.setdefault(key, split) != split:
-                raise ConfigError(f"source.splits: {name} stands in both {splits[key]} and {split}")
+                raise ConfigError(f"source.splits: {name} is in both {splits[key]} and {split}")
     known = [replace(p, split=splits.pop(p.path, None)) for p in photos]
     if not isinstance(source, TableSource):
         return known + [Photo(path, split) for path, split in splits.items()]

@@ -1,4 +1,4 @@
-"""Reading whatever lies in a folder: hostile files give a status and a reason, odd ones an RGB image and a note."""
+"""Reading any file as RGB: hostile files give a status and a reason, unusual ones an RGB image and a note."""
 
 from __future__ import annotations
 
