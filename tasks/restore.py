@@ -1,4 +1,4 @@
-"""Restoring as a Prefect task: in this process, or shared out on Dask."""
+"""Restoring as a Prefect task: in this process, or in the processes of a Dask cluster."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from ufvnet.config import Cluster, RestoreConfig
 from ufvnet.files import printed_line
 from ufvnet.progress import Progress, Tally
 from ufvnet.proof import proof
-from ufvnet.restore.folder.run import begun, conclude, restore_folder, restore_shard
+from ufvnet.restore.folder.run import close_run, open_run, resolve_run, restore_folder
+from ufvnet.restore.folder.shard import restore_in_worker
 
 INPUTS = 4
-"""Of the inputs, that every worker must see as this process does."""
+"""Number of inputs that every worker must see as this process does."""
 
 
 @task(name="restore", cache_policy=NO_CACHE)
 def restore(config: RestoreConfig) -> dict[str, Any]:
-    """Restore what the inputs name; publish the counts as an artifact. Returns the summary.
+    """Restore what the inputs name, and publish the counts as an artifact. Returns the summary.
 
-    The pictures are shared out on Dask where the configuration has a cluster block or DASK_SCHEDULER_ADDRESS is set.
+    A Dask cluster does the work if the configuration has a cluster block or DASK_SCHEDULER_ADDRESS is set.
     """
     shared = config.cluster is not None or bool(os.environ.get("DASK_SCHEDULER_ADDRESS"))
     with task_progress(f"restore {config.output}") as progress:
@@ -39,11 +40,12 @@ def restore(config: RestoreConfig) -> dict[str, Any]:
 
 
 def _on_cluster(config: RestoreConfig, cluster: Cluster, progress: Progress) -> dict[str, Any]:
-    """A Dask task a shard; each process has a model of its own, and threads as its worker allows."""
+    """One Dask task per shard; each process has its own model, and as many threads as its worker allows."""
     started = time.perf_counter()
-    with begun(config, cluster.workers or os.cpu_count() or 1) as shards:
+    run = resolve_run(config)
+    with open_run(run, cluster.workers or os.cpu_count() or 1) as shards:
         tally = Tally(progress, sum(shard.rows for shard in shards))
         seen = [source.path for shard in shards for source in shard.sources[:1]][:INPUTS]
         with proof(seen, config.output) as proven, workers_for(cluster, len(shards), KEEP_MEMORY) as workers:
-            map_jobs(workers, restore_shard, shards, lambda counts: tally.add(sum(counts.values()), counts), proven)
-        return conclude(config, shards, time.perf_counter() - started)
+            map_jobs(workers, restore_in_worker, shards, lambda counts: tally.add(sum(counts.values()), counts), proven)
+        return close_run(run, shards, time.perf_counter() - started)

@@ -72,7 +72,7 @@ def test_a_dataset_has_a_row_for_each_of_them(folder: Path) -> None:
 
 
 def test_the_page_answers_for_all_kinds_of_them(restorer: Restorer) -> None:
-    from ufvnet.restore.server.app import answer
+    from ufvnet.restore.server.answer import answer
 
     for name, data, _ in MENDED[::5]:
         given = answer(data, "aligned", restorer)

@@ -18,8 +18,8 @@ from restore_settings import config_of
 
 from ufvnet.config import ConfigError
 from ufvnet.restore.console import restore_here
-from ufvnet.restore.folder import run as runner
-from ufvnet.restore.single import is_one, restore_one
+from ufvnet.restore.folder.run import restore_folder
+from ufvnet.restore.single import is_single, restore_single
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def test_a_pipe_takes_and_gives_one_picture(face: Path, model: Path, repo: Path)
 @pytest.mark.parametrize("name", ["out.jpg", "out.png", "deep/out.tif"])
 def test_one_file_is_restored_to_one_file(face: Path, model: Path, name: str) -> None:
     config = config_of(face, model, output=face.parent / name)
-    assert is_one(config)
-    assert restore_one(config)["status"] == "restored"
+    assert is_single(config)
+    assert restore_single(config)["status"] == "restored"
     image = Image.open(face.parent / name)
     assert image.size == (64, 64)
     assert image.format == {"jpg": "JPEG", "png": "PNG", "tif": "TIFF"}[name[-3:]]
@@ -54,44 +54,44 @@ def test_one_file_is_restored_to_one_file(face: Path, model: Path, name: str) ->
 
 def test_one_file_never_overwrites_itself_and_needs_a_known_ending(face: Path, model: Path) -> None:
     with pytest.raises(ConfigError, match="is the input"):
-        restore_one(config_of(face, model, output=face))
+        restore_single(config_of(face, model, output=face))
     (face.parent / "link").symlink_to(face.parent)
     with pytest.raises(ConfigError, match="is the input"):
-        restore_one(config_of(face.parent / "link" / face.name, model, output=face))
+        restore_single(config_of(face.parent / "link" / face.name, model, output=face))
     with pytest.raises(ConfigError, match="its ending must be one of"):
-        restore_one(config_of(face, model, output=face.parent / "out.gif"))
+        restore_single(config_of(face, model, output=face.parent / "out.gif"))
     with pytest.raises(ConfigError, match=r"format = webp: the ending of output = .*out\.png says png"):
-        restore_one(config_of(face, model, output=face.parent / "out.png", format="webp"))
+        restore_single(config_of(face, model, output=face.parent / "out.png", format="webp"))
     (face.parent / "faces.parquet").touch()
     with pytest.raises(ConfigError, match="the pictures of a table need a folder"):
-        restore_one(config_of(face.parent / "faces.parquet", model, output=face.parent / "out.png"))
+        restore_single(config_of(face.parent / "faces.parquet", model, output=face.parent / "out.png"))
     with pytest.raises(ConfigError, match="a pipe takes one picture"):
-        restore_one(config_of([face, Path("-")], model, output=face.parent / "out"))
+        restore_single(config_of([face, Path("-")], model, output=face.parent / "out"))
     with pytest.raises(ConfigError, match="take one picture"):
-        runner.restore_folder(config_of([face, Path("-")], model, output=face.parent / "out"))
+        restore_folder(config_of([face, Path("-")], model, output=face.parent / "out"))
 
 
 def test_a_place_where_one_file_cannot_be_written_is_refused_before_any_work(face: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("a file")
     with pytest.raises(ConfigError, match=r"notes.txt is not a folder that can be written to"):
-        restore_one(config_of(face, Path("no model is loaded"), output=tmp_path / "notes.txt" / "x.png"))
+        restore_single(config_of(face, Path("no model is loaded"), output=tmp_path / "notes.txt" / "x.png"))
 
 
 def test_one_file_replaces_another_only_when_told_and_never_the_input_or_a_link(face: Path, model: Path) -> None:
     output, original = face.parent / "out.png", face.read_bytes()
     output.write_bytes(b"the user's")
     with pytest.raises(ConfigError, match=r"is there already; --overwrite replaces it"):
-        restore_one(config_of(face, model, output=output))
+        restore_single(config_of(face, model, output=output))
     assert output.read_bytes() == b"the user's"
-    assert restore_one(config_of(face, model, output=output, overwrite=True))["status"] == "restored"
+    assert restore_single(config_of(face, model, output=output, overwrite=True))["status"] == "restored"
     assert Image.open(output).size == (64, 64)
     same, link = face.parent / "same.png", face.parent / "link.png"
     same.hardlink_to(face)
     link.symlink_to(output)
     with pytest.raises(ConfigError, match="is the input"):
-        restore_one(config_of(face, model, output=same, overwrite=True, into_input=True))
+        restore_single(config_of(face, model, output=same, overwrite=True, into_input=True))
     with pytest.raises(ConfigError, match="is a link or no regular file"):
-        restore_one(config_of(face, model, output=link, overwrite=True))
+        restore_single(config_of(face, model, output=link, overwrite=True))
     assert same.read_bytes() == original
     assert link.is_symlink()
 
@@ -152,7 +152,7 @@ def test_hostile_files_have_their_statuses_and_all_others_are_restored(
         photo.save(path, quality=95)
         small.append(path)
     built = hostile_files.put_everything(tmp_path / "in", small)
-    summary = runner.restore_folder(config_of(tmp_path / "in", lite, mode=mode))
+    summary = restore_folder(config_of(tmp_path / "in", lite, mode=mode))
     rows = pd.read_parquet(tmp_path / "out" / "manifest.parquet").set_index("path")
     kept = {"copied"} if mode == "aligned" else set()  # a picture of ten faces is no small crop
     expected = {

@@ -19,11 +19,14 @@ from restore_settings import config_of
 
 from ufvnet.config import ConfigError
 from ufvnet.errors import OutputLostError
-from ufvnet.restore.folder import run as runner
-from ufvnet.restore.folder.manifest import Account, check_account, finish, is_whole
+from ufvnet.restore.folder import shard
+from ufvnet.restore.folder.journal import Journal
+from ufvnet.restore.folder.manifest import close_account, is_whole
 from ufvnet.restore.folder.notes import WORK
+from ufvnet.restore.folder.output_folder import check_foreign_names
 from ufvnet.restore.folder.outputs import free_name
-from ufvnet.restore.folder.run import restore_folder
+from ufvnet.restore.folder.run import open_run, resolve_run, restore_folder
+from ufvnet.restore.folder.shard import restore_shard
 
 
 @pytest.fixture
@@ -92,8 +95,8 @@ def test_what_an_earlier_run_wrote_stays_ours_when_later_runs_do_not_name_it(few
 
 def test_a_file_that_a_run_wrote_as_it_was_killed_is_ours(few: Path, model: Path) -> None:
     config = config_of(few, model)
-    with contextlib.suppress(KeyboardInterrupt), runner.begun(config), Account(config.output) as account:
-        path, _ = account.admit("a.png", b"whole, but not in the journal")
+    with contextlib.suppress(KeyboardInterrupt), open_run(resolve_run(config)), Journal(config.output) as journal:
+        path, _ = journal.guard.admit("a.png", b"whole, but not in the journal")
         path.write_bytes(b"whole, but not in the journal")
         raise KeyboardInterrupt
     assert restore_folder(config_of(few, model))["counts"]["restored"] == 3
@@ -203,11 +206,11 @@ def test_names_of_ours_are_changed(base: str) -> None:
 @pytest.fixture
 def killed(few: Path, model: Path) -> Path:
     """The output folder of a run that was killed when everything was restored."""
-    config = config_of(few, model)
-    with contextlib.suppress(KeyboardInterrupt), runner.begun(config) as shards:
-        runner.restore_shard(shards[0])
+    run = resolve_run(config_of(few, model))
+    with contextlib.suppress(KeyboardInterrupt), open_run(run) as shards:
+        restore_shard(shards[0], run.resolved)
         raise KeyboardInterrupt
-    return config.output
+    return run.config.output
 
 
 def flipped(path: Path, step: int = 1) -> Iterator[None]:
@@ -220,14 +223,14 @@ def flipped(path: Path, step: int = 1) -> Iterator[None]:
 
 
 def earlier_rows(out: Path) -> dict[str, Any]:
-    with Account(out) as account:
-        return {name: account.earlier(name) for name in ("a.png", "b.png", "below/c.png")}
+    with Journal(out) as journal:
+        return {name: journal.earlier(name) for name in ("a.png", "b.png", "below/c.png")}
 
 
 def test_no_flipped_bit_of_a_journal_is_taken_for_a_row(killed: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole = earlier_rows(killed)
     assert all(whole.values())
-    caplog.set_level(logging.CRITICAL, "ufvnet.restore.folder.manifest")
+    caplog.set_level(logging.CRITICAL, "ufvnet.restore.folder.journal")
     for _ in flipped(killed / WORK / "manifest.jsonl"):
         found = earlier_rows(killed)
         assert all(row is None or row == whole[name] for name, row in found.items())
@@ -245,14 +248,14 @@ def test_a_run_with_a_flipped_bit_in_its_journal_ends_as_a_whole_one(
     lines[number] = lines[number].replace(json.loads(lines[number])["output_sha256"], forged)
     journal.write_text("\n".join([*lines, ""]))
     assert restore_folder(config_of(few, model, resume=True))["counts"]["restored"] == 3
-    assert "1 lines are damaged or cut off: what they told of is done again" in caplog.text
+    assert "1 lines are damaged or cut off: what they recorded is done again" in caplog.text
     Image.open(killed / "b.png").load()
 
 
 def test_a_row_that_is_damaged_when_the_run_ends_is_a_failed_row(killed: Path, few: Path, model: Path) -> None:
     journal = killed / WORK / "manifest.jsonl"
     journal.write_bytes(journal.read_bytes().replace(b'"status": "restored"', b'"status": "sestored"', 1))
-    summary = finish(config_of(few, model), ["a.png", "b.png", "below/c.png"], {"seconds": 0.0})
+    summary = close_account(config_of(few, model), ["a.png", "b.png", "below/c.png"], {"seconds": 0.0})
     assert summary["files"] == 3
     assert (summary["counts"]["restored"], summary["counts"]["failed"]) == (2, 1)
 
@@ -270,7 +273,7 @@ def test_a_flipped_bit_in_an_account_has_everything_done_again(
         assert not is_whole(out), number
         if number % 1000:
             continue
-        check_account(out)  # which takes it for ours all the same
+        check_foreign_names(out)  # which takes it for ours all the same
         before = (out / name).read_bytes()
         assert restore_folder(config_of(few, model, resume=True, scale=2))["counts"]["restored"] == 3
         for path, data in account.items():
@@ -279,7 +282,7 @@ def test_a_flipped_bit_in_an_account_has_everything_done_again(
     caplog.set_level(logging.WARNING, "ufvnet.restore.folder.manifest")
     (out / name).write_bytes(b"\0")
     assert not is_whole(out)
-    assert "is damaged, or of another release: what it told of is done again" in caplog.text
+    assert "is damaged, or of another release: what it recorded is done again" in caplog.text
 
 
 # While a run goes on
@@ -309,7 +312,7 @@ def test_whatever_the_reader_of_a_table_raises_is_the_reason_of_its_rows(
 ) -> None:
     picture = {"bytes": (few / "a.png").read_bytes(), "path": None}
     pd.DataFrame({"image": [picture] * 4}).to_parquet(few / "faces.parquet")
-    real = runner.table_cells
+    real = shard.table_cells
 
     def failing(*given: Any) -> Iterator[Any]:
         for number, cell in enumerate(real(*given)):
@@ -317,7 +320,7 @@ def test_whatever_the_reader_of_a_table_raises_is_the_reason_of_its_rows(
                 raise KeyError("odd")
             yield cell
 
-    monkeypatch.setattr(runner, "table_cells", failing)
+    monkeypatch.setattr(shard, "table_cells", failing)
     summary = restore_folder(config_of(few, model))
     assert summary["counts"] | {"restored": 5, "failed": 2} == summary["counts"]
     assert "KeyError" in rows_of(few.parent / "out").loc["faces.parquet#000003", "reason"]

@@ -16,7 +16,7 @@ from restore_settings import config_of
 from ufvnet.restore import Restorer
 from ufvnet.restore.folder.run import restore_folder
 from ufvnet.restore.picture import encoded, heif_is_known, read_picture
-from ufvnet.restore.single import restore_one
+from ufvnet.restore.single import restore_single
 
 ORIENTATION, MAKE, EXPOSURE = 0x0112, 271, 33434
 
@@ -147,7 +147,7 @@ def test_sixteen_bit_colour_is_said_though_pillow_reduces_it_silently() -> None:
     rows = b"".join(b"\0" + bytes(6 * 8) for _ in range(8))
     png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0))
     png += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    assert "16 bits a channel reduced to 8" in read_picture(png, 10**6).notes
+    assert "16 bits per channel reduced to 8" in read_picture(png, 10**6).notes
 
 
 def test_palettes_cmyk_and_animations_are_converted_and_said(folder: Path, face: Image.Image, model: Path) -> None:
@@ -226,4 +226,4 @@ def test_a_row_of_a_table_and_a_single_file_are_never_skipped_for_their_names(fo
     restore_folder(config_of(folder, model))
     assert list(pd.read_parquet(folder.parent / "out" / "manifest.parquet")["status"]) == ["failed"]
     (folder / "LICENSE").write_text("As is.")
-    assert restore_one(config_of(folder / "LICENSE", model, output=folder.parent / "b.png"))["status"] == "failed"
+    assert restore_single(config_of(folder / "LICENSE", model, output=folder.parent / "b.png"))["status"] == "failed"

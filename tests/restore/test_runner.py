@@ -24,7 +24,9 @@ from ufvnet.config import ConfigError
 from ufvnet.imaging.resize import resize
 from ufvnet.models import to_network, to_pixels
 from ufvnet.restore import Restorer
-from ufvnet.restore.folder.run import restore_folder
+from ufvnet.restore.folder import run as run_module
+from ufvnet.restore.folder.run import close_run, open_run, resolve_run, restore_folder
+from ufvnet.restore.folder.shard import restore_in_worker
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -220,25 +222,21 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(built: Path, model: Pat
 
 
 def test_a_second_run_into_the_same_folder_is_refused(crops: Path, model: Path) -> None:
-    from ufvnet.restore.folder.run import begun
-
     config = config_of(crops, model)
-    with begun(config), pytest.raises(ConfigError, match="another run is writing there"):
+    with open_run(resolve_run(config)), pytest.raises(ConfigError, match="another run is writing there"):
         restore_folder(config)
 
 
 def test_shards_done_by_several_processes_make_one_account(crops: Path, model: Path, monkeypatch: Any) -> None:
-    from ufvnet.restore.folder import run as runner
-
-    monkeypatch.setattr(runner, "PART", 4)
-    config = config_of(crops, model)
-    with runner.begun(config, shares=2) as shards:
+    monkeypatch.setattr(run_module, "PART", 4)
+    run = resolve_run(config_of(crops, model))
+    with open_run(run, processes=2) as shards:
         assert len(shards) == 4
-        runner.restore_shard(shards[2])
-        again = runner.restore_shard(shards[2])  # as after its worker died
+        restore_in_worker(shards[2])
+        again = restore_in_worker(shards[2])  # as after its worker died
         for shard in (shards[0], shards[3], shards[1]):
-            runner.restore_shard(shard)
-        summary = runner.conclude(config, shards, 1.0)
+            restore_in_worker(shard)
+        summary = close_run(run, shards, 1.0)
     assert sum(again.values()) == 4
     assert summary["counts"] == {"restored": 7, "copied": 1, "no_face": 0, "failed": 7, "skipped": 1}
     assert not list((crops.parent / "out").rglob("*.jsonl"))

@@ -35,6 +35,7 @@ from ufvnet.imaging.rgb import ReadImage
 from ufvnet.models import create
 from ufvnet.models.store import CARD, WEIGHTS
 from ufvnet.restore import Restorer
+from ufvnet.restore.server import answer as answers
 from ufvnet.restore.server import app as serve
 from ufvnet.restore.server.admission import WAITING, WORKERS
 
@@ -209,7 +210,7 @@ def test_the_page_is_one_file_that_loads_nothing(client: TestClient) -> None:
     policy = reply.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
-    assert "__" not in reply.text  # every blank is filled in
+    assert "{{" not in reply.text  # every blank is filled in
     assert reply.headers["cache-control"] == "no-store"
 
 
@@ -252,7 +253,7 @@ def test_without_the_extra_the_message_names_it(restorer: Restorer, monkeypatch:
 
 def test_a_face_as_large_as_the_output_is_left_alone(restorer: Restorer) -> None:
     with pytest.raises(ImageProblem) as refused:
-        serve.restore_picture(Image.new("RGB", (128, 128)), "aligned", restorer)
+        answers.restore_picture(Image.new("RGB", (128, 128)), "aligned", restorer)
     assert refused.value.status == "not_smaller"
 
 
@@ -275,7 +276,7 @@ def test_whatever_fails_inside_is_a_sentence(client: TestClient, monkeypatch: py
     def fail(*_: object) -> Any:
         raise TypeError("what\x1b[2J")
 
-    monkeypatch.setattr(serve, "restore_picture", fail)
+    monkeypatch.setattr(answers, "restore_picture", fail)
     reply = client.post("/restore", content=png(20, 20))
     assert reply.json() == {"error": r"The picture cannot be restored (TypeError: what\x1b[2J)."}
 
@@ -283,12 +284,12 @@ def test_whatever_fails_inside_is_a_sentence(client: TestClient, monkeypatch: py
 def test_what_is_optional_in_a_picture_fails_nothing(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:
     image = Image.new("RGB", (24, 24), "tan")
     image.info = {"exif": b"Exif\0\0broken", "transparency": object(), "dpi": (0, None), "icc_profile": "no bytes"}
-    monkeypatch.setattr(serve, "read_image", lambda *_: ReadImage(image, "PNG", ()))
-    assert decoded(serve.answer(b"", "aligned", restorer)["after"]).size == (128, 128)
+    monkeypatch.setattr(answers, "read_image", lambda *_: ReadImage(image, "PNG", ()))
+    assert decoded(answers.answer(b"", "aligned", restorer)["after"]).size == (128, 128)
 
 
 def test_what_is_only_shown_is_no_larger_than_a_page_can_show(restorer: Restorer) -> None:
-    found = serve.answer(png(20, 5000), "aligned", restorer)
+    found = answers.answer(png(20, 5000), "aligned", restorer)
     assert (found["width"], found["height"]) == (20, 5000)
     assert decoded(found["input"]).size == (8, 2048)
     assert decoded(found["before"]).size == (128, 128)

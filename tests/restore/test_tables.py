@@ -22,9 +22,9 @@ from restore_settings import config_of
 from ufvnet import data
 from ufvnet.config import ConfigError
 from ufvnet.restore.console import restore_here
-from ufvnet.restore.folder import run as runner
-from ufvnet.restore.folder import targets
-from ufvnet.restore.folder.run import restore_folder
+from ufvnet.restore.folder import shard, targets
+from ufvnet.restore.folder.run import close_run, open_run, resolve_run, restore_folder
+from ufvnet.restore.folder.shard import restore_shard
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def check(out: Path, faces: list[bytes]) -> None:
 def test_rows_of_a_table_become_rows_of_parts(
     table: Path, faces: list[bytes], model: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "PART", size)
+    monkeypatch.setattr(shard, "PART", size)
     out = table.parent.parent / "out"
     summary = restore_folder(config_of(table, model, output=out))
     assert summary["counts"] == {"restored": 10, "copied": 0, "no_face": 0, "failed": 2, "skipped": 0}
@@ -82,7 +82,7 @@ def test_rows_of_a_table_become_rows_of_parts(
 def test_a_resumed_table_keeps_whole_parts(
     table: Path, faces: list[bytes], model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "PART", 4)
+    monkeypatch.setattr(shard, "PART", 4)
     out = table.parent.parent / "out"
     restore_folder(config_of(table, model, output=out))
     parts = sorted((out / "faces").iterdir())
@@ -174,12 +174,12 @@ def test_a_damaged_column_of_pictures_is_told(table: Path, model: Path, tmp_path
 
 @pytest.mark.parametrize("format", ["auto", "png"])
 def test_a_table_moved_away_during_the_run_becomes_failed_rows(table: Path, model: Path, format: str) -> None:
-    config = config_of(table.parent, model, format=format)
     Image.new("RGB", (16, 16)).save(table.parent / "z.png")
-    with runner.begun(config) as shards:
+    run = resolve_run(config_of(table.parent, model, format=format))
+    with open_run(run) as shards:
         table.rename(table.parent.parent / "moved.parquet")
-        runner.restore_shard(shards[0])
-        assert runner.conclude(config, shards, 1.0)["counts"]["restored"] == 1
+        restore_shard(shards[0], run.resolved)
+        assert close_run(run, shards, 1.0)["counts"]["restored"] == 1
     rows = rows_of(table.parent.parent / "out")
     assert rows["reason"].str.contains("the table cannot be read any more").sum() == 12
 

@@ -1,4 +1,4 @@
-"""Pasting restored faces back into their photo: where, in which colours, without seams."""
+"""Restored faces are pasted back into their photo: in their places, in the photo's colours, without seams."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from PIL import Image
 from .crop import Box
 
 FEATHER = 0.12
-"""Share of a face's side over which it fades into the photo, along each edge that is not the photo's own."""
+"""Share of a face's side over which the face fades into the photo, along each edge that is not the photo's own."""
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A restored face and where its crop stands in the photo.
+    """A restored face and the place of its crop in the photo.
 
-    box: (left, top, right, bottom) in pixels of the photo as it came.
+    box: (left, top, right, bottom) in pixels of the photo before it is scaled.
     image: H x H RGB or L.
     """
 
@@ -28,7 +28,13 @@ class Patch:
 
 
 def paste_restored(photo: Image.Image, size: tuple[int, int], faces: Sequence[tuple[Box, Image.Image]]) -> Image.Image:
-    """The photo scaled to ``size`` with restored faces in the boxes of their crops, in the photo's colours and mode."""
+    """The photo scaled to ``size``, with restored faces in their places and in the photo's colours and mode.
+
+    Args:
+        photo: L or RGB.
+        size: (width, height) of the result.
+        faces: (box of the crop in the photo, H x H restored face).
+    """
     patches = []
     for box, restored in faces:
         crop = photo.crop(box)
@@ -37,14 +43,14 @@ def paste_restored(photo: Image.Image, size: tuple[int, int], faces: Sequence[tu
 
 
 def keep_colours(restored: Image.Image, crop: Image.Image) -> Image.Image:
-    """The restored face with the colours of its crop: scaled down to the crop's size it equals the crop.
+    """The restored face with the colours of its crop: scaled down to the crop's size, it equals the crop.
 
-    The difference of the two at the crop's size, scaled up, is taken off the restored face (one step of
+    The difference between the two at the crop's size is scaled up and added to the restored face (one step of
     back-projection), so that colours and shading are the photo's and only detail is the model's.
 
     Args:
-        restored: H x H.
-        crop: of the same mode, smaller.
+        restored: H x H, L or RGB.
+        crop: of the same mode; a crop that is not smaller leaves the restored face as it is.
     """
     if crop.width >= restored.width or crop.height >= restored.height:
         return restored
@@ -62,9 +68,9 @@ def keep_colours(restored: Image.Image, crop: Image.Image) -> Image.Image:
 def paste(photo: Image.Image, size: tuple[int, int], patches: Sequence[Patch]) -> Image.Image:
     """The photo, scaled to ``size`` by bicubic, with restored faces in their places.
 
-    A face's weight is 1 within and falls to 0 along a raised cosine at the edges of its box; outside all boxes the
-    result is the scaled photo, pixel for pixel. Where boxes overlap, weights that sum to more than 1 are divided by
-    their sum, so the order of faces does not matter.
+    A face's weight is 1 in the middle of its box and falls to 0 along a raised cosine at the edges. Outside all boxes
+    the result is the scaled photo, pixel for pixel. Where boxes overlap, weights that sum to more than 1 are divided by
+    their sum, so that the order of faces does not matter.
 
     Args:
         photo: L or RGB.
@@ -92,7 +98,7 @@ def paste(photo: Image.Image, size: tuple[int, int], patches: Sequence[Patch]) -
 
 
 class _Place:
-    """A patch in pixels of the result: the whole pixels within its box."""
+    """The place of a patch in the result: the pixels that lie in its box as a whole."""
 
     def __init__(self, patch: Patch, photo: tuple[int, int], size: tuple[int, int]):
         self.patch = patch
@@ -104,7 +110,7 @@ class _Place:
         self.empty = self.box[0] >= self.box[2] or self.box[1] >= self.box[3]
 
     def pixels(self) -> np.ndarray:
-        """float32 (h, w, 3) or (h, w)."""
+        """The patch at its size in the result, float32 (h, w, 3) or (h, w), 0 to 255."""
         image = self.patch.image
         across, down = self.exact[2] - self.exact[0], self.exact[3] - self.exact[1]
         start = self.exact[0], self.exact[1]
@@ -117,7 +123,7 @@ class _Place:
         return np.asarray(scaled, np.float32)
 
     def weight(self) -> np.ndarray:
-        """(h, w) float32 in (0, 1]: 1 but for the edges that lie within the photo."""
+        """(h, w) float32 in (0, 1]: below 1 only at the edges that lie within the photo."""
         width, height = self.box[2] - self.box[0], self.box[3] - self.box[1]
         fade = max(1.0, FEATHER * (width + height) / 2)
         across = _ramp(width, fade, self.inner[0], self.inner[2])
@@ -126,6 +132,7 @@ class _Place:
 
 
 def _ramp(length: int, fade: float, start: bool, end: bool) -> np.ndarray:
+    """Weights along one axis, (length,) float32; ``start`` and ``end`` say at which ends they fade."""
     at = np.arange(length, dtype=np.float32) + 0.5
     inside = np.full(length, fade, np.float32)
     if start:

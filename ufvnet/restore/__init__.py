@@ -11,7 +11,7 @@ __all__ = ["Restored", "RestoredPhoto", "Restorer"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imported when asked for: the processes that search faces need no torch."""
+    """The public names, imported when they are first used: processes that only wait need no torch."""
     if name in __all__:
         from . import restorer
 

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from ufvnet.config import RestoreConfig
 from ufvnet.imaging.decode import ImageProblem
 
-LEAST_SIDE = 4
-"""Smaller crops hold no face."""
 LARGEST_SCALE = 8
 """Of a photo in ``native`` size."""
 
@@ -17,13 +15,13 @@ LARGEST_SCALE = 8
 def output_size(
     config: RestoreConfig, hr_size: int, size: tuple[int, int], sides: Sequence[int] | None = None
 ) -> tuple[int, int]:
-    """(width, height) of an output.
+    """(width, height) of an output with restored faces.
 
     Args:
         config: has ``size``, ``scale`` and ``max_pixels``.
         hr_size: side of the model's output.
         size: (width, height) of the input.
-        sides: of the crops of a photo's restored faces; None for a picture that is a crop itself.
+        sides: longer sides of the crops of a photo's restored faces; None for a picture that is a crop itself.
     """
     width, height = size
     factor = config.scale or 1.0
@@ -39,12 +37,22 @@ def output_size(
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def check_output(
-    config: RestoreConfig, hr_size: int, size: tuple[int, int], sides: Sequence[int] | None = None
-) -> None:
-    """Raises:
-    ImageProblem: the output would have more than ``max_pixels``.
+def unrestored_size(config: RestoreConfig, hr_size: int, size: tuple[int, int], is_photo: bool) -> tuple[int, int]:
+    """(width, height) of the output of a picture without a restored face.
+
+    A crop keeps its own size in ``auto`` and ``native``, as it is not smaller than the model's output.
     """
-    width, height = output_size(config, hr_size, size, sides)
+    if not is_photo and config.scale is None and not isinstance(config.size, int):
+        return size
+    return output_size(config, hr_size, size, [] if is_photo else None)
+
+
+def check_pixels(config: RestoreConfig, size: tuple[int, int]) -> None:
+    """Refuse an output that is too large.
+
+    Raises:
+        ImageProblem: it would have more than ``max_pixels``.
+    """
+    width, height = size
     if width * height > config.max_pixels:
         raise ImageProblem("failed", f"the output would have {width}x{height}, over {config.max_pixels:,} pixels")

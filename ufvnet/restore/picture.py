@@ -1,4 +1,4 @@
-"""Reading a picture with all that must survive its restoration, and writing it in any format."""
+"""A picture with everything that must survive its restoration: how it is read, and written in any format."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from ufvnet.imaging.png import encode
 
 ENDINGS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp", "avif": ".avif"}
 PLAIN_SIDE = 1024
-"""Plain pictures up to this side are written by our own PNG encoder, which is faster on them than Pillow's."""
+"""Plain pictures up to this side are written by our own PNG encoder, which is faster for them than Pillow's."""
 
 COLOUR_ONLY = ("WEBP", "AVIF", "HEIF")
-"""Formats that have no grey."""
+"""Formats without grey."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An upright picture of 8 bits a channel, and what goes with it.
+    """An upright picture of 8 bits per channel, and what goes with it.
 
-    colour: L for grey pictures, else RGB.
+    colour: L for grey pictures, RGB for all others.
     alpha: L of the same size, or None.
-    format: Pillow's name of the format it came in, e.g. ``JPEG``.
-    notes: what was converted on the way.
-    extras: EXIF, ICC profile, resolution, XMP as Pillow's save takes them.
+    format: Pillow's name of the format that it was read from, e.g. ``JPEG``.
+    notes: what reading converted or left out.
+    extras: EXIF, ICC profile, resolution and XMP, as Pillow's ``save`` takes them.
     """
 
     colour: Image.Image
@@ -46,7 +46,7 @@ class Picture:
         return self.colour.size
 
     def with_colour(self, colour: Image.Image) -> Picture:
-        """This picture with other colours, perhaps of another size: grey stays grey, alpha is scaled by bicubic."""
+        """This picture with other colours, perhaps of another size; grey stays grey, and alpha is scaled by bicubic."""
         if self.colour.mode != colour.mode:
             colour = colour.convert(self.colour.mode)
         alpha = self.alpha
@@ -55,11 +55,11 @@ class Picture:
         return replace(self, colour=colour, alpha=alpha)
 
     def resized(self, size: tuple[int, int]) -> Picture:
-        """Scaled by bicubic; itself where it has that size."""
+        """The picture scaled to (width, height) by bicubic; itself if it has that size."""
         return self if size == self.size else self.with_colour(self.colour.resize(size, Image.Resampling.BICUBIC))
 
     def whole(self) -> Image.Image:
-        """L, LA, RGB or RGBA."""
+        """Colour and alpha in one image: L, LA, RGB or RGBA."""
         if self.alpha is None:
             return self.colour
         both = self.colour.convert(f"{self.colour.mode}A")
@@ -69,18 +69,18 @@ class Picture:
 
 @quiet()
 def read_picture(data: bytes, max_pixels: int, admit: Callable[[int], None] = lambda _: None) -> Picture:
-    """The picture in the bytes of a file, whatever the file's name says it is.
+    """The picture in the bytes of a file, whatever the file's name says.
 
-    16 bits are reduced to 8, palettes, CMYK and the like become RGB, the first frame of an animation is taken, EXIF
-    orientation is applied; ``notes`` says which, and what of the file is damaged and was left out.
+    16 bits are reduced to 8, palettes, CMYK and the like become RGB, the first frame of an animation is taken, and EXIF
+    orientation is applied. ``notes`` says which of these happened, and which damaged parts of the file were left out.
 
     Args:
-        data: the bytes.
-        max_pixels: pictures that declare more are not decoded.
-        admit: called with the number of pixels before they are decoded.
+        data: the bytes of the file.
+        max_pixels: a picture that declares more is not decoded.
+        admit: called with the number of pixels before they are decoded; may wait.
 
     Raises:
-        ImageProblem: it cannot be read or declares more than max_pixels.
+        ImageProblem: the picture cannot be read, or declares more than max_pixels.
     """
     picture = _picture(decode(data, max_pixels, admit))
     picture.colour.info = {}
@@ -89,7 +89,7 @@ def read_picture(data: bytes, max_pixels: int, admit: Callable[[int], None] = la
 
 @quiet()
 def picture_of(image: Image.Image) -> Picture:
-    """A PIL image as a Picture; the image stays as it is."""
+    """A PIL image as a Picture; the image itself is not changed."""
     notes: list[str] = []
     with contextlib.suppress(Exception):  # its second frame may be damaged
         if getattr(image, "is_animated", False):
@@ -106,7 +106,7 @@ def _picture(decoded: Decoded) -> Picture:
     image, notes = decoded.hand_over(), decoded.notes
     kind = image.format or "?"
     if decoded.deep:
-        notes.append("16 bits a channel reduced to 8")
+        notes.append("16 bits per channel reduced to 8")
     extras = extras_of(image, notes)
     profile = profile_of(image, notes)
     image = eight_bits(turned(image, notes), notes)
@@ -127,39 +127,45 @@ def _picture(decoded: Decoded) -> Picture:
 
 
 def _as_rgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> tuple[Image.Image, bytes | None]:
-    """A palette's, CMYK's, ... RGB, and the profile that goes with it; CMYK by its profile, which is used up then."""
+    """A palette, CMYK, ... as RGB, and the profile that belongs to the result; a profile of CMYK or LAB is applied and
+    does not."""
     notes.append(f"{image.mode} converted to RGB")
     if image.mode not in ("CMYK", "LAB"):
         return image.convert("RGB"), profile
     return (to_srgb(image, profile) if profile is not None else None) or image.convert("RGB"), None
 
 
-def choose_format(wanted: str, came_as: str, ending: str) -> tuple[str, str, str]:
-    """(Pillow's name of the format to write, the ending of the file, what to say about it).
+def choose_format(wanted: str, input_format: str, ending: str) -> tuple[str, str, str]:
+    """(Pillow's name of the format to write, the ending of the file, a note on a format that cannot be written).
 
     Args:
-        wanted: one of RestoreConfig.format but parquet.
-        came_as: Pillow's name of the format of the input.
-        ending: of the input, for ``same``.
+        wanted: as RestoreConfig.format; PNG for ``parquet``.
+        input_format: Pillow's name of the format of the input.
+        ending: of the input's name, for ``same``.
     """
     if wanted in ("auto", "parquet"):
         wanted = "png"
     if wanted != "same":
         return wanted.upper(), ENDINGS[wanted], ""
-    if came_as in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF"):
-        known = Image.registered_extensions().get(ending.lower()) == came_as
-        return came_as, ending if known else ENDINGS[came_as.lower()], ""
-    if came_as == "MPO":  # what cameras name .jpg
+    if input_format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF"):
+        known = Image.registered_extensions().get(ending.lower()) == input_format
+        return input_format, ending if known else ENDINGS[input_format.lower()], ""
+    if input_format == "MPO":  # what cameras name .jpg
         return "JPEG", ending if ending.lower() in (".jpg", ".jpeg") else ".jpg", ""
-    if came_as == "HEIF" and heif_is_known():
+    if input_format == "HEIF" and heif_is_known():
         return "HEIF", ending or ".heic", ""
-    return "PNG", ".png", f"written as PNG, not as {came_as}"
+    return "PNG", ".png", f"written as PNG, not as {input_format}"
 
 
 def encoded(picture: Picture, kind: str, quality: int) -> tuple[bytes, str]:
-    """The bytes of a file of Pillow's format ``kind``, and what was lost.
+    """The bytes of a file, and what of the picture was lost in its format.
 
     The bytes depend on the picture, the format and the quality alone.
+
+    Args:
+        picture: what to write.
+        kind: Pillow's name of the format.
+        quality: of JPEG, WebP and AVIF, 1 to 100.
     """
     extras = dict(picture.extras)
     plain = picture.alpha is None and not extras and picture.colour.mode == "RGB" and max(picture.size) <= PLAIN_SIDE
@@ -178,7 +184,7 @@ def encoded(picture: Picture, kind: str, quality: int) -> tuple[bytes, str]:
 
 
 def _coloured(image: Image.Image, extras: dict[str, Any], lost: list[str]) -> Image.Image:
-    """L or LA as RGB or RGBA; a profile for grey is applied, as it does not fit any more."""
+    """L or LA as RGB or RGBA; a profile for grey is applied, because it does not fit colours."""
     profile = extras.pop("icc_profile", None)
     if profile is not None:
         converted = to_srgb(image.getchannel(0), profile)

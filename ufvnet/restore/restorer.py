@@ -1,4 +1,4 @@
-"""``Restorer``: a trained model over PIL images: face crops of any size, and photos."""
+"""``Restorer``: a trained model for PIL images, which may be face crops of any size or photos."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from torch import nn
 
 from ufvnet.config import ConfigError
 from ufvnet.faces.crop import Box
+from ufvnet.faces.paste import paste_restored
 from ufvnet.imaging.decode import MAX_PIXELS
 from ufvnet.imaging.resize import rate_of, resize
 from ufvnet.models.inference import best_device, forward, ready
 from ufvnet.models.srg import to_network, to_pixels
 from ufvnet.models.store import identity, read_card
 
-from .folder.job import side
-from .output_size import LEAST_SIDE
+from .face_crops import LEAST_SIDE, choose_crops, clip_box, side_limit
+from .face_finder import search_faces
 from .picture import picture_of
 
 BACKENDS = ("torch", "onnx")
@@ -31,7 +32,12 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Restored:
-    """A restored face: image (H x H RGB), rate r of the input, weights of the anchors or None."""
+    """A restored face.
+
+    image: H x H RGB.
+    rate: r of the input, its mean side over H.
+    weights: of the anchors, which sum to 1; None if the model has no anchors.
+    """
 
     image: Image.Image
     rate: float
@@ -42,9 +48,10 @@ class Restored:
 class RestoredPhoto:
     """A photo with its small faces restored.
 
-    image: the photo, L, LA, RGB or RGBA, with EXIF (but the orientation, which is applied) and ICC profile in ``info``.
-    boxes: (left, top, right, bottom) in pixels of the upright input of the crops of all faces found.
-    faces: for each box the restored face, or None where it was left as it is.
+    image: the photo, L, LA, RGB or RGBA, with EXIF (without the orientation, which is applied) and ICC profile in
+        ``info``.
+    boxes: (left, top, right, bottom) of the crops of all faces, in pixels of the upright input.
+    faces: for each box the restored face, or None if the face was left as it is.
     """
 
     image: Image.Image
@@ -74,29 +81,31 @@ class Restorer:
     network: nn.Module
     hr_size: int
     fingerprint: str
-    """Of the model's card and its weights as they lie there: of an ONNX file its sha256."""
+    """Of the model's card and weights; the sha256 of an ONNX file."""
     device: torch.device
     self_ensemble: bool = False
-    """Give the mean of the output and of the mirrored input's output, mirrored back: twice the time."""
+    """Return the mean of the output and of the mirrored input's output, mirrored back: takes twice the time."""
     precision: str = "fp32"
-    """Of products; in ``bf16`` a pixel in 50 of ufvnet-lite's is one level off."""
+    """Of products; in ``bf16``, one pixel in 50 of ufvnet-lite's output is one level off."""
 
     @classmethod
     def load(
         cls, model: Path | str, device: str = "auto", backend: str = "torch", *, self_ensemble: bool = False,
         precision: str = "fp32",
     ) -> Restorer:  # fmt: skip
-        """A model folder, or a model that comes with the package by its name, ready on a device.
+        """Load a model onto a device.
 
         Args:
-            model: for ``onnx`` also a file that ``ufvnet models export`` wrote.
+            model: a model folder, or the name of a model that comes with the package; with ``onnx`` also a file that
+                ``ufvnet models export`` wrote.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-            backend: ``torch``, or ``onnx``: ONNX Runtime, with the same results to 1e-4. A folder is exported
-                into the user's cache folder once.
-            precision: ``fp32``, or with torch ``bf16`` and ``fp16``, for processors that have instructions for them.
+            backend: ``torch``, or ``onnx``: ONNX Runtime, whose results agree to 1e-4. A model folder is exported once,
+                into the user's cache folder.
+            self_ensemble: as the attribute.
+            precision: ``fp32``; with torch also ``bf16`` and ``fp16``, for processors that have instructions for them.
 
         Raises:
-            ConfigError: no model there, no such device, back end or precision, or the model cannot be exported.
+            ConfigError: there is no such model, device, back end or precision, or the model cannot be exported.
         """
         if backend not in BACKENDS:
             raise ConfigError(f"backend = {backend}: must be one of {', '.join(BACKENDS)}")
@@ -118,20 +127,20 @@ class Restorer:
         return cls(module, card["hr_size"], fingerprint, best_device(device), self_ensemble, precision)
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """One face crop of any size to hr_size x hr_size RGB."""
+        """Restore one face crop of any size to hr_size x hr_size RGB."""
         return self.batch([image])[0].image
 
     @torch.inference_mode()
     def batch(self, images: Sequence[Image.Image]) -> list[Restored]:
-        """Face crops of any sizes in one forward pass; of none, an empty list.
+        """Restore face crops of any sizes in one forward pass; an empty list for no crops.
 
         Args:
-            images: of any mode, as ``ufvnet restore`` takes them: EXIF orientation is applied, 16 bits are reduced to
-                8, alpha is dropped.
+            images: of any mode, treated as ``ufvnet restore`` treats them: EXIF orientation is applied, 16 bits are
+                reduced to 8, alpha is dropped.
 
         Raises:
-            ValueError: one is smaller than LEAST_SIDE.
-            FloatingPointError: the network gave NaN or infinity for one of them.
+            ValueError: an image is smaller than LEAST_SIDE.
+            FloatingPointError: the network returned NaN or infinity for an image.
         """
         if not images:
             return []
@@ -161,15 +170,15 @@ class Restorer:
         max_face: int | None = None,
         min_face: int | None = None,
     ) -> RestoredPhoto:
-        """A photo with its small faces restored and pasted back; outside their boxes it is as it was, or scaled.
+        """Restore the small faces of a photo and paste them back; everything outside their boxes stays, or is scaled.
 
         Args:
             image: of any mode and size; EXIF orientation is applied.
             boxes: (left, top, right, bottom) of the faces' crops in whole pixels of the upright photo, clipped to it;
-                None lets dlib find the faces.
+                None searches for faces with dlib.
             scale: above 0; the photo is enlarged so many times, by bicubic where there is no restored face.
-            max_face: faces whose crop has at least this side are left, as are those below LEAST_SIDE; None takes the
-                model's output size.
+            max_face: faces whose crop has at least this side are left as they are, and so are those below LEAST_SIDE;
+                None takes the model's output size.
             min_face: as in RestoreConfig.
 
         Raises:
@@ -177,12 +186,6 @@ class Restorer:
                 outside the photo or has fractions.
             FloatingPointError: as ``batch``.
         """
-        from ufvnet.faces.crop import crop_box
-        from ufvnet.faces.finders import finder
-        from ufvnet.faces.paste import paste_restored
-
-        from .face_finder import clipped
-
         if not 0 < scale < math.inf:
             raise ValueError(f"scale = {scale}: must be a number above 0")
         picture = picture_of(image)
@@ -190,21 +193,21 @@ class Restorer:
         if scale > 1 and size[0] * size[1] > MAX_PIXELS:
             raise ValueError(f"scale = {scale}: the photo would have {size[0]}x{size[1]}, over {MAX_PIXELS:,} pixels")
         if boxes is None:
-            found = finder.find_small_faces(picture.colour, min_face)
-            boxes = list(dict.fromkeys(crop_box(face.landmarks, *picture.size) for face in found))
-        boxes = [clipped(_whole(box), picture.size) for box in boxes]
-        limit = min(max_face or self.hr_size, self.hr_size)
-        small = [i for i, box in enumerate(boxes) if LEAST_SIDE <= side(box) < limit]
-        restored = dict(zip(small, self.batch([picture.colour.crop(boxes[i]) for i in small])))
-        pasted = paste_restored(picture.colour, size, [(boxes[i], restored[i].image) for i in small])
+            boxes = search_faces(picture.colour, min_face)
+        boxes = [clip_box(_checked_box(box), picture.size) for box in boxes]
+        chosen = choose_crops(boxes, side_limit(self.hr_size, max_face)).chosen
+        restored = dict(zip(chosen, self.batch([picture.colour.crop(boxes[i]) for i in chosen])))
+        pasted = paste_restored(picture.colour, size, [(boxes[i], restored[i].image) for i in chosen])
         whole = picture.with_colour(pasted).whole()
         whole.info.update(picture.extras)
         return RestoredPhoto(whole, tuple(boxes), tuple(restored.get(i) for i in range(len(boxes))))
 
 
-def _whole(box: Sequence[float]) -> Box:
-    """Raises:
-    ValueError: a box is not four whole numbers.
+def _checked_box(box: Sequence[float]) -> Box:
+    """A box of whole numbers as integers.
+
+    Raises:
+        ValueError: it is not four whole numbers.
     """
     if len(box) != 4 or not all(float(v).is_integer() for v in box):
         raise ValueError(f"box {tuple(box)}: must be left, top, right, bottom in whole pixels")

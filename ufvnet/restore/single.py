@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -14,40 +13,29 @@ from ufvnet.data.sources.files import TABLES
 from ufvnet.files import check_writable, write_bytes
 from ufvnet.imaging.formats import heif_is_known
 
-from .face_finder import Looker
-from .folder.inputs import PIPE
 from .folder.job import Job
-from .folder.run import load
-from .folder.scheduler import Engine
-from .folder.targets import empty_row
+from .folder.records import ManifestRow, new_row
+from .folder.scheduler import Scheduler
+from .folder.source import PIPE
+from .known_faces import KnownFaces, read_known_faces
 from .picture import ENDINGS
+from .resolved import resolve
 
 
-def is_one(config: RestoreConfig) -> bool:
-    """Whether a configuration names a pipe, or one file and an output whose ending is a picture's."""
+def is_single(config: RestoreConfig) -> bool:
+    """True if a configuration names a pipe, or one file and an output whose ending is that of a picture."""
     if PIPE in (*config.inputs, config.output):
         return True
     heif_is_known()
-    file = len(config.inputs) == 1 and config.inputs[0].is_file()
-    return file and not config.output.is_dir() and config.output.suffix.lower() in Image.registered_extensions()
+    is_file = len(config.inputs) == 1 and config.inputs[0].is_file()
+    return is_file and not config.output.is_dir() and config.output.suffix.lower() in Image.registered_extensions()
 
 
-class Memory:
-    """A target that only holds what it is given."""
-
-    def __init__(self) -> None:
-        self.data: bytes | None = None
-        self.ending = ""
-
-    def put(self, row: dict[str, Any], data: bytes | None, ending: str) -> None:
-        self.data, self.ending = data, ending
-
-
-def restore_one(config: RestoreConfig) -> dict[str, Any]:
-    """Restore one picture and write it; gives its row, which has no manifest.
+def restore_single(config: RestoreConfig) -> ManifestRow:
+    """Restore one picture and write it; returns its row, which goes into no manifest.
 
     Raises:
-        ConfigError: not one input, an output that is the input or that is there already, or an ending that is no
+        ConfigError: there is not one input, the output is the input or exists already, or its ending is that of no
             format of ours.
     """
     if len(config.inputs) != 1 or not (config.inputs[0] == PIPE or config.inputs[0].is_file()):
@@ -55,26 +43,56 @@ def restore_one(config: RestoreConfig) -> dict[str, Any]:
     if config.inputs[0].suffix.lower() in TABLES:
         raise ConfigError(f"output = {config.output}: the pictures of a table need a folder")
     config = _with_format(config)
-    (given,) = config.inputs
+    (path,) = config.inputs
     if config.output != PIPE:
         check_writable("output", config.output if config.output.is_dir() else config.output.parent)
     _check_free(config, config.output)
-    Looker(config, 0).given.check([str(given)])
-    content = sys.stdin.buffer.read() if given == PIPE else given.absolute()
-    row, target = restore_alone(config, str(given), content, given.suffix)
+    known_faces = read_known_faces(config)
+    known_faces.check([str(path)])
+    content = sys.stdin.buffer.read() if path == PIPE else path.absolute()
+    row, target = restore_alone(config, str(path), content, path.suffix, known_faces)
     if target.data is not None:
-        _write(config, target)
+        _write(config, target.data, target.ending)
     return row
 
 
+class MemoryTarget:
+    """A target that only keeps what it receives."""
+
+    def __init__(self) -> None:
+        self.data: bytes | None = None
+        self.ending = ""
+
+    def find_kept(self, name: str, key: str, content: bytes) -> ManifestRow | None:
+        """None: there is no earlier run."""
+        return None
+
+    def keep(self, row: ManifestRow) -> None:
+        """Never called, as nothing is found."""
+
+    def put(self, row: ManifestRow, data: bytes | None, ending: str) -> None:
+        """Keep the output."""
+        self.data, self.ending = data, ending
+
+
 def restore_alone(
-    config: RestoreConfig, name: str, content: Path | bytes, ending: str
-) -> tuple[dict[str, Any], Memory]:
-    """Restore one picture, and write nothing; gives its row and what became of it."""
-    config, target = config.model_copy(update={"batch_size": 1, "threads": 1, "resume": False}), Memory()
-    restorer = load(config)
-    job = Job(name, content, ending, target, empty_row(name, ""))
-    Engine(config, restorer, Looker(config, restorer.hr_size)).run([job], lambda _: None)
+    config: RestoreConfig, name: str, content: Path | bytes, ending: str, known_faces: KnownFaces | None = None
+) -> tuple[ManifestRow, MemoryTarget]:
+    """Restore one picture without writing anything.
+
+    Args:
+        config: how.
+        name: of the picture in landmarks and boxes.
+        content: its file, or its bytes.
+        ending: of its file's name.
+        known_faces: as in ``resolve``.
+
+    Returns:
+        Its row, and the target that has received its output.
+    """
+    config, target = config.model_copy(update={"batch_size": 1, "threads": 1, "resume": False}), MemoryTarget()
+    job = Job(name, content, ending, target, new_row(name, ""))
+    Scheduler(resolve(config, known_faces)).run([job], lambda _: None)
     return job.row, target
 
 
@@ -93,11 +111,11 @@ def _with_format(config: RestoreConfig) -> RestoreConfig:
 
 
 def _check_free(config: RestoreConfig, output: Path) -> None:
-    """Refuse an output that is the input, or a file that is there and is not to be replaced."""
-    (given,) = config.inputs
+    """Refuse an output that is the input, or a file that exists and is not to be replaced."""
+    (path,) = config.inputs
     if output == PIPE or output.is_dir() or not os.path.lexists(output):
         return
-    if given != PIPE and output.exists() and os.path.samefile(given, output):
+    if path != PIPE and output.exists() and os.path.samefile(path, output):
         raise ConfigError(f"output = {output}: is the input")
     if output.is_symlink() or not output.is_file():
         raise ConfigError(f"output = {output}: is a link or no regular file, and is not replaced; name another one")
@@ -105,16 +123,15 @@ def _check_free(config: RestoreConfig, output: Path) -> None:
         raise ConfigError(f"output = {output}: is there already; --overwrite replaces it")
 
 
-def _write(config: RestoreConfig, target: Memory) -> None:
-    assert target.data is not None
+def _write(config: RestoreConfig, data: bytes, ending: str) -> None:
     if config.output == PIPE:
-        sys.stdout.buffer.write(target.data)
+        sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     elif config.output.is_dir():
-        (given,) = config.inputs
-        stem = "stdin" if given == PIPE else given.stem
-        output = Path(config.output, f"{stem}{target.ending}")
+        (path,) = config.inputs
+        stem = "stdin" if path == PIPE else path.stem
+        output = Path(config.output, f"{stem}{ending}")
         _check_free(config, output)
-        write_bytes(output, target.data)
+        write_bytes(output, data)
     else:
-        write_bytes(config.output, target.data)
+        write_bytes(config.output, data)

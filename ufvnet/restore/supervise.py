@@ -15,7 +15,7 @@ from ufvnet.children import CTRL_C, KEEP_MEMORY, cause_of_death, child_with_job
 from ufvnet.config import RestoreConfig
 from ufvnet.files import printed
 
-from .folder.notes import WORK, notes
+from .folder.notes import JOURNALS, WORK, notes
 from .trial import DEADLY
 
 WORKER = "ufvnet.restore.worker"
@@ -92,6 +92,6 @@ def _crash(code: int) -> str | None:
 def _journals_size(output: Path) -> int:
     """Bytes of rows of finished pictures."""
     try:
-        return sum(path.stat().st_size for path in notes(output / WORK, ".jsonl"))
+        return sum(path.stat().st_size for path in notes(output / WORK, JOURNALS))
     except OSError:  # an impossible name, which the run refuses
         return 0

@@ -1,4 +1,4 @@
-"""A picture on its way from its file to its output."""
+"""A job: one picture on its way from its file to its output."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
 
@@ -14,55 +14,83 @@ from ufvnet.faces.crop import Box
 from ufvnet.imaging.decode import ImageProblem
 from ufvnet.restore.picture import Picture
 
-from .targets import Target
+from .records import ManifestRow
 
 if TYPE_CHECKING:
     from ufvnet.restore.restorer import Restored
 
 MAX_BYTES = 2**29
-"""Larger files are no pictures that this machine should read."""
+"""Larger files are not read."""
+
+
+class Target(Protocol):
+    """Receives a finished picture and accounts for its row."""
+
+    def find_kept(self, name: str, key: str, content: bytes) -> ManifestRow | None:
+        """The row of an earlier run if its output can stay: for this input and key, and intact; else None."""
+
+    def keep(self, row: ManifestRow) -> None:
+        """Account for the row of an output that stays."""
+
+    def put(self, row: ManifestRow, data: bytes | None, ending: str) -> None:
+        """Write an output whose name ends in ``ending``, unless ``data`` is None, and account for its row."""
 
 
 @dataclass
 class Job:
-    """A picture on its way.
+    """One picture on its way, with its manifest row in the making.
 
-    name: what the manifest calls it.
-    content: its file, or its bytes; None where a table has none. missing: why.
-    ending: of its file's name.
-    target: takes the output.
-    row: of the manifest, in the making.
-    kept: the earlier run's output stands.
-    photo: faces are pasted back; else it is a crop.
-    picture: of a crop, which is small; a photo is read once more when its faces are restored.
-    boxes: of all faces. crops: (place in boxes, picture) of those to restore. results: by that place.
-    left: crops that have no result yet.
-    changed: what reading the picture changed (orientation, mode), which is true of outputs made from it.
-    notes: what the reason tells besides. seconds: spent on it so far.
+    name: the picture's name in the manifest.
+    content: its file, or its bytes; None if there is nothing to read.
+    ending: of its file's name, e.g. ``.jpg``; empty if unknown.
+    target: receives the output.
+    row: its row of the manifest.
+    may_skip: content that is no picture, by its name and by itself, is skipped; otherwise it is a failure.
+    missing: why there is nothing to read.
+
+    The stage that reads sets:
+
+    kept: the output of an earlier run stays.
+    is_photo: restored faces are pasted back into the picture; otherwise the picture is one face crop.
+    picture: a crop as it was read. None for a photo: the stage that writes reads it again, so that photos that wait for
+        the model take no memory.
+    boxes: crop boxes of all faces.
+    crops: (index in ``boxes``, pixels) of the faces that are to be restored.
+    pending: number of crops without a result.
+    output_size: (width, height).
+    conversions: what reading changed (orientation, mode); not reported if the output is the input's own bytes.
+    notes: further sentences for the row's reason.
+    seconds: spent on it so far.
+
+    The scheduler sets:
+
+    results: restored faces by their index in ``boxes``.
     """
 
     name: str
     content: Path | bytes | None
     ending: str
     target: Target
-    row: dict[str, Any]
+    row: ManifestRow
+    may_skip: bool = False
+    missing: str = "the row has no picture"
     kept: bool = False
-    photo: bool = False
+    is_photo: bool = False
     picture: Picture | None = None
     boxes: list[Box] = field(default_factory=list)
     crops: list[tuple[int, Image.Image]] = field(default_factory=list)
-    results: dict[int, Restored] = field(default_factory=dict)
-    left: int = 0
-    changed: tuple[str, ...] = ()
+    pending: int = 0
+    output_size: tuple[int, int] = (0, 0)
+    conversions: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    missing: str = "the row has no picture"
+    results: dict[int, Restored] = field(default_factory=dict)
 
     def read(self) -> bytes:
         """The bytes of the picture.
 
         Raises:
-            ImageProblem: there are none, or too many, or it is no regular file.
+            ImageProblem: there are none or too many, or the file is not a regular one.
         """
         if isinstance(self.content, bytes):
             return self.content
@@ -84,20 +112,15 @@ class Job:
             raise ImageProblem("failed", f"{reason}: {getattr(error, 'strerror', None) or error}") from error
 
     def file_size(self) -> int:
-        """Bytes that ``read`` would give; 0 where that is not known."""
+        """Bytes of its file; 0 if it has none or they are unknown."""
         try:
             return self.content.stat().st_size if isinstance(self.content, Path) else 0
         except OSError:
             return 0
 
     def read_or_none(self) -> bytes | None:
-        """The bytes of the picture, or None where they cannot be read."""
+        """The bytes of the picture; None if they cannot be read."""
         try:
             return self.read()
         except ImageProblem:
             return None
-
-
-def side(box: Box) -> int:
-    """Longer side of a face's crop in pixels."""
-    return max(box[2] - box[0], box[3] - box[1])

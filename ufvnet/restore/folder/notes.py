@@ -1,4 +1,4 @@
-"""The folder in a run's output for what only an unfinished run needs: journals, lists of outputs, crash diaries."""
+"""Notes in the output folder that only an unfinished run needs: journals, lists of outputs, crash diaries."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ import re
 from pathlib import Path
 
 WORK = ".ufvnet"
-"""Name of the folder."""
+"""Name of their folder, below the output folder."""
+JOURNAL = "manifest.jsonl"
+"""Rows of a run in one process. Processes that share a run have a journal each: ``manifest-000000.jsonl`` etc."""
+JOURNALS = ".jsonl"
+WRITTEN = ".written"
+"""Ending of lists of outputs that are about to be written."""
+EARLIER = f"earlier{WRITTEN}"
+"""Outputs of earlier runs that the manifest does not list."""
 DIARY = ".reading"
-"""Ending of a crash diary in it: names of the pictures that a process has in work."""
-NOTES = re.compile(r"manifest(-\d{6})?\.(jsonl|written|reading)|earlier\.written")
-"""Names of the files that a run makes there; a file of another name belongs to somebody else."""
+"""Ending of crash diaries: names of the pictures that a process has in work."""
+OURS = re.compile(r"manifest(-\d{6})?\.(jsonl|written|reading)|earlier\.written")
 
 
 def notes(work: Path, ending: str = "") -> list[Path]:
-    """The files of runs in a folder WORK that have this ending."""
-    return sorted(path for path in work.glob(f"*{ending}") if NOTES.fullmatch(path.name))
+    """The notes of runs in a folder WORK that have this ending, sorted; a file of any other name is not ours."""
+    return sorted(path for path in work.glob(f"*{ending}") if OURS.fullmatch(path.name))
 
 
 def forget(output: Path) -> None:
-    """Remove the diaries of earlier processes: what they had in work is no suspect."""
+    """Remove the diaries of earlier processes: what they had in work is not suspect."""
     for path in notes(output / WORK, DIARY):
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The second half of a job: its output made of restored faces, encoded and delivered."""
+"""The stage that writes: a job's output is made of its restored faces, encoded, and handed to the job's target."""
 
 from __future__ import annotations
 
@@ -13,55 +13,53 @@ from ufvnet.config import RestoreConfig
 from ufvnet.faces.paste import paste_restored
 from ufvnet.files import sha256
 from ufvnet.imaging.decode import ImageProblem
-from ufvnet.restore.output_size import check_output, output_size
-from ufvnet.restore.picture import Picture, choose_format, encoded, read_picture
+from ufvnet.restore.face_crops import side
+from ufvnet.restore.memory import PixelBudget
+from ufvnet.restore.picture import choose_format, encoded, read_picture
 from ufvnet.restore.restorer import Restored
 
-from .job import Job, side
-from .room import Room
-from .targets import FileTarget
+from .job import Job
 
 
-class Finisher:
-    """Makes outputs and hands them to their targets with their rows.
+class WriteStage:
+    """Makes outputs and hands them to their targets with their rows; several threads may use it at once.
 
     Args:
         config: how.
-        hr_size: side of the model's output.
-        room: for decoded pictures.
+        budget: of decoded pixels.
     """
 
-    def __init__(self, config: RestoreConfig, hr_size: int, room: Room):
-        self.config, self.hr_size, self.room = config, hr_size, room
+    def __init__(self, config: RestoreConfig, budget: PixelBudget):
+        self.config, self.budget = config, budget
 
-    def __call__(self, job: Job) -> None:
+    def run(self, job: Job) -> None:
         """Account for a job whose crops all have their results.
 
         Raises:
             OSError: the disk is full.
         """
         if job.kept:
-            assert isinstance(job.target, FileTarget)
-            job.target.account.tell(job.row)
+            job.target.keep(job.row)
             return
         started = time.perf_counter()
-        with self.room.visit(job.file_size()) as admit:
-            data, ending = self._output(job, admit)
+        with self.budget.picture(job.file_size()) as reserve:
+            data, ending = self._output(job, reserve)
         if job.row["status"] == "failed":
             data = None
             job.row["faces_restored"] = 0
-        job.row["reason"] = "; ".join(filter(None, [job.row["reason"], *dict.fromkeys([*job.changed, *job.notes])]))
+        remarks = dict.fromkeys([*job.conversions, *job.notes])
+        job.row["reason"] = "; ".join(filter(None, [job.row["reason"], *remarks]))
         job.row["seconds"] = round(job.seconds + time.perf_counter() - started, 4)
         job.picture, job.results = None, {}
         job.target.put(job.row, data, f"{self.config.suffix}{ending}" if data is not None else "")
 
-    def _output(self, job: Job, admit: Callable[[int], None]) -> tuple[bytes | None, str]:
-        """The bytes of the output and the ending of its name; None and a reason in the row where there is none."""
+    def _output(self, job: Job, reserve: Callable[[int], None]) -> tuple[bytes | None, str]:
+        """The bytes of the output and the ending of its name; None if there is no output."""
         try:
-            if job.row["status"] in ("copied", "no_face"):
-                return self._unrestored(job, admit)
             if not job.row["status"]:
-                return self._restored(job, admit)
+                return self._restored(job, reserve)
+            if job.row["status"] in ("copied", "no_face") and self.config.unrestored == "copy":
+                return self._unrestored(job, reserve)
         except ImageProblem as problem:
             job.row |= {"status": "failed", "reason": problem.reason}
         except Exception as error:  # one odd picture must not stop the night's run, but a full disk must
@@ -70,79 +68,70 @@ class Finisher:
             job.row |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
         return None, ""
 
-    def _restored(self, job: Job, admit: Callable[[int], None]) -> tuple[bytes, str]:
-        here = (job.row["width"], job.row["height"])
-        if job.photo:
-            size = output_size(self.config, self.hr_size, here, [side(job.boxes[i]) for i in job.results])
-            admit(max(math.prod(here), math.prod(size)))
-            picture = self._again(job)
+    def _restored(self, job: Job, reserve: Callable[[int], None]) -> tuple[bytes, str]:
+        size = job.output_size
+        if job.is_photo:
+            reserve(max(job.row["width"] * job.row["height"], math.prod(size)))
+            picture = read_picture(_same_bytes(job), self.config.max_pixels)
             faces = [(job.boxes[i], result.image) for i, result in sorted(job.results.items())]
             picture = picture.with_colour(paste_restored(picture.colour, size, faces))
         else:
             assert job.picture is not None
-            size = output_size(self.config, self.hr_size, here)
             image = job.results[0].image
             image = image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
             picture = job.picture.with_colour(image)
-        kind, ending, said = choose_format(self.config.format, picture.format, job.ending)
+        kind, ending, format_note = choose_format(self.config.format, picture.format, job.ending)
         data, lost = encoded(picture, kind, self.config.quality)
-        job.notes += filter(None, [said, lost])
-        job.row |= {"status": "restored", "output_width": size[0], "output_height": size[1], **_told(job)}
+        job.notes += filter(None, [format_note, lost])
+        job.row |= {"status": "restored", "output_width": size[0], "output_height": size[1], **_face_columns(job)}
         return data, ending
 
-    def _unrestored(self, job: Job, admit: Callable[[int], None]) -> tuple[bytes | None, str]:
-        """A picture without a restored face: its own bytes, or scaled or in another format as asked."""
-        if self.config.unrestored == "leave":
-            if job.row["status"] == "copied":
-                job.row["status"] = "skipped"
-            job.notes.append("left out")
-            return None, ""
-        data = job.read()
-        self._check_same(job, data)
-        size = here = (job.row["width"], job.row["height"])
-        if job.photo or self.config.scale is not None or isinstance(self.config.size, int):
-            size = output_size(self.config, self.hr_size, here, [] if job.photo else None)
-        job.row |= {"output_width": size[0], "output_height": size[1]}
-        if size == here and self.config.format in ("auto", "same", "parquet"):
-            job.changed = ()  # these are the bytes that came in
+    def _unrestored(self, job: Job, reserve: Callable[[int], None]) -> tuple[bytes, str]:
+        """A picture without a restored face: its own bytes, or scaled, or in another format."""
+        data = _same_bytes(job)
+        size, own_size = job.output_size, (job.row["width"], job.row["height"])
+        if size == own_size and self.config.format in ("auto", "same", "parquet"):
+            job.conversions = ()
             return data, job.ending
-        kind, ending, said = choose_format(self.config.format, job.row["format"], job.ending)
-        if size == here and kind == job.row["format"]:
-            job.changed = ()
+        kind, ending, format_note = choose_format(self.config.format, job.row["format"], job.ending)
+        if size == own_size and kind == job.row["format"]:
+            job.conversions = ()
             return data, job.ending
-        check_output(self.config, self.hr_size, here, [] if job.photo else None)
-        admit(max(math.prod(here), math.prod(size)))
+        reserve(max(math.prod(own_size), math.prod(size)))
         picture = read_picture(data, self.config.max_pixels)
         del data
         picture = picture.resized(size)
         written, lost = encoded(picture, kind, self.config.quality)
-        job.notes += filter(None, ["only scaled" if size != here else "", said, lost])
+        job.notes += filter(None, ["only scaled" if size != own_size else "", format_note, lost])
         return written, ending
 
-    def _again(self, job: Job) -> Picture:
-        data = job.read()
-        self._check_same(job, data)
-        return read_picture(data, self.config.max_pixels)
 
-    def _check_same(self, job: Job, data: bytes) -> None:
-        if sha256(data) != job.row["sha256"]:
-            raise ImageProblem("failed", "the file changed while it was being restored")
+def _same_bytes(job: Job) -> bytes:
+    """The bytes of the picture, which must be those that the stage that reads has seen.
+
+    Raises:
+        ImageProblem: the file changed since then, or cannot be read any more.
+    """
+    data = job.read()
+    if sha256(data) != job.row["sha256"]:
+        raise ImageProblem("failed", "the file changed while it was being restored")
+    return data
 
 
-def _told(job: Job) -> dict[str, object]:
-    """What the row tells of restored faces."""
+def _face_columns(job: Job) -> dict[str, object]:
+    """The row's columns on restored faces."""
     weights = [r.weights for r in job.results.values() if r.weights]
     means = [sum(w) / len(weights) for w in zip(*weights)]
-    sides = [side(job.boxes[i]) for i in job.results] if job.photo else [sum(job.boxes[0][2:]) / 2]
-    told: dict[str, object] = {"faces_restored": len(job.results), "face_size": sum(sides) / len(sides)}
-    told |= {f"w{i + 1}": w for i, w in enumerate(means[:3])}
-    if job.photo:
-        told["faces"] = [
+    sides = [side(job.boxes[i]) for i in job.results] if job.is_photo else [sum(job.boxes[0][2:]) / 2]
+    columns: dict[str, object] = {"faces_restored": len(job.results), "face_size": sum(sides) / len(sides)}
+    columns |= {f"w{i + 1}": w for i, w in enumerate(means[:3])}
+    if job.is_photo:
+        columns["faces"] = [
             dict(zip(("left", "top", "right", "bottom"), box))
             | {"restored": i in job.results, **_weights(job.results.get(i))}
             for i, box in enumerate(job.boxes)
         ]
-    return told
+    return columns
 
 
 def _weights(result: Restored | None) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Where restored pictures go: files, or rows of Parquet parts; both are complete or not there."""
+"""Targets of restored pictures: files, or rows of Parquet parts; both are complete or not there."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import json
 import os
 import re
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,112 +18,159 @@ from ufvnet.data.schema import IMAGE
 from ufvnet.errors import OutputLostError
 from ufvnet.files import escape_name, sha256, unescape_name, write_bytes
 
-from .manifest import FINISHED, Account, Row
-from .outputs import digest, free_name
+from .journal import Journal
+from .outputs import free_name, output_sha256
+from .records import FINISHED, ManifestRow
 
 PART = 100
-"""Rows of a Parquet part: what a killed run does again at most."""
-
-
-class Target(Protocol):
-    """Takes a finished picture, or None where there is no output, and accounts for its row."""
-
-    def put(self, row: Row, data: bytes | None, ending: str) -> None: ...
+"""Rows per Parquet part, and thus the most that a killed run does again."""
 
 
 class FileTarget:
-    """A file of its own.
+    """A file for one picture.
 
     Args:
-        account: told of the row once the file is in place.
-        base: its path below the output folder without suffix and ending.
-        suffix: what follows it; ``put`` is given both.
+        journal: receives the row when the file is in place.
+        base: path of the file below the output folder, without suffix and ending.
+        suffix: follows the base; the endings that ``put`` receives begin with it.
         ending: of the input, which the output may have too.
     """
 
-    def __init__(self, account: Account, base: str, suffix: str, ending: str = ""):
-        self.account, self.base, self.suffix = account, free_name(base, suffix, ending), suffix
+    def __init__(self, journal: Journal, base: str, suffix: str, ending: str = ""):
+        self.journal, self.base, self.suffix = journal, free_name(base, suffix, ending), suffix
 
-    def put(self, row: Row, data: bytes | None, ending: str) -> None:
+    def find_kept(self, name: str, key: str, content: bytes) -> ManifestRow | None:
+        """As in ``Target``."""
+        row = self.journal.earlier(name)
+        if row is None or row["status"] not in FINISHED or row.get("key") != key:
+            return None
+        if row.get("sha256") != sha256(content):
+            return None
+        if not row.get("output"):
+            return row
+        output = unescape_name(row["output"])
+        if not re.fullmatch(re.escape(self.base + self.suffix) + r"(\.[^./]*)?", output):
+            return None
+        return row if output_sha256(self.journal.output, output) == row["output_sha256"] else None
+
+    def keep(self, row: ManifestRow) -> None:
+        """As in ``Target``."""
+        self.journal.count(row)
+
+    def put(self, row: ManifestRow, data: bytes | None, ending: str) -> None:
+        """As in ``Target``.
+
+        Raises:
+            OSError: the disk is full.
+            OutputLostError: the output folder is gone.
+        """
         if data is not None:
             try:
-                path, digested = self.account.admit(f"{self.base}{ending}", data)
+                path, digest = self.journal.guard.admit(f"{self.base}{ending}", data)
                 write_bytes(path, data)
-                row |= {"output": escape_name(f"{self.base}{ending}"), "output_sha256": digested}
+                row |= {"output": escape_name(f"{self.base}{ending}"), "output_sha256": digest}
             except OSError as error:
                 row |= _unwritten(error)
         if row["sha256"]:
-            self._remove_stale(self.account.earlier(row["path"]), row["output"])
-        self.account.add(row)
+            self._remove_stale(self.journal.earlier(row["path"]), row["output"])
+        self.journal.append(row)
 
-    def _remove_stale(self, earlier: Row | None, output: str) -> None:
-        """An earlier run's output of an input that now has none, or another one, would pass for one of this run: it is
-        removed if it is what that run wrote."""
+    def _remove_stale(self, earlier: ManifestRow | None, output: str) -> None:
+        """Remove the output that an earlier run made of an input that now has none, or another one, if it still is what
+        that run wrote: it would pass for an output of this run."""
         if earlier is None or not earlier.get("output") or earlier["output"] == output:
             return
-        written = unescape_name(earlier["output"])
-        if not os.path.isabs(written) and ".." not in Path(written).parts:
+        name = unescape_name(earlier["output"])
+        if not os.path.isabs(name) and ".." not in Path(name).parts:
             with contextlib.suppress(OSError):
-                if digest(self.account.output, written) == earlier["output_sha256"]:
-                    (self.account.output / written).unlink()
-
-    def kept(self, row: Row | None, key: str, content: bytes) -> bool:
-        """Whether an earlier row is finished, of these settings and this input, and its output is intact."""
-        if row is None or row["status"] not in FINISHED or row.get("key") != key:
-            return False
-        if row.get("sha256") != sha256(content):
-            return False
-        if not row.get("output"):
-            return True
-        name = unescape_name(row["output"])
-        ours = re.fullmatch(re.escape(self.base + self.suffix) + r"(\.[^./]*)?", name)
-        return bool(ours) and digest(self.account.output, name) == row["output_sha256"]
+                if output_sha256(self.journal.output, name) == earlier["output_sha256"]:
+                    (self.journal.output / name).unlink()
 
 
 class PartTarget:
-    """A Parquet file of some rows, written when the last of them is finished.
+    """A Parquet file for several pictures, written when the last of them is finished.
 
     Args:
-        account: told of all its rows once the file is in place.
-        name: its path below the output folder.
-        names: of its rows, in order.
-        others: gives the other columns of these rows, and what is to be said of them.
+        journal: receives all rows when the file is in place.
+        name: path of the file below the output folder.
+        names: of its pictures in the manifest, in order.
+        others: returns the other columns of these rows, and a note on columns that are lost.
     """
 
     def __init__(
         self,
-        account: Account,
+        journal: Journal,
         name: str,
         names: Sequence[str],
         others: Callable[[], tuple[pa.Table, str]] | None = None,
     ):
-        self.account, self.name, self.names, self.others = account, free_name(name), list(names), others
+        self.journal, self.name, self.names, self.others = journal, free_name(name), list(names), others
         self.lock = threading.Lock()
-        self.rows: dict[str, tuple[Row, bytes | None, str]] = {}
+        self.rows: dict[str, tuple[ManifestRow, bytes | None, str]] = {}
 
-    def put(self, row: Row, data: bytes | None, ending: str) -> None:
+    def find_kept(self, name: str, key: str, content: bytes) -> ManifestRow | None:
+        """None: a part is kept as a whole or not at all; see ``keep_whole``."""
+        return None
+
+    def keep(self, row: ManifestRow) -> None:
+        """As in ``Target``."""
+        self.journal.count(row)
+
+    def keep_whole(self, key: str, contents: Iterable[bytes | None]) -> bool:
+        """Keep the part of an earlier run and account for its rows, if the part is intact and every row is finished for
+        this key and its input; returns whether it was kept.
+
+        Args:
+            key: of this run.
+            contents: bytes of the pictures, or None for those that cannot be read; read only if all else fits.
+        """
+        earlier = [self.journal.earlier(name) for name in self.names]
+        rows = [row for row in earlier if row is not None and self._is_finished(row, key)]
+        digest = output_sha256(self.journal.output, self.name)
+        if digest is None or len(rows) < len(self.names):
+            return False
+        if any(row.get("output_sha256") not in (digest, "") for row in rows):
+            return False
+        if not all(content and row.get("sha256") == sha256(content) for row, content in zip(rows, contents)):
+            return False
+        self.journal.count(*rows)
+        return True
+
+    def _is_finished(self, row: ManifestRow, key: str) -> bool:
+        in_part = str(row.get("output", "")).startswith(f"{escape_name(self.name)}#")
+        return row["status"] in FINISHED and row.get("key") == key and in_part
+
+    def put(self, row: ManifestRow, data: bytes | None, ending: str) -> None:
+        """As in ``Target``.
+
+        Raises:
+            OSError: the disk is full.
+            OutputLostError: the output folder is gone.
+        """
         with self.lock:
             self.rows[row["path"]] = row, data, ending
             if len(self.rows) < len(self.names):
                 return
-        finished = [self.rows[name] for name in self.names]
+        rows = [self.rows[name] for name in self.names]
         try:
-            digested = self._write(finished)
+            digest = self._write(rows)
         except Exception as error:  # one odd part must not stop the night's run, but a full disk must
-            failed = _unwritten(error)
-            for one, written, _ in finished:
-                one |= failed if written is not None else {}
+            failure = _unwritten(error)
+            for finished, written, _ in rows:
+                finished |= failure if written is not None else {}
         else:
-            for number, (one, written, _) in enumerate(finished):
-                one |= {"output": f"{escape_name(self.name)}#{number}", "output_sha256": digested if written else ""}
-        self.account.add(*(one for one, _, _ in finished))
+            for number, (finished, written, _) in enumerate(rows):
+                output = f"{escape_name(self.name)}#{number}"
+                finished |= {"output": output, "output_sha256": digest if written else ""}
+        self.journal.append(*(finished for finished, _, _ in rows))
         self.rows = {}
 
-    def _write(self, rows: Sequence[tuple[Row, bytes | None, str]]) -> str:
-        table, said = self.others() if self.others else (pa.table({}), "")
-        if said:  # without a key a resumed run tries these rows again
+    def _write(self, rows: Sequence[tuple[ManifestRow, bytes | None, str]]) -> str:
+        """Write the part; returns its sha256."""
+        table, lost = self.others() if self.others else (pa.table({}), "")
+        if lost:  # without a key a resumed run tries these rows again
             for row, _, _ in rows:
-                row |= {"reason": "; ".join(filter(None, [row["reason"], said])), "key": ""}
+                row |= {"reason": "; ".join(filter(None, [row["reason"], lost])), "key": ""}
         images = [None if data is None else {"bytes": data, "path": r["path"] + escape_name(e)} for r, data, e in rows]
         columns = {
             "image": pa.array(images, IMAGE),
@@ -135,28 +181,14 @@ class PartTarget:
         table = _renamed(table, columns)
         for name, column in columns.items():
             table = table.append_column(name, column) if table.num_columns else pa.table({name: column})
-        known = {"info": {"features": {"image": {"_type": "Image"}}}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps(known)})
+        features = {"info": {"features": {"image": {"_type": "Image"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
         buffer = pa.BufferOutputStream()
         pq.write_table(table, buffer, compression="none", row_group_size=PART)
         data = buffer.getvalue().to_pybytes()
-        path, digested = self.account.admit(self.name, data)
+        path, digest = self.journal.guard.admit(self.name, data)
         write_bytes(path, data)
-        return digested
-
-    def kept(self, rows: Sequence[Row | None], key: str, contents: Sequence[bytes | None]) -> bool:
-        """Whether every row is finished, of these settings and inputs, and the part is intact."""
-        written = digest(self.account.output, self.name) or ""
-        return all(
-            row is not None
-            and row["status"] in FINISHED
-            and row.get("key") == key
-            and str(row.get("output", "")).startswith(f"{escape_name(self.name)}#")
-            and content is not None
-            and row.get("sha256") == sha256(content)
-            and row.get("output_sha256") in (written, "")
-            for row, content in zip(rows, contents)
-        ) and bool(written)
+        return digest
 
 
 def _renamed(table: pa.Table, taken: Collection[str]) -> pa.Table:
@@ -172,8 +204,8 @@ def _renamed(table: pa.Table, taken: Collection[str]) -> pa.Table:
     return table.rename_columns(names)
 
 
-def _unwritten(error: Exception) -> Row:
-    """What becomes of a row whose output cannot be written.
+def _unwritten(error: Exception) -> ManifestRow:
+    """Status and reason of a row whose output cannot be written.
 
     Raises:
         OSError: the disk is full, which is no fault of this picture.
@@ -184,8 +216,3 @@ def _unwritten(error: Exception) -> Row:
         raise error
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
     return {"status": "failed", "reason": f"cannot be written: {reason}"}
-
-
-def empty_row(name: str, key: str) -> dict[str, Any]:
-    """A manifest row in the making."""
-    return {"path": name, "status": "", "reason": "", "output": "", "sha256": "", "output_sha256": "", "key": key}

@@ -1,4 +1,4 @@
-"""What ``ufvnet serve`` takes in: requests of its own page only, few at once, none for long, none too large."""
+"""Requests that ``ufvnet serve`` accepts: of its own page only, few at once, none for long, none too large."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 WORKERS = 2
 """Pictures in work at once; the network itself uses every core."""
 WAITING = 4
-"""Requests more that are taken in; each may hold MAX_BYTES."""
+"""Number of further requests that are accepted; each may hold an upload in memory."""
 
 
 class Refused(Exception):
@@ -29,10 +29,12 @@ class Refused(Exception):
 
 
 class Workers:
-    """A few threads. What runs in one cannot be ended, so that it keeps its seat until it is done.
+    """A few threads with a limited number of seats.
+
+    What runs in a thread cannot be ended, so it keeps its seat until it is done.
 
     Args:
-        seconds: within which a picture must be restored from when its upload is there.
+        seconds: within which a picture must be restored once its upload is complete.
     """
 
     def __init__(self, seconds: float):
@@ -43,10 +45,14 @@ class Workers:
     async def work(
         self, upload: Callable[[], Awaitable[bytes]], restore: Callable[[bytes], tuple[int, bytes]]
     ) -> tuple[int, bytes]:
-        """Take in an upload if there is a seat, and restore it.
+        """Read an upload if there is a seat, and restore it.
+
+        Args:
+            upload: reads it.
+            restore: returns an HTTP status and a body.
 
         Raises:
-            Refused: no seat, or too late; or what ``upload`` raises.
+            Refused: there is no seat, or it takes too long; or what ``upload`` raises.
         """
         if not self._seats.acquire(blocking=False):
             raise Refused(503, "Too many pictures are in work; try again in a minute.")
@@ -65,10 +71,15 @@ class Workers:
 
 
 async def read_upload(request: Request, max_bytes: int, seconds: float) -> bytes:
-    """The body.
+    """The body of a request.
+
+    Args:
+        request: the request.
+        max_bytes: that the body may have.
+        seconds: within which it must be complete.
 
     Raises:
-        Refused: as soon as it is longer than allowed, later than allowed, or ends empty.
+        Refused: as soon as it is too long or too late, or if it ends empty.
     """
     too_long = Refused(413, f"The file is over {max_bytes / 1e6:g} MB.")
     declared = request.headers.get("content-length", "")
@@ -89,24 +100,27 @@ async def read_upload(request: Request, max_bytes: int, seconds: float) -> bytes
 
 
 def check_headers(request: Request, host: str) -> None:
-    """Raises:
-    Refused: the request is meant for another server, or comes from a page of another.
+    """See that a request is meant for this server and comes from its own page.
+
+    Raises:
+        Refused: it is meant for another server, or comes from another server's page.
     """
-    own, origin = request.headers.get("host", ""), request.headers.get("origin")
-    if not _is_ours(own, host):
+    asked_for, origin = request.headers.get("host", ""), request.headers.get("origin")
+    if not _is_own_name(asked_for, host):
         raise Refused(421, "The request was meant for another host.")
     if origin is None:
         return  # browsers name the page that a request comes from; programs need not
     try:
-        place = urlsplit(origin).netloc
+        origin_host = urlsplit(origin).netloc
     except ValueError:
         raise Refused(400, "The request's Origin is malformed.") from None
-    if place != own:
+    if origin_host != asked_for:
         raise Refused(403, "The request comes from another page.")
 
 
-def _is_ours(header: str, host: str) -> bool:
-    """Whether a Host header names this server: as it was started, as this machine, or, on all addresses, by number."""
+def _is_own_name(header: str, host: str) -> bool:
+    """True if a Host header names this server: by the name that it listens on or this machine's own names; by any
+    address in numbers if it listens on all addresses."""
     try:
         name = (urlsplit(f"//{header}").hostname or "").lower()
     except ValueError:
@@ -118,6 +132,6 @@ def _is_ours(header: str, host: str) -> bool:
     if name == socket.gethostname().lower():
         return True
     try:
-        return bool(ipaddress.ip_address(name))  # no name to rebind
+        return bool(ipaddress.ip_address(name))  # a number cannot be rebound to another address
     except ValueError:
         return False

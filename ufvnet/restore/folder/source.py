@@ -1,0 +1,53 @@
+"""A source of pictures: a file, or a table with a picture per row."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ufvnet.files import escape_name
+
+PIPE = Path("-")
+"""Standard input or standard output in the place of a path."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSource:
+    """A file that is to be restored, or a table of pictures. A run may have millions, so it holds little.
+
+    root: the folder that its name is relative to.
+    name: path below root, as the file system spells it.
+    base: path of its output below the output folder, without the ending.
+    rows: number of pictures in a table; None for a file.
+    label: its name in the manifest, if that differs from ``name``.
+    verdict: status and reason of a table that has no rows to restore.
+    """
+
+    root: str
+    name: str
+    base: str
+    rows: int | None = None
+    label: str | None = None
+    verdict: tuple[str, str] | None = None
+
+    @property
+    def path(self) -> Path:
+        return Path(self.root, self.name)
+
+    @property
+    def ending(self) -> str:
+        return os.path.splitext(self.name)[1]
+
+    def count(self) -> int:
+        """Number of its rows in the manifest."""
+        return 1 if self.rows is None else self.rows
+
+    def names(self) -> Iterator[str]:
+        """Names of its pictures in the manifest, which can be printed."""
+        name = escape_name(self.label or self.name)
+        if self.rows is None:
+            yield name
+        else:
+            yield from (f"{name}#{row:06d}" for row in range(self.rows))
