@@ -12,6 +12,7 @@ import typer
 from ufvnet.console import escape_logs, exit_on_errors, prepare_streams
 
 from . import data, doctor, models, pipeline, restore
+from .options import ConfiguredCommand
 
 app = typer.Typer(
     help="One model that super-resolves face images of any low resolution, and the pipeline around it.",
@@ -20,29 +21,29 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(pipeline.demo)
-app.command()(pipeline.build)
+app.command(cls=ConfiguredCommand)(pipeline.build)
 app.command()(pipeline.train)
 app.command()(pipeline.evaluate)
 app.command()(pipeline.reproduce)
 app.command()(pipeline.run)
-app.command()(restore.restore)
-app.command()(restore.serve)
+app.command(cls=ConfiguredCommand, epilog=restore.RESTORE_EXAMPLES)(restore.restore)
+app.command(cls=ConfiguredCommand)(restore.serve)
 app.command()(doctor.doctor)
 
-models_app = typer.Typer(help="Registered models.", no_args_is_help=True)
+models_app = typer.Typer(help="Models: list, show, export.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 models_app.command("list")(models.list_models)
 models_app.command("show")(models.show_model)
 models_app.command("export")(models.export_model)
 
-data_app = typer.Typer(help="Built datasets.", no_args_is_help=True)
+data_app = typer.Typer(help="Built datasets: show, export.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 data_app.command("show")(data.show_dataset)
 data_app.command("export")(data.export_images)
 
 
 def main() -> None:
-    """Entry point: a wrong configuration is one clear message and exit code 2."""
+    """Entry point; an error that the user can correct becomes one message and an exit code."""
     prepare_streams()
     escape_logs()
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that this one starts imports what lies in the working directory

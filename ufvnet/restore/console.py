@@ -47,7 +47,7 @@ def restore_here(
             with shown("restore") as progress:
                 summary = restore_folder(config, progress, crashed)
     except KeyboardInterrupt:
-        print("ufvnet: stopped; the same command with --resume goes on", file=sys.stderr)
+        print("ufvnet: stopped; the same command with --resume continues", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
