@@ -18,7 +18,8 @@ from ufvnet import data
 from ufvnet.imaging.resize import VIEWS, lr_side, upscale
 from ufvnet.models import PRESETS, UFVNet, WeightRegressor, anchor_weights, to_network
 from ufvnet.models.store import load, load_weights, read_card
-from ufvnet.results.figures.gallery import save, weights_figure
+from ufvnet.results.figures.charts import weights_figure
+from ufvnet.results.figures.write import save
 from ufvnet.training.losses import weight_errors
 
 BATCH = 64

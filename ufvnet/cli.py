@@ -195,22 +195,22 @@ def _picture_to_picture(given: Path, output: Path) -> bool:
 @app.command()
 def evaluate(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
     """Models x datasets to scores, tables, figures and a report."""
-    from ufvnet.results.folder import alone
-    from ufvnet.results.scoring import plan
+    from ufvnet.results.evaluation import resolve_evaluation
+    from ufvnet.results.folder import lock_folder
 
     settings = _checked("EvaluateConfig", config, overrides)
-    plan(settings)
-    with alone(settings):  # where another run is at it, this one ends before Prefect starts
+    evaluation = resolve_evaluation(settings)
+    with lock_folder(evaluation.folder):  # refuses a second run before Prefect starts
         pass
     _check_cluster(settings)
-    print(_pipeline("evaluate", "evaluate")(settings))
+    print(_pipeline("evaluate", "evaluate_resolved")(evaluation))
 
 
 @app.command()
 def reproduce(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
     """An experiment file: build, train, evaluate, restore, end to end."""
     from ufvnet.results.folder import check_folder
-    from ufvnet.results.methods.rows import check_methods
+    from ufvnet.results.methods.resolve import check_methods
 
     experiment = _checked("ExperimentConfig", config, overrides)
     if experiment.evaluate:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from ufvnet.results.methods.restoring import Faces, of_images
+from ufvnet.results.methods.rows import _row
 
 from ufvnet.config import ConfigError, Method
 from ufvnet.results.methods.own_process import MethodError
-from ufvnet.results.methods.restoring import Faces, of_images
-from ufvnet.results.methods.rows import _row
 
 SIDE = 16
 

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from ufvnet.results.methods.rows import check_methods, missing_of
 
 from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, load
 from ufvnet.data.export import export
 from ufvnet.results import scoring
-from ufvnet.results.methods.rows import check_methods, missing_of
 from ufvnet.results.tables.table import all_tables
 
 FACES = 3

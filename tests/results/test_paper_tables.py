@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from ufvnet.results.methods.rows import Row
 
 from ufvnet.config import EvaluateConfig, Method, load
 from ufvnet.results.figures.gallery import curve_panels
-from ufvnet.results.methods.rows import Row
 from ufvnet.results.report.page import overview_table
 from ufvnet.results.report.svg import panels_svg
 from ufvnet.results.tables.paper import TABLES

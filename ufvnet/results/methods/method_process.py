@@ -1,6 +1,6 @@
-"""The script of a process in which one Python method runs: whatever it does to its process, no other row sees it.
+"""Script of the process in which one Python method runs, so that no other method sees what it does to its process.
 
-It is run as a file, without ufvnet, and speaks with ``own_process`` over what it has for standard input and output.
+It is run as a file, without importing ufvnet, and talks to ``own_process`` over its standard input and output.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from types import ModuleType
 from typing import IO, Any
 
 FAILURES = (Exception, SystemExit)
-"""What a method may do without ending more than itself; Ctrl-C is not its own."""
+"""What a method may raise without ending more than itself; Ctrl-C is meant for the whole run."""
 HEADER = struct.Struct("<IQ")
 
 
 def send(stream: IO[bytes], message: dict[str, Any], body: bytes = b"") -> None:
-    """A JSON message and bytes that go with it."""
+    """Write a JSON message and the bytes that go with it."""
     text = json.dumps(message).encode()
     stream.write(HEADER.pack(len(text), len(body)) + text + body)
     stream.flush()
 
 
 def receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
-    """
+    """Read a JSON message and the bytes that go with it.
+
     Raises:
         EOFError: the other side has ended.
     """
@@ -52,36 +53,36 @@ def _exactly(stream: IO[bytes], length: int) -> bytes:
 
 
 def main() -> None:
-    """Import the method, say which files it is made of, then answer calls until the other side ends."""
+    """Import the method, report which files it is made of, then answer calls until the other side ends."""
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
     try:
-        os.dup2(2, 1)  # what the method prints must not stand among the answers
+        os.dup2(2, 1)  # what the method prints must not mix with the answers
     except OSError:  # there is no standard error
-        os.dup2(nothing, 1)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        os.dup2(null, 1)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     hello, _ = receive(requests)
     sys.path[:] = hello["path"]
     try:
         function = _function(hello["name"])
         files = sorted({str(file.resolve()) for file in _files(hello["name"], function) if file.is_file()})
-    except FAILURES as error:  # whatever the user's file does when it is imported
-        return send(answers, {"error": f"cannot be imported ({_told(error)})"})
+    except FAILURES as error:  # importing the user's file may do anything
+        return send(answers, {"error": f"cannot be imported ({_describe(error)})"})
     if not callable(function):
         return send(answers, {"error": f"is {type(function).__name__}; it must be a function"})
     send(answers, {"files": files})
-    own = os.getpid()
+    process_id = os.getpid()
     with contextlib.suppress(EOFError, KeyboardInterrupt):
         while True:
             answer = _answer(function, *receive(requests))
-            if os.getpid() != own:
-                os._exit(0)  # a fork that the method left to itself: two that answer would be mixed up
+            if os.getpid() != process_id:
+                os._exit(0)  # the method forked and went on: two processes must not answer one call
             send(answers, *answer)
 
 
-def _end_with(parent: int) -> None:
-    """End this process where the one that started it was killed; a method at work would not see it."""
+def _end_with_parent(parent: int) -> None:
+    """End this process when the one that started it is gone; a method at work would not notice."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
@@ -95,37 +96,34 @@ def _answer(function: Any, call: dict[str, Any], pixels: bytes) -> tuple[dict[st
         sr, side = function(lr, call["side"]), call["side"]
         expected = (call["shape"][0], side, side, 3)
         if not isinstance(sr, np.ndarray) or sr.shape != expected:
-            return {
-                "error": f"gave {getattr(sr, 'shape', type(sr).__name__)} instead of {expected}",
-                "errno": None,
-            }, b""
+            return _failed(f"gave {getattr(sr, 'shape', type(sr).__name__)} instead of {expected}")
         if sr.dtype != np.uint8:
-            return {"error": f"gave {sr.dtype} instead of uint8", "errno": None}, b""
+            return _failed(f"gave {sr.dtype} instead of uint8")
         return {}, np.ascontiguousarray(sr).tobytes()
     except FAILURES as error:
         number = getattr(error, "errno", None)
-        return _failed(_told(error), number if isinstance(error, OSError) and isinstance(number, int) else None)
+        return _failed(_describe(error), number if isinstance(error, OSError) and isinstance(number, int) else None)
 
 
 def _failed(reason: str, number: int | None = None) -> tuple[dict[str, Any], bytes]:
     return {"error": reason, "errno": number}, b""
 
 
-def _told(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # an exception of the method's whose text fails in its turn
+    except Exception:  # making the exception's text may fail too
         return type(error).__name__
 
 
 def _function(name: str) -> Any:
     """``module:function`` or ``path/to/file.py:function``."""
-    where, _, function = name.rpartition(":")
-    return getattr(_module(Path(where)) if where.endswith(".py") else importlib.import_module(where), function)
+    source, _, function = name.rpartition(":")
+    return getattr(_module(Path(source)) if source.endswith(".py") else importlib.import_module(source), function)
 
 
 def _module(file: Path) -> ModuleType:
-    """A file as a module of a name that no other has; its folder comes last on the path, where it hides nothing."""
+    """A file as a module with a unique name; its folder comes last on the import path, where it hides no module."""
     file = file.resolve()
     name = f"ufvnet_method_{hashlib.sha256(os.fsencode(file)).hexdigest()[:12]}_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
@@ -139,19 +137,19 @@ def _module(file: Path) -> ModuleType:
 
 
 def _files(name: str, function: Any) -> Iterator[Path]:
-    """The files whose change makes a Python method another: where it is named, and where its code is.
+    """The files that make a Python method what it is: the one that is named, and the one that holds its code.
 
-    What they import is not among them.
+    Modules that they import are not among them.
     """
-    where, found = name.rpartition(":")[0], inspect.unwrap(function)
-    named = where if where.endswith(".py") else getattr(sys.modules[where], "__file__", None)
+    source, code = name.rpartition(":")[0], inspect.unwrap(function)
+    named = source if source.endswith(".py") else getattr(sys.modules[source], "__file__", None)
     if named:
         yield Path(named)
-    while isinstance(found, functools.partial):
-        found = inspect.unwrap(found.func)
-    for of in (found, type(found)):  # a function, or an object that can be called
+    while isinstance(code, functools.partial):
+        code = inspect.unwrap(code.func)
+    for candidate in (code, type(code)):  # a function, or an object that can be called
         with contextlib.suppress(TypeError):
-            yield Path(inspect.getfile(of))
+            yield Path(inspect.getfile(candidate))
             return
 
 

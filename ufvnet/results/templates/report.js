@@ -15,25 +15,23 @@ function options(select, names) {
   select.replaceChildren(...names.map((name, i) => new Option(name, String(i))));
 }
 
-// Tables: a number is what a cell begins with, as in "27.71 / 0.7853" and "+0.90 [+0.88, +0.93]"; a dash is nothing.
-const NUMBER = /^[+-]?(inf|\d[\d,]*(\.\d+)?(e[+-]?\d+)?)(?=$|[\s/[%])/i;
-const plain = (cell) => cell.textContent.trim().replace(/\u2212/g, "-");
-const isNothing = (text) => text === "" || text === "\u2013" || text === "-" || text.startsWith("failed");
-
+// Tables: a cell's data-value is its number, "" for a cell without a value; cells of text have none.
 function sortBy(table, column) {
   const header = table.tHead.rows[0].cells[column];
   const body = table.tBodies[0];
-  const rows = [...body.rows].map((row) => ({ row, text: plain(row.cells[column]) }));
-  const filled = rows.filter((r) => !isNothing(r.text));
-  const numeric = filled.every((r) => NUMBER.test(r.text));
+  const rows = [...body.rows].map((row) => {
+    const cell = row.cells[column];
+    return { row, text: cell.textContent.trim(), value: cell.dataset.value };
+  });
+  const filled = rows.filter((r) => r.value !== "");
+  const numeric = filled.every((r) => r.value !== undefined);
   const before = header.getAttribute("aria-sort");
   const order = before ? (before === "ascending" ? "descending" : "ascending") : numeric ? "descending" : "ascending";
-  const value = (r) => Number(r.text.match(NUMBER)[0].replace(/,/g, "").replace("inf", "Infinity"));
   const compare = numeric
-    ? (a, b) => value(a) - value(b) || 0
+    ? (a, b) => Number(a.value) - Number(b.value) || 0
     : (a, b) => a.text.localeCompare(b.text, "en", { numeric: true });
   filled.sort((a, b) => (order === "ascending" ? compare(a, b) : compare(b, a)));
-  body.append(...filled.map((r) => r.row), ...rows.filter((r) => isNothing(r.text)).map((r) => r.row));
+  body.append(...filled.map((r) => r.row), ...rows.filter((r) => r.value === "").map((r) => r.row));
   for (const cell of table.tHead.rows[0].cells) cell.removeAttribute("aria-sort");
   header.setAttribute("aria-sort", order);
 }
