@@ -89,7 +89,8 @@ def upscaling() -> Benchmark:
     import torch
     from PIL import Image
 
-    from ufvnet.imaging.resize import resize, upscale
+    from ufvnet.imaging.resize import resize
+    from ufvnet.imaging.upscale import upscale
 
     faces = np.random.default_rng(0).integers(0, 256, (FACES, 32, 32, 3), dtype=np.uint8)
     tensor = torch.from_numpy(faces.transpose(0, 3, 1, 2).copy())

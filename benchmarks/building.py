@@ -74,14 +74,14 @@ def _config(photos: Path, out: Path, workers: int) -> Any:
 
 def _build(client: Client, config: Any) -> float:
     """Photos a second from the listing of the folder to the card."""
-    from tasks.cluster import map_on_client
+    from tasks.cluster import map_jobs
     from ufvnet.data.build import shard_writer as build
 
     started = time.perf_counter()
     scans = build.scans(config)
-    shards = build.plan(config, zip(scans, map_on_client(client, build.scan, scans)))
+    shards = build.plan(config, zip(scans, map_jobs(client, build.scan, scans)))
     largest_first = sorted(shards, key=lambda s: -len(s.entries))
-    card = build.finish(config, shards, map_on_client(client, build.build_shard, largest_first))
+    card = build.finish(config, shards, map_jobs(client, build.build_shard, largest_first))
     return card["photos"] / (time.perf_counter() - started)
 
 
@@ -98,14 +98,14 @@ def _kernels(sample: list[str], _: Path) -> None:
     """Decode, detect, landmarks, crop, resizes, encodes: what a build cannot do without, and nothing else."""
     from ufvnet.data.build.degrade import degrade
     from ufvnet.faces.crop import crop_box, crop_face
-    from ufvnet.faces.detect import find_faces
+    from ufvnet.faces.finders import finder
     from ufvnet.imaging.png import encode
     from ufvnet.imaging.resize import SIXTEENTHS
     from ufvnet.imaging.rgb import read_image
 
     for file in sample:
         rgb = read_image(Path(file)).rgb
-        faces = find_faces(rgb)
+        faces = finder.find_faces(rgb)
         hr = crop_face(rgb, crop_box(faces[0].landmarks, *rgb.size), 128)
         for image in (hr, *degrade("pil-bicubic", hr, [8 * k for k in SIXTEENTHS], (0,))):
             encode(image)
@@ -113,10 +113,12 @@ def _kernels(sample: list[str], _: Path) -> None:
 
 def _straightforward(sample: list[str], out: Path) -> None:
     """As one would write it: the detector on the whole photo, Pillow's PNG at its default level 6, a file an image."""
-    from ufvnet.faces.crop import crop_box
-    from ufvnet.faces.detect import load_models
+    import dlib
 
-    detector, predictor = load_models()
+    from ufvnet.faces.crop import crop_box
+    from ufvnet.faces.landmarks import load_predictor
+
+    detector, predictor = dlib.get_frontal_face_detector(), load_predictor()
     shutil.rmtree(out, ignore_errors=True)
     for k in range(1, 9):
         (out / str(k)).mkdir(parents=True)

@@ -23,7 +23,8 @@ from torch import nn
 
 from ufvnet import data
 from ufvnet.data.dataset import FaceArrays, join
-from ufvnet.imaging.resize import VIEWS, resize, upscale
+from ufvnet.imaging.resize import VIEWS, resize
+from ufvnet.imaging.upscale import upscale
 from ufvnet.metrics import luma, psnr, ssim
 from ufvnet.models import anchor_weights, to_network, to_pixels
 from ufvnet.models.complexity import complexity
@@ -45,7 +46,6 @@ class Trial:
     minutes: float = 7
     batch: int = 8
     lr: float = 1e-3
-    loss: str = "l1"
     balance: float = 0.5
     weighting: str = "regressor"
     stage1: float = 0.0
@@ -80,7 +80,7 @@ def _loss(trial: Trial, network: nn.Module, batch: Batch, first: bool) -> torch.
     true = anchor_weights(batch.rate, ANCHORS)
     own = (batch.rate[:, None] == torch.tensor(ANCHORS)).float() if first else None
     output = network(ls, batch.by_axis, own)
-    loss = 0.08**trial.balance * sr_loss(output.sr, hr, trial.loss, balance=trial.balance, ls=ls)
+    loss = 0.08**trial.balance * sr_loss(output.sr, hr, balance=trial.balance, ls=ls)
     return loss if output.logits is None else loss + 0.1 * weight_loss(output.logits, true)
 
 

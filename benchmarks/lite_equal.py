@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ufvnet.imaging.resize import upscale
+from ufvnet.imaging.upscale import upscale
 from ufvnet.models import to_network, to_pixels
 from ufvnet.models.store import load
 

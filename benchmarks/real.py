@@ -18,7 +18,7 @@ from ufvnet import data
 from ufvnet.data.damage.named import NAMES, UNSEEN, damaged
 from ufvnet.data.damage.recut import recut
 from ufvnet.data.dataset import FaceArrays
-from ufvnet.imaging.resize import upscale
+from ufvnet.imaging.upscale import upscale
 from ufvnet.metrics import luma, psnr
 from ufvnet.models import load, to_network, to_pixels
 from ufvnet.models.inference import channels_last, forward

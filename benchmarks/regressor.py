@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 
 from ufvnet import data
-from ufvnet.imaging.resize import VIEWS, lr_side, upscale
+from ufvnet.imaging.resize import VIEWS, lr_side
+from ufvnet.imaging.upscale import upscale
 from ufvnet.models import PRESETS, UFVNet, WeightRegressor, anchor_weights, to_network
 from ufvnet.models.store import load, load_weights, read_card
 from ufvnet.results.figures.charts import weights_figure

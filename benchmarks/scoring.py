@@ -15,7 +15,7 @@ SETS = ("aaf", "us_congress")
 
 def scoring() -> Iterator[Row]:
     """A row: faces a second (all eight sizes) of two workers, of one, and their ratio over two."""
-    from tasks.cluster import dask_client, map_on_client
+    from tasks.cluster import dask_client, map_jobs
     from ufvnet.results.evaluation import resolve_evaluation
     from ufvnet.results.scoring import plan_scoring, score_faces
 
@@ -28,7 +28,7 @@ def scoring() -> Iterator[Row]:
             with dask_client(load(BuildConfig, _build_config(SETS[0], workers)).cluster, len(tasks)) as client:
                 client.gather([client.submit(_warm, workers=[w]) for w in client.scheduler_info()["workers"]])
                 started = time.perf_counter()
-                map_on_client(client, score_faces, tasks)
+                map_jobs(client, score_faces, tasks)
                 rates.append(sum(t.faces for t in tasks) / (time.perf_counter() - started))
     yield (
         "scoring bicubic on A and B, 2 workers, faces",

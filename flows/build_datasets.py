@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
-from prefect.states import Completed
-
 from tasks.build import build_shards, finish_dataset
+from tasks.runtime import flow, with_failures
 from ufvnet.config import BuildConfig, load
 from ufvnet.data.build.folder import dataset_root, locked
 from ufvnet.data.build.shard_writer import failures
@@ -33,5 +31,5 @@ def build_datasets(config: BuildConfig | Path, overrides: list[str] | None = Non
     if not any(card["faces"].values()):
         raise NothingUsableError(f"{dataset_root(settings)}: none of {card['photos']:,} photos became a face ({told})")
     if failures(card):
-        return Completed(name=WITH_FAILURES, message=told, data=card)  # type: ignore[return-value]
+        return with_failures(WITH_FAILURES, told, card)
     return card

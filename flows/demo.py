@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import flow
-
 from flows.build_datasets import build_datasets
 from flows.evaluate import evaluate
 from flows.super_resolve import super_resolve
 from flows.train import train
+from tasks.runtime import flow
 from ufvnet import data
 from ufvnet.config import ExperimentConfig, load
 from ufvnet.data.sample import KIND, demo_folders, jittered_photos, small_faces

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import flow
-
 from tasks.evaluate import publish_results, score, write_results
+from tasks.runtime import flow
 from ufvnet.config import EvaluateConfig, load
 from ufvnet.results.evaluation import Evaluation, resolve_evaluation
 from ufvnet.results.folder import lock_folder

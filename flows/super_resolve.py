@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
-from prefect.states import Completed
-
 from tasks.restore import restore
+from tasks.runtime import flow, with_failures
 from ufvnet.config import RestoreConfig, load
 from ufvnet.errors import NothingUsableError
 from ufvnet.files import printed_line
@@ -31,5 +29,5 @@ def super_resolve(config: RestoreConfig | Path, overrides: list[str] | None = No
         output = printed_line(settings.output)
         raise NothingUsableError(f"{output}: none of {summary['files']:,} inputs could be used ({told})")
     if summary["counts"]["failed"]:
-        return Completed(name=WITH_FAILURES, message=told, data=summary)  # type: ignore[return-value]
+        return with_failures(WITH_FAILURES, told, summary)
     return summary

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import flow
-from prefect.futures import wait
-
+from tasks.runtime import flow, wait
 from tasks.train import plan_training, publish_curves, train_part
 from ufvnet.config import TrainConfig, load
 from ufvnet.training.parts import select_part

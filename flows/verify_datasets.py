@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import flow
-
 from tasks.build import verify_shards
+from tasks.runtime import flow
 from ufvnet.config import BuildConfig, load
 
 

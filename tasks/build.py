@@ -6,15 +6,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas import State
-from prefect.logging import get_run_logger
-
 from tasks.artifacts import artifact_key
-from tasks.cluster import dask_client, map_on_client
+from tasks.cluster import map_jobs, workers_for
 from tasks.progress import progress_bar
+from tasks.runtime import NO_CACHE, State, create_table_artifact, get_run_logger, task
 from ufvnet.config import BuildConfig, Cluster, ConfigError
 from ufvnet.data.build import folder, verify
 from ufvnet.data.build import shard_writer as build
@@ -39,9 +34,9 @@ def build_shards(config: BuildConfig) -> Built:
     total = sum(len(s.photos) for s in scans)
     folder.begin(config)
     root = folder.dataset_root(config)
-    with proof(plan.some_files(scans), root) as proven, dask_client(config.cluster, -(-total // 100)) as client:
+    with proof(plan.some_files(scans), root) as proven, workers_for(config.cluster, -(-total // 100)) as workers:
         with progress_bar(f"scan {config.name}", total) as update:
-            found = map_on_client(client, build.scan, scans, _adding(update), proven, plan.unseen)
+            found = map_jobs(workers, build.scan, scans, _adding(update), proven, plan.unseen)
         shards = build.plan(config, zip(scans, found), config.allow_loss)
         subset = f" (a seeded subset: at most {config.limit} a split)" if config.limit else ""
         log.info("%s: %d photos in %d shards%s", config.name, total, len(shards), subset)
@@ -55,7 +50,7 @@ def build_shards(config: BuildConfig) -> Built:
                     log.warning("%s: shard %d is damaged or gone and was built again", config.name, done.index)
 
             largest_first = sorted(shards, key=lambda s: -len(s.entries))  # so that all workers end at about one time
-            return shards, map_on_client(client, build.build_shard, largest_first, report, proven, build.unseen)
+            return shards, map_jobs(workers, build.build_shard, largest_first, report, proven, build.unseen)
 
 
 def _adding(update: Any) -> Any:
@@ -92,7 +87,7 @@ def verify_shards(dataset: Path, cluster: Cluster) -> list[str]:
     done = 0
     with (
         proof([dataset / CARD]) as proven,
-        dask_client(cluster, len(checks)) as client,
+        workers_for(cluster, len(checks)) as workers,
         progress_bar(f"verify {dataset.name}", len(checks)) as update,
     ):
 
@@ -101,7 +96,7 @@ def verify_shards(dataset: Path, cluster: Cluster) -> list[str]:
             done += 1
             update(done)
 
-        checked = map_on_client(client, verify.check_shard, checks, report, proven)
+        checked = map_jobs(workers, verify.check_shard, checks, report, proven)
     problems = verify.conclude(dataset, checked)
     faces = sum((c.faces for c in checked), Counter[str]()).total()
     rows = [{"problem": p} for p in problems] or [{"problem": "none"}]

@@ -1,4 +1,4 @@
-"""Dask: the client of a config's cluster block, and a task a shard on it."""
+"""Workers for a run's jobs: the Dask cluster of a config's cluster block, or one process where one is enough."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tasks.process import OneProcess
 from ufvnet.config import Cluster, ConfigError
 from ufvnet.errors import PipelineError
 from ufvnet.proof import Proof, Proven, Refusal
@@ -30,8 +31,40 @@ PATIENCE = 15  # seconds for a scheduler to answer: one that was started a momen
 
 
 @contextmanager
-def dask_client(cluster: Cluster, tasks: int) -> Iterator[Client]:
-    """A client of the configured cluster; the local one has a worker a core, but no more than tasks.
+def workers_for(cluster: Cluster, count: int) -> Iterator[Client | OneProcess]:
+    """Workers of the configured cluster for so many jobs; a process of its own where one local worker is enough.
+
+    A local Dask cluster takes seconds to start, as much as the work of a small run.
+
+    Raises:
+        ConfigError: as ``dask_client``.
+    """
+    if not cluster.cluster_class and not _address(cluster) and _local_workers(cluster, count) == 1:
+        with OneProcess(ONE_THREAD) as process:
+            yield process
+    else:
+        with dask_client(cluster, count) as client:
+            yield client
+
+
+def _address(cluster: Cluster) -> str | None:
+    """Of a scheduler that runs already: in the cluster block, in the environment, or in Dask's own settings."""
+    if cluster.address or cluster.cluster_class:
+        return cluster.address
+    if os.environ.get("DASK_SCHEDULER_ADDRESS"):
+        return os.environ["DASK_SCHEDULER_ADDRESS"]
+    import dask
+
+    return dask.config.get("scheduler-address", None)
+
+
+def _local_workers(cluster: Cluster, count: int) -> int:
+    return min(cluster.workers or os.cpu_count() or 1, max(1, count))
+
+
+@contextmanager
+def dask_client(cluster: Cluster, count: int) -> Iterator[Client]:
+    """A client of the configured Dask cluster; the local one has a worker per core, but no more than ``count``.
 
     Raises:
         ConfigError: the cluster's class cannot be imported, or no scheduler answers at the address.
@@ -40,8 +73,7 @@ def dask_client(cluster: Cluster, tasks: int) -> Iterator[Client]:
     from distributed import Client
 
     logging.getLogger("distributed").setLevel(logging.WARNING)  # Prefect's console would show thirty lines a cluster
-    configured = os.environ.get("DASK_SCHEDULER_ADDRESS") or dask.config.get("scheduler-address", None)
-    address = cluster.address or (None if cluster.cluster_class else configured)
+    address = _address(cluster)
     if address:
         with _connected(address) as client:
             if not client.scheduler_info()["workers"]:
@@ -56,8 +88,7 @@ def dask_client(cluster: Cluster, tasks: int) -> Iterator[Client]:
         return
     # A photo that kills its process is left out after three deaths (ufvnet.data.build); others need tries too.
     dask.config.set({"distributed.scheduler.allowed-failures": 10})
-    workers = min(cluster.workers or os.cpu_count() or 1, max(1, tasks))
-    with _local_cluster(workers) as started, Client(started) as client:
+    with _local_cluster(_local_workers(cluster, count)) as started, Client(started) as client:
         yield client
 
 
@@ -120,16 +151,21 @@ def map_on_cluster(
     cluster: Cluster,
     on_done: Callable[[R], None] = lambda _: None,
     proof: Proof | None = None,
+    count: int | None = None,
 ) -> list[R]:
-    """As ``map_on_client``, on a client of the cluster's own."""
+    """As ``map_jobs``, on workers that are started for these jobs and ended with them.
+
+    Args:
+        count: how many workers are of use at most; None takes one per job.
+    """
     if not jobs:
         return []
-    with dask_client(cluster, len(jobs)) as client:
-        return map_on_client(client, function, jobs, on_done, proof)
+    with workers_for(cluster, len(jobs) if count is None else count) as workers:
+        return map_jobs(workers, function, jobs, on_done, proof)
 
 
-def map_on_client(
-    client: Client,
+def map_jobs(
+    workers: Client | OneProcess,
     function: Callable[[T], R],
     jobs: Sequence[T],
     on_done: Callable[[R], None] = lambda _: None,
@@ -141,7 +177,7 @@ def map_on_client(
     A job whose worker dies is run again elsewhere; the library's functions skip what they finished.
 
     Args:
-        client: of the cluster.
+        workers: of ``workers_for``.
         function: the library's function.
         jobs: its arguments.
         on_done: told each result.
@@ -151,9 +187,48 @@ def map_on_client(
     Raises:
         PipelineError: no worker is left that passes, or the output folder was removed.
     """
+    work: Callable[[T], R | Refusal] = function if proof is None else Proven(function, proof)
+    if isinstance(workers, OneProcess):
+        return [_done_alone(workers, work, job, on_done, proof, objection) for job in jobs]
+    return _done_on_dask(workers, work, jobs, on_done, proof, objection)
+
+
+def _done_alone(
+    process: OneProcess,
+    work: Callable[[T], R | Refusal],
+    job: T,
+    on_done: Callable[[R], None],
+    proof: Proof | None,
+    objection: Callable[[T, R], str | None],
+) -> R:
+    result = process.run(work, job)
+    why = result.why if isinstance(result, Refusal) else objection(job, result)
+    if isinstance(result, Refusal) or why is not None:
+        _check_output(proof)
+        raise PipelineError(f"a process on this machine {why}")
+    on_done(result)
+    return result
+
+
+def _check_output(proof: Proof | None) -> None:
+    """
+    Raises:
+        PipelineError: the output folder was removed.
+    """
+    if proof is not None and proof.is_removed():
+        raise PipelineError(f"{proof.removed()}: was removed while it was written; run this again")
+
+
+def _done_on_dask(
+    client: Client,
+    work: Callable[[T], R | Refusal],
+    jobs: Sequence[T],
+    on_done: Callable[[R], None],
+    proof: Proof | None,
+    objection: Callable[[T, R], str | None],
+) -> list[R]:
     from distributed import as_completed
 
-    work = function if proof is None else Proven(function, proof)
     futures = {client.submit(work, job, pure=False, retries=RETRIES): i for i, job in enumerate(jobs)}
     results: dict[int, R] = {}
     refused: dict[str, str] = {}
@@ -163,8 +238,7 @@ def map_on_client(
         result = future.result()
         why = result.why if isinstance(result, Refusal) else objection(jobs[number], result)
         if why is not None:
-            if proof is not None and proof.is_removed():
-                raise PipelineError(f"{proof.removed()}: was removed while it was written; run this again")
+            _check_output(proof)
             workers = _others(client, future, why, refused)
             again = client.submit(
                 work, jobs[number], pure=False, retries=RETRIES, workers=workers, allow_other_workers=True

@@ -5,14 +5,11 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-from prefect import task
-from prefect.artifacts import create_image_artifact, create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from tasks.artifacts import artifact_key
 from tasks.cluster import map_on_cluster
 from tasks.progress import progress_bar
+from tasks.runtime import NO_CACHE, create_image_artifact, create_markdown_artifact, get_run_logger, task
 from ufvnet.proof import proof
 from ufvnet.results import scoring, write
 from ufvnet.results.evaluation import Evaluation, ScoredEvaluation
@@ -20,6 +17,8 @@ from ufvnet.results.tables.render import to_markdown
 from ufvnet.results.write import Results
 
 LARGEST_IMAGE = 2_000_000  # bytes; Prefect keeps an artifact's data in its database
+FACES_PER_WORKER = 50
+"""Fewer are scored before another worker has started."""
 PROVEN_SHARDS = 4  # of the test sets; every worker must see them as this process does
 PUBLISHED = ("grid_", "gain", "curves", "weights_")  # the report has the other figures
 
@@ -41,8 +40,9 @@ def score(evaluation: Evaluation) -> ScoredEvaluation:
             update(len(done))
 
         shards = list(dict.fromkeys(job.shard for job in left))
+        workers = -(-sum(job.faces for job in left) // FACES_PER_WORKER)
         with proof(shards[:PROVEN_SHARDS], evaluation.folder) as proven:
-            map_on_cluster(scoring.score_faces, left, config.cluster, report, proven)
+            map_on_cluster(scoring.score_faces, left, config.cluster, report, proven, workers)
     get_run_logger().info("%s: %d of %d row groups scored, the others were there", config.name, sum(done), len(jobs))
     scores |= {job.file: scoring.read_finished(job) for job in left}
     return evaluation.with_scores(scoring.join_scores([(job, scores[job.file]) for job in jobs]))

@@ -6,13 +6,9 @@ import os
 import time
 from typing import Any
 
-from prefect import task
-from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
-
-from tasks.cluster import dask_client, map_on_client
+from tasks.cluster import map_jobs, workers_for
 from tasks.progress import progress_bar
+from tasks.runtime import NO_CACHE, create_table_artifact, get_run_logger, task
 from ufvnet.config import Cluster, RestoreConfig
 from ufvnet.files import printed_line
 from ufvnet.proof import proof
@@ -53,6 +49,6 @@ def _on_cluster(config: RestoreConfig, cluster: Cluster, update: Any) -> dict[st
     with begun(config, cluster.workers or os.cpu_count() or 1) as shards:
         total = sum(shard.rows for shard in shards)
         seen = [source.path for shard in shards for source in shard.sources[:1]][:INPUTS]
-        with proof(seen, config.output) as proven, dask_client(cluster, len(shards)) as client:
-            map_on_client(client, restore_shard, shards, report, proven)
+        with proof(seen, config.output) as proven, workers_for(cluster, len(shards)) as workers:
+            map_jobs(workers, restore_shard, shards, report, proven)
         return conclude(config, shards, time.perf_counter() - started)

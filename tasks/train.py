@@ -6,12 +6,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
-from prefect.logging import get_run_logger
-
 from tasks.artifacts import artifact_key
 from tasks.progress import progress_bar
+from tasks.runtime import (
+    create_progress_artifact,
+    create_table_artifact,
+    get_run_logger,
+    task,
+    update_progress_artifact,
+)
 from ufvnet.config import TrainConfig
 from ufvnet.training.curves import read_curves
 from ufvnet.training.launch import train_in_process

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from ufvnet.cli.preflight import check_server
 from ufvnet.config import BuildConfig, load
 from ufvnet.data.build.folder import locked
 from ufvnet.data.sample import jittered_photos
 from ufvnet.errors import ConfigError
-from ufvnet.faces.detect import find_faces
-from ufvnet.preflight import check_server
+from ufvnet.faces.finders import finder
 
 ROOT = Path(__file__).parents[1]
 
@@ -105,7 +105,7 @@ def test_the_demo_s_sample_photos_hold_a_face_that_dlib_finds(tmp_path: Path) ->
     folder = jittered_photos(tmp_path, count=6, seed=3)
     photos = sorted(folder.iterdir())
     assert len(photos) == 6
-    assert all(len(find_faces(Image.open(p).convert("RGB"))) >= 1 for p in photos)
+    assert all(len(finder.find_faces(Image.open(p).convert("RGB"))) >= 1 for p in photos)
 
 
 PIPELINE = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -164,6 +165,33 @@ def test_a_missing_key_is_named() -> None:
     message = _refusal(TrainConfig, {"name": "mine"})
     assert "dataset" in message
     assert "Field required" in message
+
+
+def test_a_wrong_path_or_list_of_paths_is_one_line_per_wrong_path() -> None:
+    assert _refusal(TrainConfig, TRAIN | {"dataset": 3}).count("\n") == 1
+    lines = _refusal(TrainConfig, TRAIN | {"dataset": ["data/a", ""]}).splitlines()
+    assert lines[1:] == ["  dataset.1 = '': is empty; it must be a path"]
+
+
+def _schemas(annotation: Any) -> Iterator[type[Schema]]:
+    if isinstance(annotation, type) and issubclass(annotation, Schema):
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from _schemas(field.annotation)
+    for argument in get_args(annotation):
+        yield from _schemas(argument)
+
+
+@pytest.mark.parametrize("schema", sorted({*_schemas(ExperimentConfig)}, key=lambda schema: schema.__name__))
+def test_no_path_of_any_configuration_may_be_empty(schema: type[Schema]) -> None:
+    for key, field in schema.model_fields.items():
+        if "pathlib" in str(field.annotation):
+            messages = []
+            for value in ("", [""], {"a": ""}):
+                with pytest.raises(ValidationError) as refusal:
+                    schema.model_validate({key: value})
+                messages += [error["msg"] for error in refusal.value.errors() if error["loc"][0] == key]
+            assert any("is empty; it must be a path" in message for message in messages), key
 
 
 def test_all_mistakes_are_named_at_once() -> None:
@@ -355,24 +383,26 @@ def _bomb() -> str:
     ("text", "reason"),
     [
         (_bomb(), "has more than 100,000 values"),
-        ("name: &a [*a]", "an alias that holds itself, line 1"),
-        ("name: &a\n  <<: *a", "an alias that holds itself"),
+        ("name: &a [*a]", "an alias contains itself, line 1"),
+        ("name: &a\n  <<: *a", "an alias contains itself"),
         ("name: " + "[" * 60 + "]" * 60, "nested more than 50 deep"),
         ("name: " + "- " * 5000, "not YAML"),
         ("- " * 5000, "nested too deeply"),
-        ("name: " + "9" * 5000, "not YAML"),
+        ("name: " + "9" * 5000, ": is not a valid whole number of at most 64 bits, line 1"),
         ("name: 0x" + "f" * 5000, "name: a whole number of more than 64 bits"),
         ("name: 99999999999999999999", "name: a whole number of more than 64 bits"),
-        ("name: 2020-13-45", "not YAML"),
-        ("name: a\nname: b", "the key 'name' stands there twice, line 2"),
-        ("recipe:\n  lr: 1\n  lr: 2", "the key 'lr' stands there twice, line 3"),
-        ('name: "a\\0b"', r"name = a\x00b: has a NUL"),
+        ("recipe:\n  betas: [0.9, 2020-13-45]", "recipe.betas.1 = 2020-13-45: is not a valid date, line 2"),
+        ("recipe: {flip: !!bool maybe}", "recipe.flip = maybe: is not a valid boolean, line 1"),
+        ("recipe: {lr: !!timestamp 3}", "recipe.lr = 3: is not a valid date, line 1"),
+        ("name: a\nname: b", "the key 'name' is there twice, line 2"),
+        ("recipe:\n  lr: 1\n  lr: 2", "the key 'lr' is there twice, line 3"),
+        ('name: "a\\0b"', r"name = a\x00b: contains a NUL"),
         ('dataset: {x: ["\\ud800"]}', "dataset.x.0 = "),
         ("name:\tx\n\ty: 2", "not YAML"),
         ("name: !!python/object/apply:os.system [ls]", "not YAML"),
         ("? [a, b]\n: 3", "not YAML"),
     ],
-    ids=range(17),
+    ids=range(19),
 )
 def test_yaml_that_no_configuration_can_be_is_refused_in_one_line(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "c.yaml").write_text(text)

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from ufvnet.data import open as open_dataset
-from ufvnet.imaging.resize import SIXTEENTHS, VIEWS, lr_side, rate_of, resize, upscale, upscale_mixed
+from ufvnet.imaging.resize import SIXTEENTHS, VIEWS, lr_side, rate_of, resize
+from ufvnet.imaging.upscale import upscale, upscale_mixed
 
 
 def _images(n: int, height: int, width: int) -> np.ndarray:

@@ -20,8 +20,8 @@ from PIL import Image
 from ufvnet.config import BuildConfig, CelebASource, ConfigError, FolderSource, HelenSource, load
 from ufvnet.data.build.shard_writer import STATUSES, Shard, ShardReport, build_shard, finish, plan
 from ufvnet.data.schema import IMAGE, IMAGE_COLUMNS
-from ufvnet.data.sources.listing import hashed_splits
-from ufvnet.faces.detect import find_faces
+from ufvnet.data.sources.splits import hashed_splits
+from ufvnet.faces.finders import finder
 
 PutHostile = Callable[[Path], dict[str, str]]
 FIVE = (36, 45, 30, 48, 54)
@@ -515,7 +515,7 @@ def _two_faces(photos: Path, to: Path) -> tuple[np.ndarray, np.ndarray]:
     both.paste(large, (0, 0))
     both.paste(small, (large.width, 0))
     both.save(to, quality=97)
-    return find_faces(large)[0].landmarks, find_faces(small)[0].landmarks + np.array([large.width, 0])
+    return finder.find_faces(large)[0].landmarks, finder.find_faces(small)[0].landmarks + np.array([large.width, 0])
 
 
 def test_celeba_is_read_from_its_authors_layout(celeba: Path) -> None:

@@ -115,7 +115,7 @@ def test_damage_depends_on_the_seed_alone() -> None:
         assert a.lr.dtype == np.uint8
         assert np.array_equal(a.lr, b.lr)
         assert np.array_equal(a.hr, b.hr)
-        assert np.array_equal(a.told, b.told)
+        assert np.array_equal(a.amounts, b.amounts)
     assert len({x.lr.tobytes() for x in lrs}) > 40
 
 
@@ -147,7 +147,7 @@ def test_without_a_step_the_lr_image_stays_as_it_was() -> None:
     for settings in (Damage(clean=1), Damage(clean=0, **off)):
         seen = chain.damaged(hr, clean(hr, 16, 16), settings, (0,))
         assert np.array_equal(seen.lr, clean(hr, 16, 16))
-        assert not seen.told.any()
+        assert not seen.amounts.any()
 
 
 def test_a_grey_face_is_grey_in_both_pictures() -> None:
@@ -165,11 +165,11 @@ def test_what_was_done_is_told_by_kind(on: dict[str, float], kind: int) -> None:
     off = {"grey": 0, "blur": 0, "other_filter": 0, "twice": 0, "noise": 0, "compression": 0}
     hr = face()
     for i in range(10):
-        told = chain.damaged(hr, clean(hr, 16, 16), Damage(clean=0, **(off | on)), (i,)).told
-        assert told.dtype == np.float32
-        assert [j for j in range(4) if told[j]] == [kind]
-        assert 0 < told[kind] <= 1
-        assert 0 < told[4] <= 1.4
+        amounts = chain.damaged(hr, clean(hr, 16, 16), Damage(clean=0, **(off | on)), (i,)).amounts
+        assert amounts.dtype == np.float32
+        assert [j for j in range(4) if amounts[j]] == [kind]
+        assert 0 < amounts[kind] <= 1
+        assert 0 < amounts[4] <= 1.4
 
 
 @pytest.mark.parametrize(
@@ -209,4 +209,4 @@ def test_stronger_damage_is_further_from_clean() -> None:
 @pytest.mark.parametrize("name", ["jpeg", "jpeg101", "blur0", "rain", ""])
 def test_an_unknown_damage_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"must be one of clean, jpeg90"):
-        named.check(name)
+        named.damaged(name, face(), 8, 8, (0,))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ufvnet.imaging.rgb import ImageProblem, read_image
+from ufvnet.imaging.decode import ImageProblem
+from ufvnet.imaging.rgb import read_image
 
 ORIENTATION = 0x0112
 

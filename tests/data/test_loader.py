@@ -147,11 +147,6 @@ def test_worker_processes_give_the_same_batches_in_the_same_order(faces: FaceArr
     assert all(_same(batch, loader[3 + i]) for i, batch in enumerate(batches))
 
 
-def test_scales_come_as_often_as_their_shares_say() -> None:
-    loader = TrainingLoader(_nobody(50), MR8, batch_size=50, seed=0, shares={1: 3})
-    assert Counter(loader.plan(0)[1].tolist()) == {1: 15} | dict.fromkeys(range(2, 9), 5)
-
-
 def test_colour_gains_differ_by_face_channel_and_step_and_are_off_by_default(faces: FaceArrays) -> None:
     assert (TrainingLoader(faces, MR8, batch_size=8, seed=0)[0].gain == 1).all()
     loader = TrainingLoader(faces, MR8, batch_size=8, seed=0, colour=0.1)

@@ -24,7 +24,7 @@ from ufvnet.data.build.verify import verify
 from ufvnet.data.export import export
 from ufvnet.data.sample import demo_folders
 from ufvnet.data.show import contact_sheet
-from ufvnet.data.sources.listing import Photo
+from ufvnet.data.sources.photo import Photo
 from ufvnet.files import check_name, seal
 
 REPO = Path(__file__).parents[2]
@@ -187,7 +187,7 @@ def test_a_split_that_is_no_name_is_refused_before_anything_is_written(
 ) -> None:
     with pytest.raises(ConfigError, match="must be a name of at most 64"):
         check_name("split", split)
-    with pytest.raises(ConfigError, match=r"must be a name of at most 64|has a NUL"):
+    with pytest.raises(ConfigError, match=r"must be a name of at most 64|contains a NUL"):
         load(BuildConfig, {"name": "set", "source": {"root": few, "fractions": {split: 1.0}}})
     names = sorted(p.name for p in few.iterdir())
     monkeypatch.setattr("ufvnet.data.build.shards.list_photos", lambda _: [Photo(n, split) for n in names])

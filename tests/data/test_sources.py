@@ -18,7 +18,8 @@ import pytest
 from ufvnet.config import BuildConfig, ConfigError, load
 from ufvnet.data.build.shard_writer import build_shard, finish, plan
 from ufvnet.data.build.shards import scan, scans, some_files
-from ufvnet.data.sources.listing import Photo, list_photos
+from ufvnet.data.sources.listing import list_photos
+from ufvnet.data.sources.photo import Photo
 
 REPO = Path(__file__).parents[2]
 SHIPPED = sorted((REPO / "configs" / "datasets").glob("*.yaml"))

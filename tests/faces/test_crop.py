@@ -14,7 +14,7 @@ from PIL import Image
 from ufvnet.config import BuildConfig, ConfigError, FolderSource, load
 from ufvnet.data.build.shard_writer import build_shard, finish, plan
 from ufvnet.faces.crop import crop_box, crop_face, eye_angle, square_box
-from ufvnet.faces.detect import find_faces
+from ufvnet.faces.finders import finder
 from ufvnet.imaging.png import encode
 
 
@@ -48,23 +48,23 @@ def test_faces_come_largest_first_and_a_small_one_is_found_in_a_large_photo(phot
     both = Image.new("RGB", (1400, 900), "grey")
     both.paste(large, (900, 400))
     both.paste(small, (100, 100))
-    faces = find_faces(both, every=True)
+    faces = finder.find_faces(both, every=True)
     assert len(faces) >= 2
     assert faces[0].area > faces[1].area
     assert faces[0].landmarks[:, 0].mean() > 900
     alone = Image.new("RGB", (1400, 900), "grey")
     alone.paste(small, (100, 100))
-    assert find_faces(alone)[0].landmarks[:, 0].mean() < 260
-    at = find_faces(both, at=(175.0, 190.0))
+    assert finder.find_faces(alone)[0].landmarks[:, 0].mean() < 260
+    at = finder.find_faces(both, at=(175.0, 190.0))
     assert at[0].landmarks[:, 0].mean() < 260
-    assert find_faces(both, at=(700.0, 20.0)) == []
+    assert finder.find_faces(both, at=(700.0, 20.0)) == []
 
 
 def test_landmarks_of_the_reduced_search_are_those_of_the_photo(photos: Path) -> None:
     for number in range(4):
         photo = _photo(photos, number)
         enlarged = photo.resize((photo.width * 3, photo.height * 3), Image.Resampling.BICUBIC)
-        apart = find_faces(enlarged)[0].landmarks / 3 - find_faces(photo)[0].landmarks
+        apart = finder.find_faces(enlarged)[0].landmarks / 3 - finder.find_faces(photo)[0].landmarks
         assert np.linalg.norm(apart, axis=1).mean() < 0.03 * photo.width
 
 
@@ -105,7 +105,7 @@ def test_a_padded_crop_repeats_the_border_s_pixels() -> None:
 @pytest.mark.parametrize(("clip", "status"), [("stretch", "ok"), ("pad", "ok"), ("drop", "clipped")])
 def test_a_crop_that_leaves_the_photo_is_stretched_padded_or_dropped(photos: Path, clip: str, status: str) -> None:
     photo = _photo(photos)
-    points = find_faces(photo)[0].landmarks
+    points = finder.find_faces(photo)[0].landmarks
     tight = photo.crop((int(points[:, 0].min()) - 2, 0, photo.width, photo.height))
     _only(photos, tight)
     rows, faces = _build(photos, crop={"clip": clip, "factor": 0.6})
@@ -124,7 +124,7 @@ def test_a_crop_that_leaves_the_photo_is_stretched_padded_or_dropped(photos: Pat
 @pytest.mark.parametrize("degrees", [-14, 14])
 def test_aligned_faces_have_level_eyes_and_can_be_made_again_from_their_row(photos: Path, degrees: int) -> None:
     photo = _photo(photos)
-    level = eye_angle(find_faces(photo)[0].landmarks)  # the head's own tilt, which may undo the turn
+    level = eye_angle(finder.find_faces(photo)[0].landmarks)  # the head's own tilt, which may undo the turn
     photo = photo.rotate(level + degrees, Image.Resampling.BICUBIC, expand=True, fillcolor="grey")
     _only(photos, photo)
     _, plain = _build(photos)
@@ -135,7 +135,7 @@ def test_aligned_faces_have_level_eyes_and_can_be_made_again_from_their_row(phot
     assert faces[0]["angle"] == pytest.approx(eye_angle(points), abs=1e-3)
     assert plain[0]["angle"] == 0
     hr = Image.open(io.BytesIO(faces[0]["hr"]["bytes"]))
-    found = find_faces(hr.resize((256, 256), Image.Resampling.BICUBIC))
+    found = finder.find_faces(hr.resize((256, 256), Image.Resampling.BICUBIC))
     assert abs(eye_angle(found[0].landmarks)) < 4
     centre = points[36:48].mean(0) + 0.5
     turned = photo.rotate(faces[0]["angle"], Image.Resampling.BICUBIC, center=tuple(centre))

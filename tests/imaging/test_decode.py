@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import TiffImagePlugin
 
-from ufvnet.imaging.decode import quiet
+from ufvnet.imaging.decode import ImageProblem, quiet
 from ufvnet.imaging.mend import optional_parts, without_optional
-from ufvnet.imaging.rgb import ImageProblem, read_image
+from ufvnet.imaging.rgb import read_image
 from ufvnet.restore.picture import encoded, read_picture
 
 MENDED = list(damaged.mended())

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ufvnet.config import BuildConfig, FolderSource, RestoreConfig, load
 from ufvnet.data.build.shard_writer import build_shard, finish, plan
-from ufvnet.imaging.rgb import ImageProblem
+from ufvnet.imaging.decode import ImageProblem
 from ufvnet.restore import Restorer
 from ufvnet.restore.folder.run import restore_folder
 

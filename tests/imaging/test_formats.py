@@ -8,8 +8,9 @@ import damaged
 import pytest
 from PIL import EpsImagePlugin, Image
 
+from ufvnet.imaging.decode import ImageProblem, NotAnImage, OtherFormat
 from ufvnet.imaging.formats import READ, formats, picture_endings
-from ufvnet.imaging.rgb import ImageProblem, NotAnImage, OtherFormat, read_image
+from ufvnet.imaging.rgb import read_image
 from ufvnet.restore.picture import read_picture
 
 OTHERS = list(damaged.of_other_formats())

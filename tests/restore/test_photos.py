@@ -14,7 +14,7 @@ from restore_settings import config_of
 
 from ufvnet.config import ConfigError
 from ufvnet.data.sample import FACE
-from ufvnet.faces.detect import find_small_faces
+from ufvnet.faces.finders import finder
 from ufvnet.models.store import shipped
 from ufvnet.restore import Restorer
 from ufvnet.restore.folder.run import restore_folder
@@ -48,25 +48,25 @@ def boxes_file(folder: Path, rows: list[tuple[Any, ...]]) -> Path:
 @pytest.mark.parametrize("scale", [1, 2, 4, 6])
 def test_small_faces_are_found(astronaut: Image.Image, scale: int) -> None:
     head = astronaut.crop((100, 0, 400, 300)).resize((300 // scale, 300 // scale), Image.Resampling.BICUBIC)
-    (face,) = find_small_faces(head)
+    (face,) = finder.find_small_faces(head)
     left, top, right, bottom = (v / scale for v in (FACE[0] - 100, FACE[1], FACE[2] - 100, FACE[3]))
     x, y = face.landmarks.mean(0)
     assert left < x < right
     assert top < y < bottom
-    assert len(find_small_faces(Image.new("RGB", head.size, "teal"))) == 0
+    assert len(finder.find_small_faces(Image.new("RGB", head.size, "teal"))) == 0
 
 
 def test_tiles_of_an_enlarged_photo_find_each_face_once(
     astronaut: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ufvnet.faces import detect
+    from ufvnet.faces.finders import hog
 
     head = astronaut.crop((120, 0, 340, 240)).resize((110, 120), Image.Resampling.BICUBIC)
     group = Image.new("RGB", (330, 120))
     for i in range(3):
         group.paste(head, (110 * i, 0))
-    monkeypatch.setattr(detect, "TILE", 500)
-    faces = find_small_faces(group, smallest=40)
+    monkeypatch.setattr(hog, "TILE", 500)
+    faces = finder.find_small_faces(group, smallest=40)
     assert len(faces) == 3
     assert sorted(int(f.landmarks[:, 0].mean()) // 110 for f in faces) == [0, 1, 2]
 

@@ -227,7 +227,7 @@ def test_a_file_may_have_dataclasses_and_import_its_neighbours(table: Any, tmp_p
 def test_names_of_test_sets_are_no_paths_and_differ(built: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=r"datasets"):
         load(EvaluateConfig, {"name": "e", "datasets": [{"name": name, "path": built}]})
-    with pytest.raises(ConfigError, match="stands there twice"):
+    with pytest.raises(ConfigError, match="is there twice"):
         load(EvaluateConfig, {"name": "e", "datasets": [{"name": n, "path": built} for n in ("a", "A")]})
 
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from distributed import Client
 
-from tasks.cluster import map_on_client
+from tasks.cluster import map_jobs
 from ufvnet.config import BuildConfig, load
 from ufvnet.data.build import shard_writer as build
 from ufvnet.data.build.folder import dataset_root
@@ -113,9 +113,9 @@ def _on(address: str, config: Path) -> None:
     jobs = scans(settings)
     dataset_root(settings).mkdir(parents=True, exist_ok=True)
     with proof(some_files(jobs), dataset_root(settings)) as proven, Client(address, timeout=30) as client:
-        found = map_on_client(client, scan, jobs, proof=proven, objection=unseen)
+        found = map_jobs(client, scan, jobs, proof=proven, objection=unseen)
         shards = build.plan(settings, zip(jobs, found), allow_loss=False)
-        reports = map_on_client(client, build.build_shard, shards, proof=proven, objection=build.unseen)
+        reports = map_jobs(client, build.build_shard, shards, proof=proven, objection=build.unseen)
     build.finish(settings, shards, reports, allow_loss=False)
 
 
@@ -189,10 +189,10 @@ def test_a_photo_that_only_one_worker_cannot_read_is_read_elsewhere(
     jobs = scans(settings)
     with proof(proven[:1]) as seen, Client(cluster.address, timeout=30) as client:
         with pytest.raises(PipelineError, match=rf"cannot read {victim.name}, which the coordinator reads"):
-            map_on_client(client, scan, jobs, proof=seen, objection=unseen)
+            map_jobs(client, scan, jobs, proof=seen, objection=unseen)
         cluster.worker()
         client.wait_for_workers(2, timeout=60)
-        found = map_on_client(client, scan, jobs, proof=seen, objection=unseen)
+        found = map_jobs(client, scan, jobs, proof=seen, objection=unseen)
     assert found == [scan(job) for job in jobs]
 
 
@@ -202,9 +202,9 @@ def test_an_output_folder_that_is_removed_meanwhile_is_one_line(config: Path, cl
     dataset_root(settings).mkdir(parents=True)
     jobs = scans(settings)
     with proof(some_files(jobs), dataset_root(settings)) as proven, Client(cluster.address, timeout=30) as client:
-        map_on_client(client, scan, jobs, proof=proven)
+        map_jobs(client, scan, jobs, proof=proven)
         shards = build.plan(settings)
         subprocess.run(["rm", "-r", dataset_root(settings)], check=True)
         with pytest.raises(PipelineError, match="was removed while it was written; run this again"):
-            map_on_client(client, build.build_shard, shards, proof=proven)
+            map_jobs(client, build.build_shard, shards, proof=proven)
     assert not dataset_root(settings).exists()

@@ -201,8 +201,8 @@ def test_a_training_whose_parent_is_gone_stops_with_a_checkpoint(built: Path, tm
     "recipe",
     [
         {"optimizer": "adamw", "weight_decay": 0.01, "lr_schedule": "cosine", "warm_up": 0.3},
-        {"ema": 0.9, "clip_norm": 0.1, "loss": "charbonnier", "frequency": 0.1},
-        {"accumulate": 2, "colour": 0.2, "scale_shares": {1: 2}, "loss": "mse", "balance": 0.5},
+        {"ema": 0.9, "clip_norm": 0.1},
+        {"colour": 0.2, "balance": 0.5},
         {"mixed_precision": "bf16", "keep": "best", "flip": False},
         {"damage": {"clean": 0.1}, "between": 0.5, "recut": 0.5},
     ],
@@ -551,7 +551,6 @@ def test_a_model_half_replaced_by_another_is_not_finished(
         ({"dataset": []}, "dataset = .*one or more"),
         ({"recipe": {"betas": [1.5, 0.9]}}, "recipe.betas = .*below 1"),
         ({"recipe": {"batch_size": 8}, "processes": 3}, "multiple of processes"),
-        ({"recipe": {"scale_shares": {1: 2}}, "view": "MR3"}, "scale_shares = .*MR3 has the scales 2, 4, 8"),
         ({"model": "ufvnet-nw", "regressor_scales": [2, 4]}, "regressor_scales = .*ufvnet-nw"),
         ({"device": "mps"}, "device = mps: not found here"),
         ({"runs": __file__}, "runs = .*not a folder"),

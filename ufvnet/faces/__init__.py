@@ -1,1 +1,1 @@
-"""Finding a face in a photo and cutting it out."""
+"""Finding faces in a photo, cutting them out, and pasting them back."""

@@ -8,9 +8,11 @@ import numpy as np
 from PIL import Image
 
 Box = tuple[int, int, int, int]
+"""(left, top, right, bottom) in pixels, right and bottom exclusive."""
 FACTOR = 0.3
+"""Ma et al.'s growth of the landmarks' square, as a share of its side."""
 RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)
-"""Of the 68 landmarks; the person's right eye stands on the left."""
+"""The eyes' points in the 68 landmarks; the person's right eye is on the left of the picture."""
 
 
 def crop_box(landmarks: np.ndarray, width: int, height: int, factor: float = FACTOR) -> Box:
@@ -38,7 +40,7 @@ def crop_box(landmarks: np.ndarray, width: int, height: int, factor: float = FAC
 
 
 def square_box(landmarks: np.ndarray, factor: float = FACTOR) -> Box:
-    """As ``crop_box``, but not clipped: a square that may leave the image.
+    """As ``crop_box``, but not clipped: a square that may extend beyond the image.
 
     Raises:
         ValueError: landmarks are not (n, 2) finite numbers.
@@ -55,7 +57,7 @@ def square_box(landmarks: np.ndarray, factor: float = FACTOR) -> Box:
 
 
 def crop_face(image: Image.Image, box: Box, hr_size: int) -> Image.Image:
-    """The HR face: the box resized to hr_size x hr_size by PIL bicubic; outside the image stand its border's pixels."""
+    """The HR face: the box resized to hr_size x hr_size by PIL bicubic; its border's pixels repeat outside."""
     left, top, right, bottom = box
     if left >= 0 and top >= 0 and right <= image.width and bottom <= image.height:
         face = image.crop(box)
@@ -67,17 +69,17 @@ def crop_face(image: Image.Image, box: Box, hr_size: int) -> Image.Image:
 
 
 def eye_angle(landmarks: np.ndarray) -> float:
-    """Degrees, clockwise in the image, by which the line through the eyes is off the horizontal."""
+    """The angle in degrees between the line through the eyes and the horizontal, clockwise in the image."""
     x, y = landmarks[LEFT_EYE].mean(0) - landmarks[RIGHT_EYE].mean(0)
     return math.degrees(math.atan2(y, x))
 
 
 def turn_upright(image: Image.Image, landmarks: np.ndarray) -> tuple[Image.Image, np.ndarray, tuple[int, int]]:
-    """The face's surroundings, turned about the eyes' centre so that the eyes are level.
+    """The face and its surroundings, turned about the eyes' centre so that the eyes are level.
 
     Returns:
-        The turned patch (what lies outside the image shows its border's pixels), the landmarks in it, and the
-        patch's left upper corner in the turned image.
+        The turned patch (outside the image its border's pixels repeat), the landmarks in it, and the patch's left upper
+        corner in the turned image.
     """
     angle, centre = eye_angle(landmarks), landmarks[36:48].mean(0)
     radians = math.radians(angle)
@@ -86,14 +88,14 @@ def turn_upright(image: Image.Image, landmarks: np.ndarray) -> tuple[Image.Image
     left, top = (int(v) - reach for v in centre)
     rows = np.clip(np.arange(top, top + 2 * reach), 0, image.height - 1)
     columns = np.clip(np.arange(left, left + 2 * reach), 0, image.width - 1)
-    patch = Image.fromarray(np.asarray(image)[rows[:, None], columns])  # photos may be huge: only what is needed
+    patch = Image.fromarray(np.asarray(image)[rows[:, None], columns])  # not the whole photo, which may be huge
     pivot = centre - (left, top)
     patch = patch.rotate(angle, Image.Resampling.BICUBIC, center=tuple(pivot + 0.5))
     return patch, (landmarks - centre) @ turn + pivot, (left, top)
 
 
 def corners_inside(box: Box, angle: float, centre: np.ndarray, width: int, height: int) -> bool:
-    """Whether a box of the image turned by ``angle`` degrees about ``centre`` lies within the image as it was."""
+    """Whether a box of the image turned by ``angle`` degrees about ``centre`` lies within the image before the turn."""
     radians = math.radians(angle)
     back = np.array([[math.cos(radians), math.sin(radians)], [-math.sin(radians), math.cos(radians)]])
     corners = np.array([(x, y) for x in (box[0], box[2]) for y in (box[1], box[3])], dtype=np.float64)

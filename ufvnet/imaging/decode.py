@@ -115,22 +115,6 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
     return max(bits if isinstance(bits, tuple) else (bits,), default=8) > 8
 
 
-@contextlib.contextmanager
-def open_image(content: Path | bytes, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """One image file, or the bytes of one, opened but not decoded.
-
-    Raises:
-        ImageProblem: it cannot be read, or declares more than max_pixels, or whatever the body of ``with`` raises.
-    """
-    with quiet(), _open(_bytes_of(content), max_pixels) as image:
-        try:
-            yield image
-        except ImageProblem:
-            raise
-        except Exception as error:
-            raise _unreadable(error) from error
-
-
 def _bytes_of(content: Path | bytes) -> bytes:
     if isinstance(content, bytes):
         return content

@@ -1,17 +1,13 @@
-"""Down- and up-scaling between HR and LR: PIL's bicubic of uint8 images (docs/method.md section 5)."""
+"""The sizes of a dataset's images, and reduction by PIL's bicubic of uint8 images (docs/method.md section 5)."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
-
-import torch
 from PIL import Image
-from torch import Tensor
 
 SIXTEENTHS = tuple(range(1, 9))
-PILLOW_ONE = 2**22
+"""The scales k: an LR image has k/16 of the HR side."""
 VIEWS = {"MR3": (2, 4, 8), "MR7": tuple(range(2, 9)), "MR8": SIXTEENTHS}
+"""Scales of each view of a dataset."""
 
 
 def lr_side(hr_size: int, k: int) -> int:
@@ -27,46 +23,3 @@ def resize(image: Image.Image, width: int, height: int | None = None) -> Image.I
 def rate_of(image: Image.Image, hr_size: int) -> float:
     """Down-sampling rate r = mean(h/H, w/W) of an LR image (docs/method.md section 3)."""
     return (image.width + image.height) / (2 * hr_size)
-
-
-@functools.lru_cache(maxsize=256)
-def _kernel(n_in: int, n_out: int) -> Tensor:
-    """Pillow's bicubic (a = -0.5) as a matrix: (n_in, n_out) float64 holding integers, 2**22 = 1."""
-    scale = n_in / n_out
-    stretch = max(scale, 1.0)
-    centre = (torch.arange(n_out, dtype=torch.float64) + 0.5) * scale
-    first = (centre - 2 * stretch + 0.5).trunc().clamp_(min=0)
-    last = (centre + 2 * stretch + 0.5).trunc().clamp_(max=n_in)
-    taps = torch.arange(n_in, dtype=torch.float64)[:, None]
-    x = ((taps - centre + 0.5) / stretch).abs()
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = -0.5 * (((x - 5) * x + 8) * x - 4)
-    weight = torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
-    weight[(taps < first) | (taps >= last)] = 0.0
-    weight /= weight.sum(0)
-    return (weight * PILLOW_ONE).round()
-
-
-def upscale(lr: Tensor, hr_size: int) -> Tensor:
-    """U(.) of a batch of one size: uint8 (N, 3, h, w) -> uint8 (N, 3, hr_size, hr_size).
-
-    Bit for bit PIL's bicubic of each image whose sides are at most hr_size (of larger ones Pillow
-    may do the columns first): Pillow's two passes, rows and then columns, with its 22-bit integer
-    weights, each rounded to uint8; float64 holds every sum exactly.
-    """
-    out = lr.double()
-    for _ in range(2):  # rows, then columns; each pass leaves the picture transposed
-        kernel = _kernel(out.shape[-1], hr_size).to(out.device)
-        out = (out @ kernel).add_(PILLOW_ONE / 2).div_(PILLOW_ONE).floor_().clamp_(0, 255).transpose(-1, -2)
-    return out.to(torch.uint8)
-
-
-def upscale_mixed(lrs: Sequence[Tensor], hr_size: int) -> Tensor:
-    """U(.) of uint8 (3, h_i, w_i) images of any sizes -> uint8 (N, 3, hr_size, hr_size)."""
-    out = torch.empty(len(lrs), 3, hr_size, hr_size, dtype=torch.uint8)
-    by_size: dict[tuple[int, ...], list[int]] = {}
-    for i, lr in enumerate(lrs):
-        by_size.setdefault(tuple(lr.shape), []).append(i)
-    for rows in by_size.values():
-        out[rows] = upscale(torch.stack([lrs[i] for i in rows]), hr_size)
-    return out

@@ -8,10 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from .colour import MODES, eight_bits, has_alpha, is_srgb, name_of, on_white, profile_of, to_srgb, with_alpha
-from .decode import MAX_PIXELS, ImageProblem, NotAnImage, OtherFormat, decode, open_image, quiet
+from .decode import MAX_PIXELS, decode, quiet
 from .metadata import turned
-
-__all__ = ["MAX_PIXELS", "ImageProblem", "NotAnImage", "OtherFormat", "ReadImage", "open_image", "read_image"]
 
 READING = 2
 """Version of how photos are read; a new one where any comes out with other pixels."""

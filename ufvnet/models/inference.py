@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ufvnet.config import ConfigError
-from ufvnet.imaging.resize import upscale
+from ufvnet.imaging.upscale import upscale
 
 from .conv import fold_norms
 from .registry import create

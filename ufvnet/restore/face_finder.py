@@ -16,9 +16,9 @@ from ufvnet.config import ConfigError, RestoreConfig, fingerprint
 from ufvnet.data.sources.landmarks import read_landmarks
 from ufvnet.data.sources.text import PROBLEMS, plain_name, read_csv
 from ufvnet.faces.crop import Box, crop_box
-from ufvnet.faces.detect import LAST_SIDE, find_small_faces
+from ufvnet.faces.finders import finder
 from ufvnet.files import escape_name
-from ufvnet.imaging.rgb import ImageProblem
+from ufvnet.imaging.decode import ImageProblem
 
 SURELY_A_CROP = 80
 """In ``auto``, square pictures up to this side are crops without being searched."""
@@ -69,12 +69,12 @@ class Looker:
         return boxes
 
     def _boxes(self, rgb: Image.Image) -> list[Box]:
-        scale = max(1.0, max(rgb.size) / LAST_SIDE)
+        scale = max(1.0, max(rgb.size) / finder.LAST_SIDE)
         copy = rgb
         if scale > 1:
             copy = rgb.resize([max(1, round(v / scale)) for v in rgb.size], Image.Resampling.BOX)
         boxes = []
-        for face in find_small_faces(copy, self.config.min_face):
+        for face in finder.find_small_faces(copy, self.config.min_face):
             try:
                 boxes.append(crop_box(face.landmarks * scale, *rgb.size))
             except ValueError:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ufvnet.config import RestoreConfig
-from ufvnet.imaging.rgb import ImageProblem
+from ufvnet.imaging.decode import ImageProblem
 
 LEAST_SIDE = 4
 """Smaller crops hold no face."""

@@ -15,8 +15,8 @@ from torch import nn
 
 from ufvnet.config import ConfigError
 from ufvnet.faces.crop import Box
+from ufvnet.imaging.decode import MAX_PIXELS
 from ufvnet.imaging.resize import rate_of, resize
-from ufvnet.imaging.rgb import MAX_PIXELS
 from ufvnet.models.inference import best_device, forward, ready
 from ufvnet.models.srg import to_network, to_pixels
 from ufvnet.models.store import identity, read_card
@@ -178,7 +178,7 @@ class Restorer:
             FloatingPointError: as ``batch``.
         """
         from ufvnet.faces.crop import crop_box
-        from ufvnet.faces.detect import find_small_faces
+        from ufvnet.faces.finders import finder
         from ufvnet.faces.paste import paste_restored
 
         from .face_finder import clipped
@@ -190,7 +190,7 @@ class Restorer:
         if scale > 1 and size[0] * size[1] > MAX_PIXELS:
             raise ValueError(f"scale = {scale}: the photo would have {size[0]}x{size[1]}, over {MAX_PIXELS:,} pixels")
         if boxes is None:
-            found = find_small_faces(picture.colour, min_face)
+            found = finder.find_small_faces(picture.colour, min_face)
             boxes = list(dict.fromkeys(crop_box(face.landmarks, *picture.size) for face in found))
         boxes = [clipped(_whole(box), picture.size) for box in boxes]
         limit = min(max_face or self.hr_size, self.hr_size)

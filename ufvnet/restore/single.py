@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from ufvnet.config import ConfigError, RestoreConfig
-from ufvnet.data.sources.image_table import TABLES
+from ufvnet.data.sources.files import TABLES
 from ufvnet.files import check_writable, write_bytes
 from ufvnet.imaging.formats import heif_is_known
 

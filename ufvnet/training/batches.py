@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,8 @@ from ufvnet.config import Damage
 from ufvnet.data.damage.chain import KINDS, damaged
 from ufvnet.data.damage.recut import recut
 from ufvnet.data.dataset import FaceArrays
-from ufvnet.imaging.resize import lr_side, resize, upscale_mixed
+from ufvnet.imaging.resize import lr_side, resize
+from ufvnet.imaging.upscale import upscale_mixed
 
 
 class Batch(NamedTuple):
@@ -28,7 +29,7 @@ class Batch(NamedTuple):
     by_axis: (B, 2) float32, the rates of rows and columns, which differ where an LR image is not square.
     gain: (B, 3, 1, 1) float32, the colour augmentation: a factor on the channels of both images.
     rows: (B,) int64 row numbers in the view.
-    damage: (B, 5) float32, what was done to each LR image (``chain.Damaged.told``); 0 where it is clean.
+    damage: (B, 5) float32, what was done to each LR image (``chain.Damaged.amounts``); 0 where it is clean.
     """
 
     ls: Tensor
@@ -60,7 +61,6 @@ class TrainingLoader(Dataset):
         seed: fixes order, scales and augmentation.
         flip: mirror each pair with probability 1/2.
         colour: each channel's gain is drawn from 1 - colour ... 1 + colour.
-        shares: how often a scale comes in each round of all scales, where not once.
         between: share of faces whose LR image is made from HR by PIL bicubic at a size of its own, which need not be
             one of the scales nor square.
         recut: share of faces that are cut anew from their photographs; others, and those without room, are as built.
@@ -79,7 +79,6 @@ class TrainingLoader(Dataset):
         seed: int,
         flip: bool = True,
         colour: float = 0.0,
-        shares: Mapping[int, int] | None = None,
         between: float = 0.0,
         recut: float = 0.0,
         damage: Damage | None = None,
@@ -91,8 +90,7 @@ class TrainingLoader(Dataset):
         if batch_size % world:
             raise ValueError(f"batches of {batch_size} cannot be shared out evenly among {world} processes")
         self.faces, self.batch_size, self.seed, self.flip, self.colour = faces, batch_size, seed, flip, colour
-        self.cycle = np.array([k for k in ks for _ in range((shares or {}).get(k, 1))])
-        self.recut = recut
+        self.ks, self.recut = np.array(ks), recut
         self.between, self.damage, self.rank, self.world = between, damage, rank, world
 
     def plan(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -102,11 +100,11 @@ class TrainingLoader(Dataset):
         rows, ks, flips = (np.empty(len(positions), dtype=np.int64) for _ in range(3))
         for epoch in np.unique(positions // n):
             rng = np.random.default_rng((self.seed, int(epoch)))
-            order, shift, coins = rng.permutation(n), rng.integers(len(self.cycle)), rng.integers(0, 2, n)
+            order, shift, coins = rng.permutation(n), rng.integers(len(self.ks)), rng.integers(0, 2, n)
             here = positions // n == epoch
             at = positions[here] % n
             rows[here] = order[at]
-            ks[here] = self.cycle[(at + shift) % len(self.cycle)]
+            ks[here] = self.ks[(at + shift) % len(self.ks)]
             flips[here] = coins[at] if self.flip else 0
         gains = np.random.default_rng((self.seed, step, 1)).uniform(-self.colour, self.colour, (len(positions), 3)) + 1
         return rows, ks, flips, gains.astype(np.float32)
@@ -136,7 +134,7 @@ class TrainingLoader(Dataset):
         if self.damage is not None:
             seeds = [(self.seed, step, 3, place) for place in places]  # a face's own, whoever prepares it
             made = [damaged(face, lr, self.damage, seed) for face, lr, seed in zip(faces, small, seeds)]
-            small, faces, told = [m.lr for m in made], [m.hr for m in made], np.stack([m.told for m in made])
+            small, faces, told = [m.lr for m in made], [m.hr for m in made], np.stack([m.amounts for m in made])
         lrs = [torch.from_numpy(lr.transpose(2, 0, 1).copy()) for lr in small]
         hr = torch.from_numpy(np.stack([face.transpose(2, 0, 1) for face in faces]))
         ls = upscale_mixed(lrs, hr.shape[-1])

@@ -8,7 +8,6 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -126,7 +125,7 @@ class _Run:
         faces, whole = part.arrays(), recipe if part.role == "whole" else Recipe()
         try:
             self.loader = TrainingLoader(
-                faces, part.ks, recipe.batch_size, recipe.seed, recipe.flip, recipe.colour, recipe.scale_shares,
+                faces, part.ks, recipe.batch_size, recipe.seed, recipe.flip, recipe.colour,
                 whole.between, whole.recut, whole.damage, rank, world,
             )  # fmt: skip
         except ValueError as error:
@@ -205,21 +204,14 @@ class _Run:
             group["lr"] = learning_rate(self.recipe, step, steps)
         self.network.train()
         self.prepared.zero_grad()
-        parts = -(-len(batch.rows) // self.recipe.accumulate)
-        micro = [Batch(*fields) for fields in zip(*(field.split(parts) for field in batch))]
-        total = torch.zeros((), device=self.accelerator.device)
-        for i, piece in enumerate(micro):
-            last = i == len(micro) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.network):
-                with self.accelerator.autocast():
-                    loss = self._loss(piece) * (len(piece.rows) / len(batch.rows))
-                self.accelerator.backward(loss)
-            total += loss.detach()
+        with self.accelerator.autocast():
+            loss = self._loss(batch)
+        self.accelerator.backward(loss)
         self.norms.append(self._clip())
         self.prepared.step()
         if self.average is not None:
             self.average.update_parameters(self.module)
-        self.losses.append(total)
+        self.losses.append(loss.detach())
 
     def _clip(self) -> Tensor:
         """Scale large gradients down; gives their norm, which is looked at with the losses.
@@ -248,7 +240,7 @@ class _Run:
             return weight_loss(w, anchor_weights(rate, [k / 16 for k in part.anchors]))
         by_axis = getattr(self.module, "rate_by_axis", False)
         output = self.network(ls, batch.by_axis.to(device) if by_axis else rate)
-        loss = sr_loss(output.sr, hr, self.recipe.loss, self.recipe.frequency, self.recipe.balance, ls)
+        loss = sr_loss(output.sr, hr, self.recipe.balance, ls)
         if output.damage is not None and self.recipe.damage is not None:
             loss = loss + self.recipe.damage.alpha * F.l1_loss(output.damage, batch.damage.to(device))
         if output.logits is None:

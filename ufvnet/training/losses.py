@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHARBONNIER = 1e-3
 LEAST_ERROR = 0.01
 """Added to the error of bicubic that ``balance`` divides by: nothing is divided by almost 0."""
 
 
-def sr_loss(
-    sr: Tensor, hr: Tensor, kind: str = "l1", frequency: float = 0.0, balance: float = 0.0, ls: Tensor | None = None
-) -> Tensor:
+def sr_loss(sr: Tensor, hr: Tensor, balance: float = 0.0, ls: Tensor | None = None) -> Tensor:
     """Eq. 11, L^SR: mean absolute error of (N, 3, H, W) images in [-1, 1].
 
     Args:
-        kind: ``l1`` is the paper's; ``mse`` and ``charbonnier`` (sqrt(d^2 + 1e-6)) are alternatives.
-        frequency: weight of the mean absolute distance of the images' orthonormal spectra, added to it.
         balance: each face's loss is divided by (the mean absolute error of ``ls`` + 0.01) ** balance.
     """
-    loss = _distance(sr, hr, kind).flatten(1).mean(1)
-    if frequency:
-        loss = loss + frequency * torch.fft.rfft2((sr - hr).float(), norm="ortho").abs().flatten(1).mean(1)
+    loss = F.l1_loss(sr, hr, reduction="none").flatten(1).mean(1)
     if balance:
         assert ls is not None
         loss = loss / ((ls - hr).abs().flatten(1).mean(1) + LEAST_ERROR) ** balance
     return loss.mean()
-
-
-def _distance(sr: Tensor, hr: Tensor, kind: str) -> Tensor:
-    if kind == "l1":
-        return F.l1_loss(sr, hr, reduction="none")
-    if kind == "mse":
-        return F.mse_loss(sr, hr, reduction="none")
-    return (sr - hr).square().add(CHARBONNIER**2).sqrt()
 
 
 def weight_loss(logits: Tensor, target: Tensor) -> Tensor:

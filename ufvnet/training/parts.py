@@ -318,9 +318,6 @@ def parts_of(config: TrainConfig) -> tuple[list[Part], Part]:
         value = getattr(config.recipe, key)
         if value and made != {"pil-bicubic"}:
             raise ConfigError(f"recipe.{key} = {value}: only with pil-bicubic datasets, not {made}")
-    if not {*config.recipe.scale_shares} <= {*whole.ks}:
-        ks = ", ".join(map(str, whole.ks))
-        raise ConfigError(f"recipe.scale_shares = {config.recipe.scale_shares}: {config.view} has the scales {ks}")
     for dataset, photos in zip(whole.datasets, whole.photos, strict=True):
         if photos is not None:
             dataset.view(config.view, "train").originals(photos)

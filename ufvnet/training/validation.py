@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ufvnet.imaging.resize import upscale
+from ufvnet.imaging.upscale import upscale
 from ufvnet.metrics import luma, psnr
 from ufvnet.models import WeightRegressor, anchor_weights, to_network, to_pixels
 

@@ -13,11 +13,12 @@ from PIL import Image
 from ufvnet.config import BuildConfig
 from ufvnet.data.sources.cells import Cell
 from ufvnet.faces.crop import Box, corners_inside, crop_box, crop_face, eye_angle, square_box, turn_upright
-from ufvnet.faces.detect import find_faces
+from ufvnet.faces.finders import finder
 from ufvnet.files import escape_name
+from ufvnet.imaging.decode import ImageProblem
 from ufvnet.imaging.png import encode
 from ufvnet.imaging.resize import SIXTEENTHS, lr_side
-from ufvnet.imaging.rgb import ImageProblem, read_image
+from ufvnet.imaging.rgb import read_image
 
 from .degrade import degrade
 from .duplicates import dhash
@@ -173,7 +174,7 @@ def _landmarks(entry: Entry, rgb: Image.Image, config: BuildConfig, built: Built
     if photo.landmarks is not None:
         built.faces_found = 1
         return [np.asarray(photo.landmarks, dtype=np.float64)]
-    found = find_faces(rgb, every=config.faces == "all", at=photo.hint)
+    found = finder.find_faces(rgb, every=config.faces == "all", at=photo.hint)
     built.faces_found = len(found)
     if not found:
         raise ImageProblem("no_face", "no face where the annotation has one" if photo.hint else "no frontal face found")

@@ -19,7 +19,7 @@ from ufvnet.config import BuildConfig, fingerprint
 from ufvnet.data import card
 from ufvnet.data.card import ShardFiles
 from ufvnet.data.schema import FACES, PHOTOS, SCHEMA_VERSION, read_fingerprint, write_rows
-from ufvnet.faces.detect import load_models
+from ufvnet.faces.finders import finder
 from ufvnet.files import is_intact, printed, seal, sha256, unseal, write_json
 
 from . import losses
@@ -96,7 +96,7 @@ def build_shard(shard: Shard) -> ShardReport:
     own = {shard.root / shard.files.photos, shard.root / BUILDING / shard.files.photos} if damaged else set()
     earlier = Earlier((e for e in shard.earlier if e.photos not in own), {e.key for e in shard.entries})
     if any(e.key not in earlier and e.photo.landmarks is None for e in shard.entries):
-        load_models()  # before the diary: a process that dies here does not die of a photo
+        finder.load()  # before the diary: a process that dies here does not die of a photo
     with _Diary(shard) as diary:
         made = _faces(shard, earlier, diary, rows, timings, lost)
         files = shard.files

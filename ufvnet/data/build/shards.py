@@ -12,9 +12,11 @@ from ufvnet.config import BuildConfig, ConfigError, TableSource, fingerprint
 from ufvnet.data.card import CARD, ShardFiles
 from ufvnet.data.schema import SCHEMA_VERSION, read_fingerprint
 from ufvnet.data.sources.cells import Cell
-from ufvnet.data.sources.listing import Photo, list_photos
+from ufvnet.data.sources.listing import list_photos
+from ufvnet.data.sources.photo import Photo
 from ufvnet.files import check_name, escape_name, printed, sha256
-from ufvnet.imaging.rgb import READING, ImageProblem, read_image
+from ufvnet.imaging.decode import ImageProblem
+from ufvnet.imaging.rgb import READING, read_image
 
 from . import losses
 from .degrade import DEGRADATIONS
@@ -153,7 +155,7 @@ def some_files(jobs: Sequence[Scan]) -> list[Path]:
     photos = [jobs[i].photos[len(jobs[i].photos) // 2] for i in sorted({0, len(jobs) // 2, len(jobs) - 1})]
     every = [photo for job in jobs[:1] for photo in job.photos][:PROVING] + photos
     root = jobs[0].config.source.root
-    files = dict.fromkeys(root / (photo.cell[0] if photo.cell else photo.path) for photo in every)
+    files = dict.fromkeys(root / (photo.table_row.file if photo.table_row else photo.path) for photo in every)
     return [file for file in files if os.path.isfile(file)][-PROVING:]  # False for what no file can be called
 
 
@@ -278,12 +280,12 @@ def _buckets(entries: list[Entry], size: int) -> Iterator[tuple[int, list[Entry]
         number *= 2
     buckets: dict[int, list[Entry]] = {}
     for entry in entries:
-        cell = entry.photo.cell
-        name = f"{cell[0]}#{cell[1]}" if cell else entry.photo.path
+        row = entry.photo.table_row
+        name = f"{row.file}#{row.block}" if row else entry.photo.path
         place = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
         buckets.setdefault(int.from_bytes(place[:4], "big") % number, []).append(entry)
     for j in sorted(buckets):
-        yield j, sorted(buckets[j], key=lambda e: e.photo.cell or e.photo.path)
+        yield j, sorted(buckets[j], key=lambda e: e.photo.table_row or e.photo.path)
 
 
 def _without_copies(entries: list[Entry], config: BuildConfig) -> list[Entry]:

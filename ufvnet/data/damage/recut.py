@@ -1,7 +1,7 @@
-"""Faces cut anew from their photographs, the box moved, scaled and turned a little (docs/method.md, section 8).
+"""Faces cut again from their photographs, the box moved, scaled and turned a little (docs/method.md section 8).
 
-Only cuts that lie inside the photograph are made, from its own pixels, so that the new HR face is as sharp as a built
-one: in tight photographs that leaves the smaller boxes.
+Only boxes that lie inside the photograph are cut, so that the new HR face is as sharp as a built one. In photographs
+with little room around the face, these are the smaller boxes.
 """
 
 from __future__ import annotations
@@ -16,17 +16,22 @@ from PIL import Image
 
 from ufvnet.errors import TrainingError
 from ufvnet.faces.crop import corners_inside
-from ufvnet.imaging.rgb import ImageProblem, read_image
+from ufvnet.imaging.decode import ImageProblem
+from ufvnet.imaging.rgb import read_image
 
 MOVE, SCALE, TURN = 0.1, (0.8, 1.3), 15.0
-"""At most so far in each direction, as a share of the box's side; times so much; at most so many degrees."""
+"""Greatest movement as a share of the box's side, range of the scale, greatest turn in degrees."""
 TRIES = 12
-"""Draws until one lies inside the photograph."""
+"""Boxes that are drawn until one lies inside the photograph."""
 
 
 @dataclass(frozen=True)
 class Original:
-    """Where a face was cut from: the photograph's file and sha256, and the box (left, top, right, bottom)."""
+    """Where a face was cut from.
+
+    path, sha256: of the photograph's file.
+    box: (left, top, right, bottom) in pixels of the upright photograph.
+    """
 
     path: Path
     sha256: str
@@ -36,7 +41,7 @@ class Original:
         """The photograph, upright.
 
         Raises:
-            TrainingError: it cannot be read, or is not the one that the dataset was built from.
+            TrainingError: the file cannot be read, or is not the one that the dataset was built from.
         """
         try:
             data = self.path.read_bytes()
@@ -51,7 +56,17 @@ class Original:
 def recut(
     photo: Image.Image, box: tuple[int, int, int, int], hr_size: int, rng: np.random.Generator
 ) -> np.ndarray | None:
-    """A face cut anew: (hr_size, hr_size, 3) uint8; None where no box that was drawn lies inside the photograph."""
+    """A face cut again from its photograph.
+
+    Args:
+        photo: upright, RGB.
+        box: of the built face.
+        hr_size: side of the new one.
+        rng: what movement, scale and turn are drawn from.
+
+    Returns:
+        (hr_size, hr_size, 3) uint8; None if none of the boxes that were drawn lies inside the photograph.
+    """
     side = (box[2] - box[0] + box[3] - box[1]) / 2
     middle = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
     for _ in range(TRIES):
@@ -69,7 +84,7 @@ def recut(
 def _turned(
     photo: Image.Image, box: tuple[int, int, int, int], angle: float, centre: np.ndarray, hr_size: int
 ) -> np.ndarray:
-    """The box of the photograph turned about the centre, reduced as a build reduces it."""
+    """The box of the photograph turned by ``angle`` about the centre, reduced as a build reduces it."""
     reach = math.ceil((box[2] - box[0]) * 0.75)
     left, top = max(0, box[0] - reach), max(0, box[1] - reach)
     patch = photo.crop((left, top, min(photo.width, box[2] + reach), min(photo.height, box[3] + reach)))

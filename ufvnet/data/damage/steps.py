@@ -1,4 +1,4 @@
-"""The damage that real small faces have, step by step: blur, reduction with or without filter, noise, compression."""
+"""Steps of damage that small faces have: blur, reduction with or without a filter, noise, compression."""
 
 from __future__ import annotations
 
@@ -10,26 +10,24 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from ufvnet.data.build.degrade import cv2_weights
-
 Pixels = np.ndarray
 """(h, w, 3) uint8 RGB."""
 
 FILTERED = ("bicubic", "box", "bilinear", "hamming", "lanczos")
-"""Pillow's filters, which look at every pixel that they reduce."""
+"""Pillow's filters, which use every pixel of the picture."""
 UNFILTERED = ("nearest", "corner", "cv2-linear", "cv2-cubic")
-"""Ways that look at one, four or sixteen pixels around a point, so that fine detail turns into false pattern: the pixel
-at the middle (Pillow's nearest), or at the upper left (OpenCV's), and OpenCV's linear and cubic."""
+"""Ways that use one, four or sixteen pixels around a point, so that fine detail turns into false patterns: the pixel in
+the middle (Pillow's nearest) or at the upper left (OpenCV's nearest), and OpenCV's linear and cubic."""
 GRIDS = {"JPEG": 16, "WEBP": 16}
-"""Pixels after which the grid of an encoder's blocks repeats (JPEG with halved chroma, WebP's macroblocks)."""
+"""Period in pixels of an encoder's grid of blocks (JPEG with halved chroma, WebP's macroblocks)."""
 
 
 def gaussian(sigma: float, stretch: float = 1.0, angle: float = 0.0) -> np.ndarray:
-    """A blur's kernel, (k, k) float64 that sums to 1.
+    """The kernel of a Gaussian blur: (k, k) float64 that sums to 1.
 
     Args:
         sigma: in pixels, along ``angle``.
-        stretch: sigma across it, as a share of ``sigma``: 1 for a round kernel.
+        stretch: sigma across ``angle`` as a share of ``sigma``; 1 for a round kernel.
         angle: in radians.
     """
     x, y = _grid(math.ceil(3 * sigma))
@@ -47,8 +45,8 @@ def motion(length: float, angle: float) -> np.ndarray:
 
 
 def _grid(reach: int) -> tuple[np.ndarray, np.ndarray]:
-    places = np.arange(-reach, reach + 1, dtype=np.float64)
-    return places[None, :], places[:, None]
+    offsets = np.arange(-reach, reach + 1, dtype=np.float64)
+    return offsets[None, :], offsets[:, None]
 
 
 def spread(kernel: np.ndarray) -> float:
@@ -58,16 +56,16 @@ def spread(kernel: np.ndarray) -> float:
 
 
 def blurred(pixels: Pixels, kernel: np.ndarray) -> Pixels:
-    """Convolved with a kernel of odd side, borders mirrored."""
+    """The picture convolved with a kernel of odd side, borders mirrored."""
     reach, (height, width) = len(kernel) // 2, pixels.shape[:2]
     padded = np.pad(pixels.astype(np.float64), ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
     shape = padded.shape[:2]
-    waves = np.fft.rfft2(padded, axes=(0, 1)) * np.fft.rfft2(kernel, shape)[:, :, None]
-    return _levels(np.fft.irfft2(waves, shape, axes=(0, 1))[2 * reach :, 2 * reach :][:height, :width])
+    spectrum = np.fft.rfft2(padded, axes=(0, 1)) * np.fft.rfft2(kernel, shape)[:, :, None]
+    return _levels(np.fft.irfft2(spectrum, shape, axes=(0, 1))[2 * reach :, 2 * reach :][:height, :width])
 
 
 def resized(pixels: Pixels, height: int, width: int, way: str) -> Pixels:
-    """Resized in one of the ways of FILTERED and UNFILTERED.
+    """The picture resized in one of the ways of FILTERED and UNFILTERED.
 
     Raises:
         ValueError: unknown way.
@@ -79,36 +77,59 @@ def resized(pixels: Pixels, height: int, width: int, way: str) -> Pixels:
         return pixels[rows[:, None], columns]
     if way not in UNFILTERED:
         raise ValueError(f"way {way!r}: must be one of {', '.join(FILTERED + UNFILTERED)}")
-    weights = cv2_weights if way == "cv2-cubic" else _linear_weights
+    weights = _cubic_weights if way == "cv2-cubic" else _linear_weights
     rows = np.tensordot(weights(pixels.shape[0], height), pixels.astype(np.float64), axes=(1, 0))
     return _levels(np.tensordot(weights(pixels.shape[1], width), rows, axes=(1, 1)).swapaxes(0, 1))
 
 
+def cubic(x: np.ndarray, a: float) -> np.ndarray:
+    """The cubic convolution kernel of parameter ``a`` at x."""
+    x = np.abs(x)
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = a * (((x - 5) * x + 8) * x - 4)
+    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+
+
+@functools.lru_cache(maxsize=256)
+def _cubic_weights(n_in: int, n_out: int) -> np.ndarray:
+    """cv2.resize's INTER_CUBIC weights (n_out, n_in): four taps, a = -0.75, replicated borders."""
+    centre = (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
+    first = np.floor(centre)
+    part = centre - first
+    taps = np.stack([cubic(part + 1, -0.75), cubic(part, -0.75), cubic(1 - part, -0.75)], 1)
+    taps = np.concatenate([taps, 1 - taps.sum(1, keepdims=True)], 1)
+    columns = np.clip(first[:, None] + np.arange(-1, 3), 0, n_in - 1).astype(int)
+    matrix = np.zeros((n_out, n_in))
+    np.add.at(matrix, (np.arange(n_out)[:, None], columns), taps)
+    return matrix
+
+
 @functools.lru_cache(maxsize=256)
 def _linear_weights(n_in: int, n_out: int) -> np.ndarray:
-    """cv2.resize's INTER_LINEAR weights (n_out, n_in): two taps, borders repeated."""
-    at = ((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5).clip(0, n_in - 1)
-    first = np.floor(at).astype(int)
+    """cv2.resize's INTER_LINEAR weights (n_out, n_in): two taps, replicated borders."""
+    centre = ((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5).clip(0, n_in - 1)
+    first = np.floor(centre).astype(int)
     matrix = np.zeros((n_out, n_in))
-    np.add.at(matrix, (np.arange(n_out), first), 1 - (at - first))
-    np.add.at(matrix, (np.arange(n_out), np.minimum(first + 1, n_in - 1)), at - first)
+    np.add.at(matrix, (np.arange(n_out), first), 1 - (centre - first))
+    np.add.at(matrix, (np.arange(n_out), np.minimum(first + 1, n_in - 1)), centre - first)
     return matrix
 
 
 def noisy(pixels: Pixels, rng: np.random.Generator, sigma: float, photon: bool = False, grey: bool = False) -> Pixels:
-    """With noise of its own in every pixel.
+    """The picture with noise that is independent in every pixel.
 
     Args:
-        sigma: standard deviation in levels of 255; of photon noise that of middle grey.
-        photon: Poisson noise, whose variance grows with brightness, instead of Gaussian.
+        rng: what the noise is drawn from.
+        sigma: standard deviation in levels of 255; for photon noise, that of middle grey.
+        photon: Poisson noise, whose variance grows with brightness, instead of Gaussian noise.
         grey: the same noise in all three channels.
     """
-    seen = pixels.astype(np.float64)
+    exact = pixels.astype(np.float64)
     if not photon:
-        return _levels(seen + rng.normal(0.0, sigma, (*pixels.shape[:2], 1 if grey else 3)))
-    base = seen.mean(2, keepdims=True) if grey else seen
+        return _levels(exact + rng.normal(0.0, sigma, (*pixels.shape[:2], 1 if grey else 3)))
+    base = exact.mean(2, keepdims=True) if grey else exact
     per_level = 128 / sigma**2
-    return _levels(seen + rng.poisson(base * per_level) / per_level - base)
+    return _levels(exact + rng.poisson(base * per_level) / per_level - base)
 
 
 def compressed(
@@ -118,12 +139,12 @@ def compressed(
     full_chroma: bool = False,
     at: tuple[int, int] = (0, 0),
 ) -> Pixels:
-    """Encoded by Pillow and decoded again.
+    """The picture encoded by Pillow and decoded again.
 
     Args:
-        full_chroma: JPEG 4:4:4 instead of 4:2:0; WebP knows 4:2:0 alone.
-        at: row and column of the picture's corner in the grid of the encoder's blocks: what a face has that was cut
-            from a compressed photograph.
+        full_chroma: JPEG 4:4:4 instead of 4:2:0; WebP has 4:2:0 only.
+        at: row and column of the picture's corner in the grid of the encoder's blocks, which is not (0, 0) for a face
+            that was cut from a compressed photograph.
     """
     padded = np.pad(pixels, ((at[0], 0), (at[1], 0), (0, 0)), mode="edge")
     options = {"subsampling": 0 if full_chroma else 2} if format == "JPEG" else {}
@@ -133,7 +154,7 @@ def compressed(
 
 
 def grey(pixels: Pixels) -> Pixels:
-    """Luma in all three channels."""
+    """The picture with its luma in all three channels."""
     return np.asarray(Image.fromarray(pixels).convert("L").convert("RGB"))
 
 

@@ -1,1 +1,1 @@
-"""Where photos come from, and the files that tell of them."""
+"""Where photos come from, and the files that say something about them: lists, tables, landmarks."""

@@ -1,4 +1,4 @@
-"""One cell of an image table: which types of columns hold pictures, and the bytes or the file that a cell gives."""
+"""Cells of image tables: which types of columns can hold pictures, and the bytes or the file that a cell gives."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ import pyarrow.types as types
 from .text import spellings
 
 Cell = bytes | Path | OSError | None
-"""A row's picture: encoded, or the file that the row names, or why it cannot be read, or none."""
+"""A row's picture: its encoded bytes, the file that the row names, why it cannot be read, or None for an empty cell."""
 
 HOLDS = "binary, lists of uint8, or a struct with such a field bytes or a text field path"
 
 
 def holds_pictures(kind: pa.DataType) -> bool:
-    """Whether cells of a type can hold encoded pictures, or the names of their files."""
+    """Whether cells of this type can hold encoded pictures or names of their files."""
     kind = _plain(kind)
     if not types.is_struct(kind):
         return _is_bytes(kind)
     fields = {kind.field(i).name: _plain(kind.field(i).type) for i in range(kind.num_fields)}
-    once = len(fields) == kind.num_fields
-    return once and (_is_bytes(fields["bytes"]) if "bytes" in fields else is_text(fields.get("path", pa.null())))
+    unique = len(fields) == kind.num_fields
+    return unique and (_is_bytes(fields["bytes"]) if "bytes" in fields else is_text(fields.get("path", pa.null())))
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether cells of a type are text."""
+    """Whether cells of this type are text."""
     kind = _plain(kind)
     return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
 def is_label(kind: pa.DataType) -> bool:
-    """Whether cells of a type can be names of photos, splits or persons: text, numbers, truth values, or all null."""
+    """Whether cells of this type can name photos, splits or persons: text, numbers, truth values, or all null."""
     kind = _plain(kind)
     numbers = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
     return is_text(kind) or numbers or types.is_null(kind)
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """A type without dictionary, runs or extension around it."""
+    """The type of the values, without dictionary, run-length encoding or extension around it."""
     while True:
         if isinstance(kind, pa.BaseExtensionType):
             kind = kind.storage_type
@@ -59,11 +59,11 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 
 def picture_of(cell: pa.Scalar, folder: Path, further: Path | None) -> Cell:
-    """What a cell gives.
+    """The picture of a cell.
 
     Args:
         cell: of a type that ``holds_pictures``.
-        folder: the table's; a file that the cell names must lie below it, symbolic links resolved.
+        folder: of the table; a file that the cell names must lie below it, symbolic links resolved.
         further: another folder below which such files may lie; relative names are looked for there too.
     """
     try:
@@ -76,7 +76,7 @@ def picture_of(cell: pa.Scalar, folder: Path, further: Path | None) -> Cell:
         return named_file(name, folder, further) if name and isinstance(name, str) else content
     except OSError as error:
         return error
-    except Exception as error:  # a damaged cell raises nearly anything; it is one row's trouble
+    except Exception as error:  # a damaged cell raises nearly anything; it fails this row only
         return OSError(f"the table's cell cannot be read ({in_one_line(error)})")
 
 
@@ -89,7 +89,7 @@ def _value(cell: pa.Scalar) -> pa.Scalar:
 def _bytes_of(cell: pa.Scalar) -> bytes | None:
     if not cell.is_valid:
         return None
-    if not isinstance(cell, pa.ListScalar):  # of every kind of lists
+    if not isinstance(cell, pa.ListScalar):  # the base class of all kinds of lists
         return cell.as_py()
     if cell.values.null_count:
         raise OSError("the table's cell is a list of bytes some of which are missing")
@@ -97,10 +97,11 @@ def _bytes_of(cell: pa.Scalar) -> bytes | None:
 
 
 def named_file(name: str, folder: Path, further: Path | None = None) -> Path:
-    """The file that a row names, symbolic links resolved: what is read is what was checked.
+    """The file that a row names, symbolic links resolved, so that the file that is read is the one that was checked.
 
     Raises:
-        OSError: it is an address, no name of a file, or lies neither below ``folder`` nor below ``further``.
+        OSError: the name is an address on the network or no file's name, or the file lies neither below ``folder`` nor
+            below ``further``.
     """
     shown = repr(name[:200])
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name):
@@ -124,5 +125,5 @@ def named_file(name: str, folder: Path, further: Path | None = None) -> Path:
 
 
 def in_one_line(error: Exception) -> str:
-    """What pyarrow says of a damaged file, in one line."""
+    """An error of pyarrow about a damaged file, in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

@@ -11,33 +11,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ufvnet.config import ConfigError, TableSource
+from ufvnet.config import TableSource
+from ufvnet.errors import ConfigError
 from ufvnet.files import check_name
 
 from .cells import HOLDS, Cell, holds_pictures, in_one_line, is_label, picture_of
-from .listing import Photo
-
-TABLES = (".parquet", ".arrow")
+from .files import TABLES
+from .photo import Photo, TableRow
 
 BLOCK = 1000
-"""Rows that are read together, at most. A row group of many blocks is read again for each: write a few thousand
-rows a group at most, as ``datasets`` does."""
+"""Upper bound on the number of rows that are read together. A row group of many blocks is read again for each of them,
+so tables should have a few thousand rows per group at most, as ``datasets`` writes them."""
 
 BLOCKS = 1_000_000
+"""Upper bound on the number of blocks in a row group."""
 
 ROWS = 1_000_000
-"""A table of more rows must have at least a byte for each; else the number is damage, which would cost days."""
+"""A table of more rows must have at least one byte for each: a larger number is damage, and would cost days."""
 
 
 class NoPictures(ConfigError):
-    """The table has no column of the name that was asked for."""
+    """The table has no column of the name that the configuration gives for pictures."""
 
 
 def list_cells(source: TableSource) -> list[Photo]:
-    """A photo a row, by file and row; a file whose rows cannot be listed is one photo, with its fault.
+    """A photo for each row of each table; a table whose rows cannot be listed is one photo with a fault.
 
     Raises:
-        ConfigError: no files, no file that can be listed, a name twice, or no such image_root.
+        ConfigError: there is no table or none that can be listed, a name occurs twice, or image_root is no folder.
     """
     if source.image_root is not None and not os.path.isdir(source.image_root):
         raise ConfigError(f"source.image_root = {source.image_root}: no such folder")
@@ -49,7 +50,7 @@ def list_cells(source: TableSource) -> list[Photo]:
             faults.append(error)
             file = path.relative_to(source.root).as_posix()
             fault = ("unreadable", f"a table whose rows cannot be listed: {error}")
-            photos.append(Photo(file, split, cell=(file, -1, 0), fault=fault))
+            photos.append(Photo(file, split, table_row=TableRow(file, -1, 0), fault=fault))
     if faults and len(faults) == len(photos):
         raise faults[0]
     if len({p.path for p in photos}) < len(photos):
@@ -58,33 +59,38 @@ def list_cells(source: TableSource) -> list[Photo]:
 
 
 def _files(source: TableSource) -> list[tuple[str | None, Path]]:
-    """Splits and tables, or what is called so and is none, but for folders, whose files are looked at.
+    """(split, file) of everything that has the name of a table; whether it is one is found out when it is read.
 
     Raises:
-        ConfigError: a pattern that is none, or fits nothing.
+        ConfigError: a pattern is malformed or fits no file.
     """
-    found: list[tuple[str | None, Path]] = []
+    files: list[tuple[str | None, Path]] = []
     patterns: list[tuple[str | None, str]] = [*source.files.items()] or [(None, "*")]
     for split, pattern in patterns:
-        wanted = f"source.files.{split} = {pattern}" if split else "source.root"
+        key = f"source.files.{split} = {pattern}" if split else "source.root"
         try:
             paths = sorted(p for p in source.root.rglob(pattern) if not p.is_dir())
         except (ValueError, NotImplementedError, IndexError, OSError) as error:
-            raise ConfigError(f"{wanted}: no pattern of files below {source.root} ({error})") from error
+            raise ConfigError(f"{key}: no pattern of files below {source.root} ({error})") from error
         if split is None:
             paths = [p for p in paths if p.suffix.lower() in TABLES]
         if not paths or ".." in Path(pattern).parts:
-            raise ConfigError(f"{wanted}: no such file below {source.root}")
-        found += [(split, path) for path in paths]
-    return found
+            raise ConfigError(f"{key}: no such file below {source.root}")
+        files += [(split, path) for path in paths]
+    return files
 
 
 def cells_of(source: TableSource, path: Path, split: str | None = None) -> list[Photo]:
-    """A photo a row of one file.
+    """A photo for each row of one table.
+
+    Args:
+        source: names the columns.
+        path: the table, below the source's root.
+        split: of rows that have none of their own.
 
     Raises:
-        NoPictures: it has no column of that name.
-        ConfigError: it cannot be read, or a column is missing or not of a type that can be used.
+        NoPictures: it has no column of the name that pictures should have.
+        ConfigError: it cannot be read, or a column is missing or of a type that cannot be used.
     """
     file = path.relative_to(source.root).as_posix()
     columns = {key: getattr(source, key) for key in ("name", "split", "identity") if getattr(source, key)}
@@ -93,12 +99,13 @@ def cells_of(source: TableSource, path: Path, split: str | None = None) -> list[
         _check_columns(schema, {"image": source.image, **columns}, file)
         photos = []
         for block, first, batch in _blocks(path, list(columns.values())):
-            told = {key: _labels(batch.column(column)) for key, column in columns.items()}
+            labels = {key: _labels(batch.column(column)) for key, column in columns.items()}
             for i, row in enumerate(range(first, first + len(batch))):
-                name, own, person = (told[key][i] if key in told else None for key in ("name", "split", "identity"))
+                name, own, person = (labels[key][i] if key in labels else None for key in ("name", "split", "identity"))
                 if own is not None:
                     check_name(f"{file}, row {row}: source.split", own)
-                photos.append(Photo(name or f"{file}#{row:06d}", own or split, person, cell=(file, block, row)))
+                place = TableRow(file, block, row)
+                photos.append(Photo(name or f"{file}#{row:06d}", own or split, person, table_row=place))
         return photos
     except ConfigError:
         raise
@@ -107,6 +114,11 @@ def cells_of(source: TableSource, path: Path, split: str | None = None) -> list[
 
 
 def _check_columns(schema: pa.Schema, columns: dict[str, str], file: str) -> None:
+    """
+    Raises:
+        NoPictures: the column of pictures is missing.
+        ConfigError: another column is missing, or one occurs twice or is of a type that cannot be used.
+    """
     for key, column in columns.items():
         if column not in schema.names:
             problem = NoPictures if key == "image" else ConfigError
@@ -122,7 +134,7 @@ def _check_columns(schema: pa.Schema, columns: dict[str, str], file: str) -> Non
 
 
 def _labels(column: pa.Array) -> list[str | None]:
-    """Names as text; None for null, empty text and what is not a number."""
+    """The values of a column as text; None for null, empty text and NaN."""
     try:
         values = column.to_pylist()
     except UnicodeDecodeError:
@@ -131,22 +143,22 @@ def _labels(column: pa.Array) -> list[str | None]:
 
 
 def read_cells(source: TableSource, photos: Sequence[Photo]) -> Iterator[Cell]:
-    """The encoded images of photos of tables, in their order; a path where the row only names a file, an error where
-    the table is damaged, or the row names a file that it may not.
+    """The encoded images of photos that are rows of tables, in the order of the photos.
 
-    A block is read once while its photos follow each other.
+    A path where the row only names a file; an error where the table is damaged or the row names a file that it may
+    not name. A block is read once as long as its photos follow each other.
     """
-    at: tuple[str, int] | None = None
+    current: tuple[str, int] | None = None
     first, column, damage = 0, None, None
     for photo in photos:
-        assert photo.cell is not None
-        file, block, row = photo.cell
+        assert photo.table_row is not None
+        file, block, row = photo.table_row
         if photo.fault is not None:
             yield OSError(photo.fault[1])
             continue
         path = source.root / file
-        if (file, block) != at:
-            at = (file, block)
+        if (file, block) != current:
+            current = (file, block)
             try:
                 blocks = ((f, b.column(source.image)) for n, f, b in _blocks(path, [source.image], block) if n == block)
                 first, column = next(blocks, (0, []))
@@ -165,7 +177,7 @@ def read_schema(path: Path) -> pa.Schema:
     """The columns of a Parquet or Arrow file.
 
     Raises:
-        Exception: it cannot be read; pyarrow raises nearly anything.
+        Exception: it cannot be read; of damaged files pyarrow raises nearly anything.
     """
     if not path.is_file():  # a pipe would wait for ever
         raise OSError("not a file but a pipe, a device or a link to nowhere")
@@ -176,49 +188,49 @@ def read_schema(path: Path) -> pa.Schema:
 
 
 def read_rows(path: Path, columns: list[str], first: int, count: int) -> pa.Table:
-    """Some columns of some rows; nothing before their row group is read.
+    """Some columns of ``count`` rows from row ``first`` on; row groups before them are not read.
 
     Raises:
         OSError, pa.ArrowException: they cannot be read.
     """
-    parts, at = [], 0
+    parts, start = [], 0
     for _, rows, batches in _groups(path, columns):
-        if at + rows <= first:
-            at += rows
+        if start + rows <= first:
+            start += rows
             continue
         for batch in batches:
-            low, high = max(first, at), min(first + count, at + len(batch))
+            low, high = max(first, start), min(first + count, start + len(batch))
             if low < high:
-                parts.append(batch.slice(low - at, high - low))
-            at += len(batch)
-            if at >= first + count:
+                parts.append(batch.slice(low - start, high - low))
+            start += len(batch)
+            if start >= first + count:
                 return pa.Table.from_batches(parts)
     raise OSError(f"{path.name} has fewer rows than it had")
 
 
 def _blocks(path: Path, columns: list[str], only: int | None = None) -> Iterator[tuple[int, int, pa.RecordBatch]]:
-    """(number, first row, columns) of each block of rows; with ``only``, those of that block's row group alone.
+    """(number, first row, columns) of each block of rows; with ``only``, just those of that block's row group.
 
-    A block's number is that of its row group (or Arrow batch) times BLOCKS, plus its place therein.
+    A block's number is the number of its row group (or Arrow batch) times BLOCKS, plus its index in the group.
     """
     first = 0
     for group, rows, batches in _groups(path, columns):
         if only is None or group == only // BLOCKS:
             start = first
-            for place, batch in enumerate(batches):
-                yield group * BLOCKS + place, start, batch
+            for i, batch in enumerate(batches):
+                yield group * BLOCKS + i, start, batch
                 start += len(batch)
         first += rows
 
 
 def _groups(path: Path, columns: list[str]) -> Iterator[tuple[int, int, Iterator[pa.RecordBatch]]]:
-    """(number, rows, batches, which are read when they are asked for) of each row group or Arrow batch."""
-    most, total = max(ROWS, path.stat().st_size), 0
+    """(number, rows, batches) of each row group or Arrow batch; the batches are read when they are iterated."""
+    limit, total = max(ROWS, path.stat().st_size), 0
     if path.suffix.lower() == ".parquet":
         with pq.ParquetFile(path) as file:
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
-                total = _possible(total, rows, most)
+                total = _add_rows(total, rows, limit)
                 batches = file.iter_batches(BLOCK, row_groups=[group], columns=columns) if columns else _lengths(rows)
                 yield group, rows, batches
         return
@@ -227,29 +239,29 @@ def _groups(path: Path, columns: list[str]) -> Iterator[tuple[int, int, Iterator
         stream = isinstance(reader, pa.RecordBatchReader)
         for group, batch in enumerate(reader if stream else map(reader.get_batch, range(reader.num_record_batches))):
             rows = len(batch)
-            total = _possible(total, rows, most)
-            yield group, rows, _checked(_chosen(batch, columns), rows) if columns else _lengths(rows)
+            total = _add_rows(total, rows, limit)
+            yield group, rows, _validated(_select(batch, columns), rows) if columns else _lengths(rows)
 
 
-def _chosen(batch: pa.RecordBatch, columns: list[str]) -> pa.RecordBatch:
-    """The columns of these names, also where several have one name."""
+def _select(batch: pa.RecordBatch, columns: list[str]) -> pa.RecordBatch:
+    """The columns of these names; all of them where several have the same name."""
     return batch.select([i for i, name in enumerate(batch.schema.names) if name in columns])
 
 
-def _possible(before: int, rows: int, most: int) -> int:
-    """The rows so far.
+def _add_rows(before: int, rows: int, limit: int) -> int:
+    """The number of rows so far.
 
     Raises:
-        OSError: a number that no table of pictures of that size has.
+        OSError: no table of pictures of this file's size has so many.
     """
-    if rows < 0 or before + rows > most:
+    if rows < 0 or before + rows > limit:
         raise OSError(f"declares {before + rows:,} rows, too many for pictures in a file of its size")
     return before + rows
 
 
-def _checked(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
-    """Its blocks, proven: an Arrow file's offsets are used as they are, so that wrong ones would read other memory of
-    this process, or kill it."""
+def _validated(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
+    """The blocks of an Arrow batch, validated: pyarrow uses the file's offsets as they are, and wrong ones would read
+    other memory of this process or kill it."""
     batch.validate()
     for start in range(0, rows, BLOCK):
         block = batch.slice(start, BLOCK)
@@ -258,13 +270,13 @@ def _checked(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
 
 
 def _arrow(mapped: pa.MemoryMappedFile) -> Any:
-    """A reader of an Arrow file, which begins with its name, or of a stream, as ``datasets`` writes them."""
-    named = mapped.read(6) == b"ARROW1"
+    """A reader of an Arrow file, which begins with ``ARROW1``, or of an Arrow stream, which ``datasets`` writes."""
+    is_file = mapped.read(6) == b"ARROW1"
     mapped.seek(0)
-    return pa.ipc.open_file(mapped) if named else pa.ipc.open_stream(mapped)
+    return pa.ipc.open_file(mapped) if is_file else pa.ipc.open_stream(mapped)
 
 
 def _lengths(rows: int) -> Iterator[pa.RecordBatch]:
-    """Batches of no columns would have no length: a counter stands in."""
+    """Batches of a counter, in place of batches without columns, which would have no length."""
     for start in range(0, rows, BLOCK):
         yield pa.record_batch([pa.array(range(start, min(rows, start + BLOCK)))], names=["row"])

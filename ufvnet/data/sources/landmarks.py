@@ -25,9 +25,9 @@ PROBLEMS = (OSError, ValueError, pickle.UnpicklingError)
 class Landmarks:
     """68 landmarks by photo name.
 
-    names: as the files name photos, ``/`` between folders, in the order of the files; none twice.
+    names: N names as the files give them, ``/`` between folders, in the order of the files; each occurs once.
     points: (N, 68, 2) float32, x and y in pixels of the upright photo, the first pixel being 0; some may be nan or inf.
-    by_stem: (N,) bool, whether the name carries no file ending (those of .pts files).
+    by_stem: (N,) bool, true for names without a file ending (those of .pts files).
     """
 
     names: tuple[str, ...]
@@ -36,18 +36,19 @@ class Landmarks:
 
 
 def read_landmarks(paths: Sequence[Path]) -> Landmarks:
-    """Join files of landmarks; where several give a photo the same points, the first counts.
+    """The landmarks of several files together.
 
     Args:
         paths: each a .csv (file, x0, y0, ..., x67, y67), a .pkl or .pickle of Ma et al. (CVPR 2020; file name to
-            {"landmark": 68 pairs, "bbox": not used}), or a folder of ibug .pts files, searched recursively, hidden
-            files and links to folders left out; a photo's name is then the file's path below the folder without .pts.
+            {"landmark": 68 pairs, "bbox": not used}), or a folder of ibug .pts files. Folders are searched
+            recursively, without hidden files and links to folders; a photo's name is then the path of its .pts file
+            below the folder, without ending.
 
     Raises:
-        ConfigError: a path is missing, of another kind or malformed, or a photo has other points elsewhere.
+        ConfigError: a path is missing, of another kind or malformed, or two files give a photo different points.
     """
     rows: dict[str, tuple[int, Path]] = {}
-    values, by_stem = bytearray(), bytearray()  # one growing buffer; floats or an array a photo take far more
+    values, by_stem = bytearray(), bytearray()  # growing buffers: floats or an array for each photo take far more
     for path in paths:
         try:
             entries, stems = _entries(path), path.is_dir()
@@ -68,11 +69,11 @@ def read_landmarks(paths: Sequence[Path]) -> Landmarks:
 
 
 def names_in_pickle(path: Path, key: str = "source.landmarks") -> list[str]:
-    """The photos that a pickle of Ma et al. names, in its order, whatever it says of them.
+    """The photos that a pickle of Ma et al. names, in its order.
 
     Args:
         path: the .pkl or .pickle file.
-        key: the configuration's key that names it, for errors.
+        key: the configuration's key that names the pickle, for messages.
 
     Raises:
         ConfigError: it is missing, no dictionary by file name, or asks for more than plain data and arrays of numbers.
@@ -84,7 +85,7 @@ def names_in_pickle(path: Path, key: str = "source.landmarks") -> list[str]:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and float32 points of 68 x, y, as they stand in the file."""
+    """(name, (68, 2) or (136,) float32 points) of each photo, in the order of the file."""
     if path.is_dir():
         return _from_folder(path)
     if path.is_file() and path.suffix.lower() == ".csv":
@@ -124,11 +125,11 @@ def _from_folder(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _fail(error: OSError) -> None:
-    raise error  # os.walk would leave out folders that it cannot read
+    raise error  # without this, os.walk leaves out folders that it cannot read
 
 
 def _points_of_pts(file: Path) -> np.ndarray:
-    """The points of a file ``version: 1, n_points: 68, {, x y, ..., }``, less 1.
+    """The points of a file of the lines ``version: 1``, ``n_points: 68``, ``{``, 68 times ``x y``, ``}``; less 1.
 
     ibug counts pixels from 1 as MATLAB does: "the coordinates of the top left pixel in an image are x=1, y=1" (its page
     of the 300-W challenge); Menpo's PTSImporter subtracts 1 for that.
@@ -153,7 +154,7 @@ def _points_of_pts(file: Path) -> np.ndarray:
 def _from_pickle(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     for name, entry in load_plain(path).items():
         if not isinstance(entry, dict) or "landmark" not in entry:
-            # Their eval_landmark.py reads such arrays from pickles of test sets, in pixels of the 128x128 crops.
+            # Ma et al.'s eval_landmark.py reads such arrays from pickles of test sets, in pixels of 128x128 crops.
             alone = " (an array alone is of a crop, not of the photo)" if isinstance(entry, Array) else ""
             raise ValueError(f"{name} must have a dictionary with 'landmark'{alone}")
         try:
@@ -168,11 +169,12 @@ def _from_pickle(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _not_deep(landmark: Any) -> Any:
-    """It as it is, unless it is a list so deep or long that numpy would not come to an end: pickles may hold lists
-    that contain themselves, or one long list a million times.
+    """The landmark unchanged, if numpy can convert it in reasonable time.
+
+    Pickles may hold lists that contain themselves, or one long list a million times.
 
     Raises:
-        ValueError: it is.
+        ValueError: it is a list that is too deep or too long.
     """
     if isinstance(landmark, list | tuple):
         pairs = [pair for pair in landmark if isinstance(pair, list | tuple)]
@@ -184,5 +186,5 @@ def _not_deep(landmark: Any) -> Any:
 
 
 def _float32(points: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # to inf, which stands for missing as nan does
+    with np.errstate(over="ignore"):  # to inf, which means missing, as nan does
         return points.astype(np.float32)

@@ -17,17 +17,17 @@ def load_plain(path: Path) -> dict[str, Any]:
     """The dictionary by name that a .pkl or .pickle file holds; arrays in it are ``Array``.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no pickle, or not of a dictionary by name.
+        OSError: the file cannot be read.
+        ValueError: it is no pickle, or no dictionary by name.
         pickle.UnpicklingError: it asks for anything but plain data and arrays of numbers.
     """
     if not path.is_file() or path.suffix.lower() not in PICKLES:
         raise ValueError("must be an existing .pkl or .pickle file")
     collecting = gc.isenabled()
-    gc.disable()  # CelebA's is 11 million lists; to search them for cycles over and over takes 10 s of 15
+    gc.disable()  # CelebA's pickle is 11 million lists; searching them for cycles again and again takes 10 of 15 s
     try:
         with path.open("rb") as file:
-            content = _Unpickler(file, encoding="latin1").load()  # so must arrays from Python 2 be read
+            content = _Unpickler(file, encoding="latin1").load()  # which arrays from Python 2 need
     except (OSError, pickle.UnpicklingError):
         raise
     except Exception as error:  # broken pickles raise nearly anything
@@ -41,10 +41,10 @@ def load_plain(path: Path) -> dict[str, Any]:
 
 
 class _StandIn:
-    """What a pickle gets for a global of numpy.
+    """What a pickle gets when it asks for a global of numpy.
 
-    numpy's own would not do: ``ndarray((1,), object, b"8 bytes")`` makes an object of any address. Each has a
-    ``__setstate__``, so that a pickle cannot set attributes of the class itself.
+    numpy's own would be unsafe: ``ndarray((1,), object, b"8 bytes")`` makes an object of any address. Every stand-in
+    has a ``__setstate__``, so that a pickle cannot set attributes of the class itself.
     """
 
     def __init__(self, *args: Any):
@@ -55,7 +55,7 @@ class _StandIn:
 
 
 class _Dtype(_StandIn):
-    """dtype(code, align, copy), of numbers alone; its state tells the order of bytes."""
+    """numpy.dtype(code, align, copy), for numbers only; its state says the byte order."""
 
     dtype = np.dtype(np.void)
 
@@ -69,7 +69,7 @@ class _Dtype(_StandIn):
 
 
 class Array(_StandIn):
-    """ndarray, and _reconstruct(ndarray, shape, code), which is filled by its state."""
+    """numpy.ndarray, and _reconstruct(ndarray, shape, code); its state fills it."""
 
     values = np.empty(0)
 
@@ -82,21 +82,21 @@ class Array(_StandIn):
 
 
 class _Buffer(Array):
-    """_frombuffer(raw, dtype, shape, order), by which protocol 5 saves arrays."""
+    """_frombuffer(raw, dtype, shape, order), which protocol 5 uses for arrays."""
 
     def __init__(self, raw: Any, dtype: Any, shape: Any, order: Any, *args: Any):
         self.values = _numbers(raw, dtype).reshape(shape, order=order)
 
 
 class _Scalar(_StandIn):
-    """scalar(dtype, raw) to a Python number."""
+    """scalar(dtype, raw), as a Python number."""
 
     def __new__(cls, dtype: Any, raw: Any) -> Any:
         return _numbers(raw, dtype)[0].item()
 
 
 class _Encode(_StandIn):
-    """_codecs.encode(text, "latin1"), by which protocols before 3 save bytes."""
+    """_codecs.encode(text, "latin1"), which protocols before 3 use for bytes."""
 
     def __new__(cls, text: str, encoding: str) -> Any:
         return text.encode("latin1")

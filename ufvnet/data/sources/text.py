@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 LARGEST = 2**30
-"""Bytes of a text file at most; landmarks of 200,000 photos take a quarter of it."""
+"""Upper bound on the bytes of a text file; landmarks of 200,000 photos take a quarter of it."""
 
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 """Encodings by the byte-order mark that a file begins with; without a mark it is UTF-8."""
@@ -19,14 +19,13 @@ MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM
 ALLOWED = "the file must be text in utf-8, or in utf-16 with a byte-order mark"
 
 PROBLEMS = (OSError, ValueError)
-"""What the functions here raise; the message of a ValueError begins with the line's number where there is one."""
+"""What the functions of this module raise; the message of a ValueError begins with the number of the line, if any."""
 
 
 def read_lines(path: Path, names: bool = False) -> Iterator[tuple[int, str]]:
-    """The lines of a text file with their numbers, ends of lines kept; one at a time, whatever the file's size.
+    """(number, line) of each line of a text file, line ends included; memory does not grow with the file.
 
-    A line ends at LF, CR LF or CR, and nowhere else: other characters that Unicode counts as ends of lines may stand
-    in names.
+    A line ends at LF, CR LF or CR only: other characters that Unicode counts as line ends may occur in names.
 
     Args:
         path: a regular file in UTF-8, with or without a mark, or in UTF-16 with a mark.
@@ -58,12 +57,12 @@ def _checked(text: io.TextIOWrapper, names: bool) -> Iterator[tuple[int, str]]:
             if not names and not line.isascii() and re.search(r"[\udc80-\udcff]", line):
                 raise ValueError(f"line {number}: holds bytes that are no utf-8; {ALLOWED}")
             yield number, line
-    except UnicodeDecodeError as error:  # a decoder reads ahead of the lines
+    except UnicodeDecodeError as error:  # the decoder reads ahead of the lines
         raise ValueError(f"line {number + 1} or one soon after it: {error.reason}; {ALLOWED}") from error
 
 
 def read_names(path: Path) -> Iterator[tuple[int, str]]:
-    """The names of a list, one a line, with their lines' numbers; blank lines are passed over.
+    """(number, line) of each line of a list that is not blank, without line ends: one name per line.
 
     Raises:
         OSError, ValueError: as ``read_lines``.
@@ -74,9 +73,9 @@ def read_names(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV with the numbers of their last lines, spaces around cells removed.
+    """(number of its last line, cells) of each row of a CSV, without the spaces around cells.
 
-    Rows of nothing but empty cells are passed over.
+    Rows that have only empty cells are left out.
 
     Raises:
         OSError, ValueError: as ``read_lines``, or a row is no CSV, for instance where a quote is never closed.
@@ -92,7 +91,7 @@ def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def spellings(name: str) -> Iterator[str]:
-    """What a name in a text file may mean, likeliest first: itself, its plain form, that with ``\\`` as ``/``.
+    """What a name in a text file may mean, likeliest first: itself, its plain form, that with ``/`` for ``\\``.
 
     >>> list(spellings(' ".\\\\a.jpg" '))
     [' ".\\\\a.jpg" ', '.\\\\a.jpg', 'a.jpg']
@@ -104,7 +103,7 @@ def spellings(name: str) -> Iterator[str]:
 
 
 def plain_name(name: str) -> str:
-    """A path without spaces and quotes around it, and without ``./`` and doubled separators.
+    """A path without the spaces and quotes around it, without ``./`` and doubled separators.
 
     >>> plain_name('"./a//b.jpg" ')
     'a/b.jpg'

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from ufvnet.config import ConfigError, RestoreConfig, TableSource
 from ufvnet.data.sources.cells import Cell, in_one_line
-from ufvnet.data.sources.image_table import TABLES, NoPictures, cells_of, read_cells, read_rows, read_schema
-from ufvnet.data.sources.listing import files_below
+from ufvnet.data.sources.files import TABLES, files_below
+from ufvnet.data.sources.image_table import NoPictures, cells_of, read_cells, read_rows, read_schema
 from ufvnet.files import escape_name, printed
 from ufvnet.restore.picture import ENDINGS
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from ufvnet.faces.crop import Box
-from ufvnet.imaging.rgb import ImageProblem
+from ufvnet.imaging.decode import ImageProblem
 from ufvnet.restore.picture import Picture
 
 from .targets import Target

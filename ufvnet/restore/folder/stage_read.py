@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ufvnet.config import RestoreConfig
-from ufvnet.data.sources.image_table import TABLES
+from ufvnet.data.sources.files import TABLES
 from ufvnet.faces.crop import Box
 from ufvnet.files import sha256
 from ufvnet.imaging.decode import ImageProblem, NotAnImage, OtherFormat

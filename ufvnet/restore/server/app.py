@@ -20,8 +20,9 @@ from PIL import Image
 
 from ufvnet.errors import ConfigError
 from ufvnet.files import printed
+from ufvnet.imaging.decode import ImageProblem, NotAnImage, OtherFormat
 from ufvnet.imaging.resize import resize
-from ufvnet.imaging.rgb import ImageProblem, NotAnImage, OtherFormat, read_image
+from ufvnet.imaging.rgb import read_image
 from ufvnet.restore.restorer import Restorer
 
 from .admission import Refused, Workers, check_headers, read_upload

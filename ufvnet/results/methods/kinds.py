@@ -12,7 +12,7 @@ from PIL import Image
 
 from ufvnet.config import ConfigError, Method
 from ufvnet.files import below, printed
-from ufvnet.imaging.resize import upscale
+from ufvnet.imaging.upscale import upscale
 from ufvnet.models.inference import super_resolve
 from ufvnet.models.onnx_network import CARD, OnnxNetwork
 

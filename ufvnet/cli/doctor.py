@@ -7,9 +7,23 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
+import typer
+
+from .exits import SOME_FAILED
+
 PACKAGES = ("ufvnet", "torch", "prefect", "distributed", "dlib-bin", "pillow", "pyarrow", "accelerate", "safetensors")
 REFUSED = {"fastapi": (0, 151), "sqlalchemy": (2, 1)}
 """Releases from which on Prefect 3.8 does not work, though pip installs them without a word."""
+
+
+def doctor() -> None:
+    """What is installed, found and usable here."""
+    problems = 0
+    for good, line in report():
+        problems += not good
+        print(f"{'ok ' if good else 'NO '} {line}")
+    if problems:
+        raise typer.Exit(SOME_FAILED)
 
 
 def report() -> Iterator[tuple[bool, str]]:

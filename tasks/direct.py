@@ -1,0 +1,79 @@
+"""Stand-ins for what flows and tasks use of Prefect, for ``--direct``: flows and tasks are the functions they wrap.
+
+No server, no runs, no artifacts, no retries; what is written is the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+NO_CACHE = None
+State = Any
+
+
+class DirectTask:
+    """A function that is called as it is; ``map`` calls it on several arguments at once, in threads."""
+
+    def __init__(self, function: Callable[..., Any]):
+        functools.update_wrapper(self, function)
+        self.fn = function
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        return self.fn(*arguments, **keywords)
+
+    def map(self, items: Iterable[Any]) -> Futures:
+        items = list(items)
+        with ThreadPoolExecutor(max(1, len(items))) as pool:
+            return Futures(pool.submit(self.fn, item) for item in items)
+
+
+class Futures(list[Future[Any]]):
+    """Results to come, in order."""
+
+    def result(self) -> list[Any]:
+        """Raises: what the first call that failed raised."""
+        return [future.result() for future in self]
+
+
+def task(function: Callable[..., Any] | None = None, **_settings: Any) -> Any:
+    """As ``prefect.task``, whose settings (name, retries, cache) have no meaning here."""
+    return functools.partial(task, **_settings) if function is None else DirectTask(function)
+
+
+flow = task
+
+
+def wait(futures: Futures) -> None:
+    """Until all are done; ``result`` tells how they ended."""
+    for future in futures:
+        future.exception()
+
+
+def with_failures(name: str, message: str, data: Any) -> Any:
+    """What a flow returns when some inputs could not be used."""
+    return data
+
+
+@functools.cache
+def get_run_logger() -> logging.Logger:
+    """Writes lines with the time to standard error, as Prefect's console does."""
+    log = logging.getLogger("ufvnet.direct")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(RichHandler(console=Console(stderr=True), show_path=False, markup=False))
+    return log
+
+
+def _no_artifact(*_: Any, **__: Any) -> None:
+    """Artifacts are kept by a server, which a direct run has not."""
+
+
+create_table_artifact = create_markdown_artifact = create_image_artifact = _no_artifact
+create_progress_artifact = update_progress_artifact = _no_artifact

@@ -1,0 +1,97 @@
+"""One process of its own for jobs that need no cluster: it starts in a second, and one that dies is replaced."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from typing import Any, TypeVar
+
+from ufvnet.errors import PipelineError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class OneProcess:
+    """Runs library functions in a process of its own, one after the other.
+
+    Args:
+        environment: variables that the process has besides this one's.
+        tries: of a job whose process dies. The library's functions note what they have in work and leave it out after
+            some deaths, so that a try later succeeds.
+        retries: of a job that raises.
+    """
+
+    def __init__(self, environment: Mapping[str, str], tries: int = 10, retries: int = 2):
+        self.environment, self.tries, self.retries = environment, tries, retries
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> OneProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def run(self, function: Callable[[T], R], job: T) -> R:
+        """The function's result for a job.
+
+        Raises:
+            PipelineError: the process died too often.
+        """
+        deaths = errors = 0
+        while True:
+            try:
+                with _environment(self.environment):
+                    return self._started().submit(function, job).result()
+            except BrokenProcessPool as error:
+                self._end()
+                deaths += 1
+                if deaths == self.tries:
+                    raise PipelineError(f"a process that works on a part of this died {deaths} times") from error
+            except Exception:
+                errors += 1
+                if errors > self.retries:
+                    raise
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks as they stand
+            self._pool = ProcessPoolExecutor(1, context, initializer=_end_with_parent)
+        return self._pool
+
+    def _end(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """A process is started with these variables; this one's stay as they are afterwards."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _end_with_parent() -> None:
+    """The process ends when the one that started it dies, however that is killed."""
+    parent: Any = multiprocessing.parent_process()
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

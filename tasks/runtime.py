@@ -1,0 +1,50 @@
+"""What flows and tasks use of Prefect, imported in one place, so that ``--direct`` can do without it.
+
+With UFVNET_DIRECT=1 in the environment, which ``--direct`` sets before flows are imported, the same names are the plain
+functions of ``tasks.direct``: Prefect is not imported, which saves the 10 s that its temporary server takes to start.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING or os.environ.get("UFVNET_DIRECT") != "1":
+    from prefect import flow, task
+    from prefect.artifacts import (
+        create_image_artifact,
+        create_markdown_artifact,
+        create_progress_artifact,
+        create_table_artifact,
+        update_progress_artifact,
+    )
+    from prefect.cache_policies import NO_CACHE
+    from prefect.client.schemas import State
+    from prefect.futures import wait
+    from prefect.logging import get_run_logger
+    from prefect.states import Completed
+
+    def with_failures(name: str, message: str, data: Any) -> Any:
+        """What a flow returns when some inputs could not be used: a state of its own name, which triggers that wait
+        for ``Completed`` do not take."""
+        return Completed(name=name, message=message, data=data)
+else:
+    from tasks.direct import (
+        NO_CACHE,
+        State,
+        create_image_artifact,
+        create_markdown_artifact,
+        create_progress_artifact,
+        create_table_artifact,
+        flow,
+        get_run_logger,
+        task,
+        update_progress_artifact,
+        wait,
+        with_failures,
+    )
+
+__all__ = [
+    "NO_CACHE", "State", "create_image_artifact", "create_markdown_artifact", "create_progress_artifact",
+    "create_table_artifact", "flow", "get_run_logger", "task", "update_progress_artifact", "wait", "with_failures",
+]  # fmt: skip

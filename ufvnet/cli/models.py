@@ -1,0 +1,60 @@
+"""The commands about models: models list, models show and models export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ufvnet.errors import ConfigError
+
+
+def list_models() -> None:
+    """Names that configurations and tables know."""
+    from ufvnet import models
+
+    for name in models.names():
+        print(f"{name:12} {models.describe(name).summary}")
+
+
+def show_model(
+    name: Annotated[str, typer.Argument(help="A registered name.")],
+    preset: Annotated[str, typer.Option(help="paper, small or tiny")] = "paper",
+    hr_size: Annotated[int, typer.Option(help="64 or 128")] = 128,
+) -> None:
+    """Parameters and multiply-accumulates for one face, block by block."""
+    import torch
+
+    from ufvnet.models import UFVNet, create
+    from ufvnet.models.complexity import complexity
+
+    try:
+        with torch.device("meta"):  # sizes only: initialising the paper preset takes seconds
+            network = create(name, preset, hr_size)
+            anchor = create("onesrg", preset, hr_size)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    print(f"{name}, preset {preset}, {hr_size}x{hr_size}")
+    for block in complexity(network, hr_size):
+        print(f"{block.name:12} {block.params:>12,} parameters {block.macs / 1e9:>8.3f} GMAC")
+    if isinstance(network, UFVNet):
+        srg = complexity(anchor, hr_size)[-1]
+        print(
+            f"{'each SRG':12} {srg.params:>12,} parameters {srg.macs / 1e9:>8.3f} GMAC, in stage 1; its encoder is kept"
+        )
+
+
+def export_model(
+    name: Annotated[str, typer.Argument(help="The name of a model that ships, or a model folder.")],
+    format: Annotated[str, typer.Option(help="onnx, torchscript or torch-export")] = "onnx",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The file; else NAME with the format's suffix, here.")
+    ] = None,
+) -> None:
+    """A model as one file for other runtimes, checked against the model before it is kept."""
+    from ufvnet.models.export import CHECKED, TOLERANCE, export
+
+    file = export(name, format, output)
+    sizes = ", ".join(map(str, CHECKED))
+    print(f"{file}: {file.stat().st_size / 1e6:.1f} MB, within {TOLERANCE:g} of the model on batches of {sizes}")

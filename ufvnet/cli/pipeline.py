@@ -1,0 +1,166 @@
+"""The commands of the pipeline: demo, build, train, evaluate, reproduce and run, which need the checkout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ufvnet.errors import ConfigError, NothingUsableError
+
+from .checkout import import_from_checkout
+from .exits import SOME_FAILED, leave_on_signals
+
+Config = Annotated[Path, typer.Argument(help="A YAML file; see configs/.")]
+Overrides = Annotated[list[str], typer.Option("-s", "--set", help="key=value over the file, e.g. recipe.lr=1e-3")]
+
+
+def demo(
+    photos: Annotated[Path | None, typer.Option(help="Your photos; else one that scikit-image ships.")] = None,
+    out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("demo"),
+) -> None:
+    """The whole pipeline on a small sample: build, train (tiny), evaluate, restore."""
+    if photos is not None and not photos.is_dir():
+        raise ConfigError(f"photos = {photos}: no such folder")
+    from ufvnet.data.sample import demo_folders
+
+    demo_folders(out, photos)
+    import_from_checkout("flows.demo", "demo")(photos, out)
+
+
+def build(
+    config: Config,
+    overrides: Overrides = [],  # noqa: B006 (typer copies it)
+    verify: Annotated[
+        bool, typer.Option(help="Build nothing: re-read the built dataset (CONFIG may be its folder) and check it.")
+    ] = False,
+    allow_loss: Annotated[
+        bool, typer.Option("--allow-loss", help="Let a rebuild lose more than 5 % of the photos that it used before.")
+    ] = False,
+) -> None:
+    """Photos to a multi-resolution dataset; exit code 1 if one could not be used, or there was none."""
+    from ufvnet.data import open as open_dataset
+    from ufvnet.data.build.folder import check_output, locked
+    from ufvnet.data.build.shard_writer import failures
+    from ufvnet.data.sources.listing import list_photos
+
+    if verify and config.is_dir():
+        _verify(config, None)
+        return
+    settings = _checked("BuildConfig", config, [*overrides, *(["allow_loss=true"] if allow_loss else [])])
+    if verify:
+        _verify(settings.out / settings.name, settings.cluster)
+        return
+    check_output(settings)
+    list_photos(settings)  # a source that is not as it should be is refused before Prefect starts
+    with locked(settings):  # so is a second build of this dataset
+        pass
+    _check_cluster(settings)
+    try:
+        card = import_from_checkout("flows.build_datasets", "build_datasets")(settings)
+    except NothingUsableError:
+        card = open_dataset(settings.out / settings.name).card
+    for status, count in card["counts"].items():
+        if count:
+            print(f"{count:8,} {status}")
+    made = f"{card['counts']['ok']:,} of {card['photos']:,} photos became faces"
+    print(f"{made} ({card['faces']}): {settings.out / settings.name}")
+    if card["near_duplicates"] and any(card["near_duplicates"].values()):
+        pairs = card["near_duplicates"]
+        print(f"Look alike: {pairs['within']:,} within a split, {pairs['across']:,} across: near_duplicates.parquet")
+    if failures(card) or not any(card["faces"].values()):
+        print("The others are rows of photos/*.parquet, each with its status and reason.")
+        raise typer.Exit(SOME_FAILED)
+
+
+def _verify(folder: Path, cluster: Any) -> None:
+    from ufvnet.config import Cluster
+    from ufvnet.data import open as open_dataset
+
+    dataset = open_dataset(folder)
+    os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")  # a task alone, without its flow
+    problems = import_from_checkout("tasks.build", "verify_shards")(dataset.root, cluster or Cluster())
+    for problem in problems[:20]:
+        print(problem, file=sys.stderr)
+    if problems:
+        print(f"{dataset.root}: {len(problems):,} problems", file=sys.stderr)
+        raise typer.Exit(SOME_FAILED)
+    print(f"{dataset.root}: {sum(dataset.card['faces'].values()):,} faces, all as they were built")
+
+
+def train(
+    config: Config,
+    overrides: Overrides = [],  # noqa: B006
+    part: Annotated[
+        str | None, typer.Option(help="Train only this: anchor-2 (a scale in sixteenths), regressor, or the name.")
+    ] = None,
+) -> None:
+    """A recipe on a dataset to a model folder; goes on from the last checkpoint."""
+    from ufvnet.training.parts import parts_of, select_part
+
+    settings = _checked("TrainConfig", config, overrides)
+    parts = parts_of(settings)
+    if part is not None:
+        select_part(*parts, part)
+    run = import_from_checkout("flows.train", "train")
+    leave_on_signals(_stop_trainings)
+    print(run(settings, part=part))
+
+
+def _stop_trainings() -> None:
+    from ufvnet.training.launch import stop_running
+
+    stop_running()
+    print("ufvnet: stopped, with a checkpoint; the same command goes on", file=sys.stderr, flush=True)
+
+
+def evaluate(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
+    """Models x datasets to scores, tables, figures and a report."""
+    from ufvnet.results.evaluation import resolve_evaluation
+    from ufvnet.results.folder import lock_folder
+
+    settings = _checked("EvaluateConfig", config, overrides)
+    evaluation = resolve_evaluation(settings)
+    with lock_folder(evaluation.folder):  # refuses a second run before Prefect starts
+        pass
+    _check_cluster(settings)
+    print(import_from_checkout("flows.evaluate", "evaluate_resolved")(evaluation))
+
+
+def reproduce(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
+    """An experiment file: build, train, evaluate, restore, end to end."""
+    from ufvnet.results.folder import check_folder
+    from ufvnet.results.methods.resolve import check_methods
+
+    experiment = _checked("ExperimentConfig", config, overrides)
+    if experiment.evaluate:
+        check_methods(experiment.evaluate, [t.out / t.name for t in experiment.train])
+        check_folder(experiment.evaluate)
+    for part in (*experiment.build, experiment.evaluate, experiment.restore):
+        _check_cluster(part)
+    print(import_from_checkout("flows.reproduce", "reproduce")(experiment))
+
+
+def run(
+    deployment: Annotated[str, typer.Argument(help="Its bare name, e.g. build-datasets.")],
+    parameters: Annotated[list[str], typer.Option("-p", "--param", help="key=value of the flow.")] = [],  # noqa: B006
+    watch: Annotated[bool, typer.Option(help="Wait for the run; exit code 1 if it fails.")] = False,
+) -> None:
+    """Run a deployment by its bare name on the configured Prefect server."""
+    raise typer.Exit(import_from_checkout("tasks.deployments", "run_deployment")(deployment, parameters, watch))
+
+
+def _checked(schema: str, path: Path, overrides: list[str]) -> Any:
+    """The configuration, checked before Prefect is even imported."""
+    from ufvnet import config
+
+    return config.load(getattr(config, schema), path, overrides)
+
+
+def _check_cluster(settings: Any) -> None:
+    """Refuse a scheduler that does not answer before Prefect starts; only an address needs Dask to be imported."""
+    if settings and settings.cluster and settings.cluster.address:
+        import_from_checkout("tasks.cluster", "check_address")(settings.cluster.address)

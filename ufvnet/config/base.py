@@ -1,0 +1,62 @@
+"""What all configurations share: the base class, types that several of them use, and fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+View = Literal["MR3", "MR7", "MR8"]
+HRSize = Literal[64, 128]
+Preset = Literal["paper", "small", "tiny"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Share = Annotated[float, Field(ge=0, le=1)]
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+
+
+def _refuse_empty(path: Any) -> Any:
+    if path == "":
+        raise ValueError("is empty; it must be a path")
+    return path
+
+
+FilePath = Annotated[Path, BeforeValidator(_refuse_empty)]
+"""A path of a file or folder. An empty one is refused: ``Path("")`` would be the working directory."""
+
+
+class Schema(BaseModel):
+    """Base of all configurations: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Cluster(Schema):
+    """Where Dask runs: a local cluster by default, or what DASK_SCHEDULER_ADDRESS or ``address`` names."""
+
+    workers: int | None = Field(default=None, ge=1)
+    """Worker processes of the local cluster, with one thread each. Null: one per CPU core."""
+    address: str | None = None
+    """Address of an existing scheduler, e.g. tcp://host:8786."""
+    cluster_class: str | None = None
+    """Class of a cluster to start instead, e.g. dask_jobqueue.SLURMCluster."""
+    cluster_kwargs: dict[str, Any] = {}
+    """Arguments of ``cluster_class``."""
+    adapt: dict[str, int] | None = None
+    """Arguments of the cluster's ``adapt`` method, e.g. {minimum: 1, maximum: 20}."""
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Cluster:
+        if self.address and self.cluster_class:
+            raise ValueError("give either address or cluster_class, not both")
+        if not self.cluster_class and (self.cluster_kwargs or self.adapt):
+            raise ValueError("cluster_kwargs and adapt need a cluster_class")
+        return self
+
+
+def fingerprint(*parts: Any) -> str:
+    """sha256 (64 hex digits) of JSON-able parts; equal parts in equal order give equal fingerprints."""
+    text = json.dumps(parts, sort_keys=True, default=str, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,31 @@
+"""The configuration of ``ufvnet reproduce``: build, train, evaluate and restore in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from .base import Schema
+from .build import BuildConfig
+from .evaluate import EvaluateConfig
+from .restore import RestoreConfig
+from .train import TrainConfig
+from .yaml_text import read_yaml
+
+
+def _read_part(value: Any) -> Any:
+    return read_yaml(Path(value)) if isinstance(value, str | Path) else value
+
+
+class ExperimentConfig(Schema):
+    """Build, train, evaluate and restore in one file (``ufvnet reproduce``). A part may be the path of its own file."""
+
+    name: str
+    definitions: dict[str, Any] = {}
+    """Free space for YAML anchors."""
+    build: tuple[Annotated[BuildConfig, BeforeValidator(_read_part)], ...] = ()
+    train: tuple[Annotated[TrainConfig, BeforeValidator(_read_part)], ...] = ()
+    evaluate: Annotated[EvaluateConfig, BeforeValidator(_read_part)] | None = None
+    restore: Annotated[RestoreConfig, BeforeValidator(_read_part)] | None = None

@@ -1,0 +1,114 @@
+"""The configuration of ``ufvnet restore``, whose options are these fields; the first sentence is an option's help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from .base import Cluster, Device, FilePath, Schema
+
+
+class RestoreConfig(Schema):
+    """Pictures to restored pictures and a manifest (``ufvnet restore``)."""
+
+    input: FilePath | tuple[FilePath, ...]
+    """Files, folders, globs, Parquet or Arrow tables, or a list of them. ``-`` reads one picture from standard
+    input."""
+    output: FilePath
+    """A folder. For a single picture also a file, recognised by its ending, or ``-`` for standard output."""
+    model: FilePath = Path("ufvnet-lite")
+    """A model folder, or the name of a model that ships with the package."""
+    backend: Literal["torch", "onnx"] = "torch"
+    """What runs the model: torch, or ONNX Runtime."""
+    mode: Literal["auto", "aligned", "photo"] = "auto"
+    """aligned: every picture is a face crop; photo: find faces and paste them back; auto: decided per picture.
+    ``auto`` takes a small picture with no face, or with one that nearly fills it, for a crop, and any other for a
+    photo."""
+    landmarks: tuple[FilePath, ...] = ()
+    """Files of 68 landmarks: CSV, pickle or a folder of .pts files (may be repeated). Each picture in them has one
+    face, and is not searched for others."""
+    boxes: FilePath | None = None
+    """CSV of face crops: file, left, top, right, bottom. Pixels of the upright picture, any number of crops per
+    picture. Fractions are rounded, and what lies outside the picture is clipped."""
+    min_face: int | None = Field(default=None, ge=8, le=80)
+    """Smallest side of a face to search for, in pixels (default: depends on the picture). Null searches for faces
+    from 10 pixels in pictures of up to 96 pixels, 20 up to 480, 40 up to 1280, and 80 in larger ones. A smaller number
+    takes longer."""
+    max_face: int | None = Field(default=None, ge=8, le=128)
+    """Faces of this side and larger stay as they are (default: the model's output size). Measured on the crop of a
+    face in a photo."""
+    size: int | str = "auto"
+    """Output size: native (faces get the model's size), input, a number of pixels, or auto. ``native``: a crop becomes
+    128x128, and a photo is enlarged until its smallest restored face has 128 pixels, at most eightfold. ``input``: as
+    the picture was. A number: the side of crops, the longer side of photos. ``auto``: ``native`` for crops, ``input``
+    for photos."""
+    scale: float | None = Field(default=None, ge=0.125, le=16)
+    """Output size as a multiple of the picture's, instead of --size."""
+    format: Literal["auto", "same", "png", "jpeg", "webp", "tiff", "bmp", "avif", "parquet"] = "auto"
+    """Output format; same: the input's, auto: png, parquet for rows of tables. ``parquet`` writes a table with an image
+    column instead of files."""
+    quality: int = Field(default=95, ge=1, le=100)
+    """Quality of JPEG, WebP and AVIF outputs. A WebP of 100 is lossless."""
+    suffix: str = Field(default="", pattern=r"^[^/\\\x00]*$", max_length=50)
+    """Text between the name of an output and its ending, e.g. _restored."""
+    image_column: str = "image"
+    """Column of tables that holds the pictures."""
+    image_root: FilePath | None = None
+    """A further folder whose files rows of tables may name. Without it they may name only files below their table's
+    own folder. Symbolic links are resolved first."""
+    unrestored: Literal["copy", "leave"] = "copy"
+    """Pictures without a face to restore: copy them to the output, or leave them out."""
+    into_input: bool = False
+    """Allow the output inside an input folder, or in the folder itself (needs a suffix), or beside files of others.
+    None of these files is replaced. An output that contains an input is always refused."""
+    overwrite: bool = False
+    """Replace the file that OUTPUT names. Folders do not need this: a run replaces only files that runs wrote."""
+    recursive: bool = True
+    """Search folders recursively and keep their structure."""
+    resume: bool = False
+    """Keep finished, verified outputs of an earlier run with the same settings."""
+    max_pixels: int = Field(default=64_000_000, ge=1)
+    """Most pixels of a picture or an output; larger ones fail. At the default, which photos of 61-megapixel cameras
+    fit, a run takes up to about 1 GiB of memory. Each further million takes about 10 MB."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Faces per batch, across pictures (default: 16 on a CPU, 64 on CUDA, 32 on MPS)."""
+    device: Device = "auto"
+    """Where the model runs."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the model; bf16 and fp16 are for GPUs."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads that compute (default: one per CPU core). As many read and search for faces, and as many write."""
+    cluster: Cluster | None = None
+    """Share the pictures among the processes of a Dask cluster (the super-resolve flow)."""
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _unwrap_one_input(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            if not value:
+                raise ValueError("must name at least one input")
+            return value[0] if len(value) == 1 else tuple(value)
+        return value
+
+    @field_validator("size")
+    @classmethod
+    def _check_size(cls, size: int | str) -> int | str:
+        number = int(size) if isinstance(size, str) and size.isdecimal() else size
+        if number not in ("auto", "native", "input") and not (isinstance(number, int) and 8 <= number <= 16384):
+            raise ValueError("must be auto, native, input or a number of pixels between 8 and 16384")
+        return number
+
+    @field_validator("scale")
+    @classmethod
+    def _check_scale(cls, scale: float | None, others: ValidationInfo) -> float | None:
+        size = others.data.get("size", "auto")
+        if scale is not None and size != "auto":
+            raise ValueError(f"size = {size} is given too; give either size or scale, not both")
+        return scale
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """``input`` as a tuple."""
+        return self.input if isinstance(self.input, tuple) else (self.input,)
