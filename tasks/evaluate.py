@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-
 from tasks.artifacts import artifact_key
 from tasks.cluster import map_on_cluster
 from tasks.progress import progress_bar

@@ -48,7 +48,7 @@ def overview_table(evaluation: ScoredEvaluation) -> Table:
 
 
 def _numbers(values: pd.Series, labels: list[str], form: str) -> list[Cell]:
-    return [Number(value, form) for value in values.reindex(labels).tolist()]
+    return [Number(value, form) for value in values.reindex(labels).to_numpy()]
 
 
 def failure_table(scores: pd.DataFrame) -> Table | None:
