@@ -177,10 +177,8 @@ def test_weights_stand_against_eq_4_of_the_model_s_own_anchors(
 
 
 def test_only_row_groups_with_a_face_that_is_shown_are_decoded(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    test_set = open_test_set(
-        TestSet(name="A", path=built, split="train"),
-        load(EvaluateConfig, {"name": "e", "datasets": [{"name": "A", "path": built}]}),
-    )
+    config = load(EvaluateConfig, {"name": "e", "datasets": [{"name": "A", "path": built, "split": "train"}]})
+    test_set = open_test_set(config.datasets[0], config)
     assert len(test_set.view.shards) > 1
     read: list[tuple[str, ...]] = []
     whole = pq.ParquetFile.read_row_group

@@ -24,10 +24,6 @@ from .captions import failures
 from .table import MEASURED, NOTHING, OTHER_PROTOCOLS, Cell, Gain, Number, Score, Table
 
 
-def _size_header(sizes: list[int]) -> tuple[str, ...]:
-    return ("method", *(f"{px} px" for px in sizes), "mean")
-
-
 def scale_table(scores: pd.DataFrame, dataset: str, protocol: str) -> Table:
     """PSNR / SSIM of each method at each LR size and in the mean, on one test set."""
     sizes = sizes_in(scores)
@@ -93,6 +89,10 @@ def cost_table(scores: pd.DataFrame, dataset: str) -> Table:
         f"; identity: cosine of dlib's descriptors of SR and HR, mean over {measured:,} faces." if measured else "."
     )
     return Table(f"cost_{dataset}", caption, _size_header(sizes), tuple(rows))
+
+
+def _size_header(sizes: list[int]) -> tuple[str, ...]:
+    return ("method", *(f"{px} px" for px in sizes), "mean")
 
 
 def _by_size(values: pd.Series, sizes: list[int], form: str) -> list[Number]:

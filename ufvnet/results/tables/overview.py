@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import pandas as pd
@@ -29,7 +30,7 @@ def overview_table(evaluation: ScoredEvaluation) -> Table:
         if can_gain(scores):
             gains = paired_gains(part).groupby(part["model"]).mean()
             header.append(f"{test_set.name}: gain [dB]")
-            columns.append([NOTHING if m == BICUBIC else Number(gains.get(m, float("nan")), "{:+.2f}") for m in labels])
+            columns.append([NOTHING if m == BICUBIC else Number(gains.get(m, math.nan), "{:+.2f}") for m in labels])
         if has_identity:
             header.append(f"{test_set.name}: identity")
             columns.append(_numbers(part.groupby("model")["identity"].mean(), labels, "{:.3f}"))
@@ -48,7 +49,7 @@ def overview_table(evaluation: ScoredEvaluation) -> Table:
 
 
 def _numbers(values: pd.Series, labels: list[str], form: str) -> list[Cell]:
-    return [Number(value, form) for value in values.reindex(labels).to_numpy()]
+    return [Number(values.get(label, math.nan), form) for label in labels]
 
 
 def failure_table(scores: pd.DataFrame) -> Table | None:
@@ -58,9 +59,10 @@ def failure_table(scores: pd.DataFrame) -> Table | None:
         return None
     reasons = failed["reason"].fillna("").replace("", "no score")
     rows: list[tuple[Cell, ...]] = []
-    for (label, dataset, px), images in failed.assign(why=reasons).groupby(["model", "dataset", "px"], sort=False):
+    for (label, dataset, _), images in failed.assign(why=reasons).groupby(["model", "dataset", "px"], sort=False):
         why = "; ".join(f"{brief(text)} ({n}×)" for text, n in Counter(images["why"]).most_common(3))
         faces = ", ".join(images["face_id"].head(3)) + (", …" if len(images) > 3 else "")
+        px = images["px"].iloc[0]
         rows.append((str(label), str(dataset), Number(px, "{} px"), Number(len(images), "{}"), why, faces))
     header = ("method", "test set", "input size", "images", "most frequent reasons", "faces")
     return Table("failures", "Images without a score: no mean above holds them.", header, tuple(rows))
