@@ -13,8 +13,13 @@ from ufvnet.errors import ConfigError
 from .preflight import check_prefect_home, check_server
 
 
-def import_from_checkout(module: str, name: str) -> Any:
+def import_from_checkout(module: str, name: str, direct: bool = False) -> Any:
     """A function of ``flows`` or ``tasks``, after what Prefect needs was checked.
+
+    Args:
+        module: e.g. ``flows.train``.
+        name: of the function.
+        direct: flows and tasks become plain functions in this process, without Prefect (``tasks.runtime``).
 
     Raises:
         ConfigError: there is no checkout, or Prefect cannot write to its folder or reach its server.
@@ -30,8 +35,11 @@ def import_from_checkout(module: str, name: str) -> Any:
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would spin beside Prefect's and Dask's
-    check_prefect_home()
-    check_server(os.environ.get("PREFECT_API_URL"))
+    if direct:
+        os.environ["UFVNET_DIRECT"] = "1"
+    else:
+        check_prefect_home()
+        check_server(os.environ.get("PREFECT_API_URL"))
     if str(checkout) not in sys.path:
         sys.path.insert(0, str(checkout))
     function = getattr(importlib.import_module(module), name)

@@ -16,6 +16,9 @@ from .exits import SOME_FAILED, leave_on_signals
 
 Config = Annotated[Path, typer.Argument(help="A YAML file; see configs/.")]
 Overrides = Annotated[list[str], typer.Option("-s", "--set", help="key=value over the file, e.g. recipe.lr=1e-3")]
+Direct = Annotated[
+    bool, typer.Option("--direct", help="Without Prefect: starts sooner, keeps no record of the run, retries nothing.")
+]
 
 
 def demo(
@@ -40,6 +43,7 @@ def build(
     allow_loss: Annotated[
         bool, typer.Option("--allow-loss", help="Let a rebuild lose more than 5 % of the photos that it used before.")
     ] = False,
+    direct: Direct = False,
 ) -> None:
     """Photos to a multi-resolution dataset; exit code 1 if one could not be used, or there was none."""
     from ufvnet.data import open as open_dataset
@@ -48,11 +52,11 @@ def build(
     from ufvnet.data.sources.listing import list_photos
 
     if verify and config.is_dir():
-        _verify(config, None)
+        _verify(config, None, direct)
         return
     settings = _checked("BuildConfig", config, [*overrides, *(["allow_loss=true"] if allow_loss else [])])
     if verify:
-        _verify(settings.out / settings.name, settings.cluster)
+        _verify(settings.out / settings.name, settings.cluster, direct)
         return
     check_output(settings)
     list_photos(settings)  # a source that is not as it should be is refused before Prefect starts
@@ -60,7 +64,7 @@ def build(
         pass
     _check_cluster(settings)
     try:
-        card = import_from_checkout("flows.build_datasets", "build_datasets")(settings)
+        card = import_from_checkout("flows.build_datasets", "build_datasets", direct)(settings)
     except NothingUsableError:
         card = open_dataset(settings.out / settings.name).card
     for status, count in card["counts"].items():
@@ -76,13 +80,13 @@ def build(
         raise typer.Exit(SOME_FAILED)
 
 
-def _verify(folder: Path, cluster: Any) -> None:
+def _verify(folder: Path, cluster: Any, direct: bool) -> None:
     from ufvnet.config import Cluster
     from ufvnet.data import open as open_dataset
 
     dataset = open_dataset(folder)
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")  # a task alone, without its flow
-    problems = import_from_checkout("tasks.build", "verify_shards")(dataset.root, cluster or Cluster())
+    problems = import_from_checkout("tasks.build", "verify_shards", direct)(dataset.root, cluster or Cluster())
     for problem in problems[:20]:
         print(problem, file=sys.stderr)
     if problems:
@@ -97,6 +101,7 @@ def train(
     part: Annotated[
         str | None, typer.Option(help="Train only this: anchor-2 (a scale in sixteenths), regressor, or the name.")
     ] = None,
+    direct: Direct = False,
 ) -> None:
     """A recipe on a dataset to a model folder; goes on from the last checkpoint."""
     from ufvnet.training.parts import parts_of, select_part
@@ -105,7 +110,7 @@ def train(
     parts = parts_of(settings)
     if part is not None:
         select_part(*parts, part)
-    run = import_from_checkout("flows.train", "train")
+    run = import_from_checkout("flows.train", "train", direct)
     leave_on_signals(_stop_trainings)
     print(run(settings, part=part))
 
@@ -117,7 +122,7 @@ def _stop_trainings() -> None:
     print("ufvnet: stopped, with a checkpoint; the same command goes on", file=sys.stderr, flush=True)
 
 
-def evaluate(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
+def evaluate(config: Config, overrides: Overrides = [], direct: Direct = False) -> None:  # noqa: B006
     """Models x datasets to scores, tables, figures and a report."""
     from ufvnet.results.evaluation import resolve_evaluation
     from ufvnet.results.folder import lock_folder
@@ -127,10 +132,10 @@ def evaluate(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
     with lock_folder(evaluation.folder):  # refuses a second run before Prefect starts
         pass
     _check_cluster(settings)
-    print(import_from_checkout("flows.evaluate", "evaluate_resolved")(evaluation))
+    print(import_from_checkout("flows.evaluate", "evaluate_resolved", direct)(evaluation))
 
 
-def reproduce(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
+def reproduce(config: Config, overrides: Overrides = [], direct: Direct = False) -> None:  # noqa: B006
     """An experiment file: build, train, evaluate, restore, end to end."""
     from ufvnet.results.folder import check_folder
     from ufvnet.results.methods.resolve import check_methods
@@ -141,7 +146,7 @@ def reproduce(config: Config, overrides: Overrides = []) -> None:  # noqa: B006
         check_folder(experiment.evaluate)
     for part in (*experiment.build, experiment.evaluate, experiment.restore):
         _check_cluster(part)
-    print(import_from_checkout("flows.reproduce", "reproduce")(experiment))
+    print(import_from_checkout("flows.reproduce", "reproduce", direct)(experiment))
 
 
 def run(

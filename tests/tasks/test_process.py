@@ -1,0 +1,98 @@
+"""One process for jobs that need no cluster: it is replaced when it dies, asked again when it raises."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks import process
+from tasks.cluster import map_on_cluster, workers_for
+from tasks.process import OneProcess
+from ufvnet.config import Cluster
+from ufvnet.errors import PipelineError
+from ufvnet.proof import Refusal, proof
+
+
+def _threads(_: object) -> tuple[int, str | None]:
+    return os.getpid(), os.environ.get("OMP_NUM_THREADS")
+
+
+def _die(marker: Path) -> str:
+    deaths = len(marker.read_text()) if marker.exists() else 0
+    if deaths < 3:
+        marker.write_text("x" * (deaths + 1))
+        os.kill(os.getpid(), signal.SIGKILL)
+    return marker.name
+
+
+def _raise_once(marker: Path) -> str:
+    if not marker.exists():
+        marker.touch()
+        raise OSError("a share that was away for a moment")
+    return marker.name
+
+
+def _always_die(_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _fail(_: object) -> None:
+    raise ValueError("no number")
+
+
+def _refuse(_: object) -> Refusal:
+    return Refusal("does not see the source: photos/a.jpg cannot be read there")
+
+
+def test_one_local_worker_is_a_process_with_one_thread_and_more_are_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    with workers_for(Cluster(workers=4), 1) as workers:
+        assert isinstance(workers, OneProcess)
+        pid, threads = workers.run(_threads, 0)
+    assert pid != os.getpid()
+    assert threads == "1"
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    with workers_for(Cluster(workers=2), 2) as workers:
+        assert not isinstance(workers, OneProcess)
+
+
+def test_a_job_whose_process_dies_is_done_by_the_next_one(tmp_path: Path) -> None:
+    assert map_on_cluster(_die, [tmp_path / "a", tmp_path / "b"], Cluster(workers=1)) == ["a", "b"]
+
+
+def test_a_job_that_kills_every_process_ends_the_run_in_one_sentence() -> None:
+    with OneProcess({}, tries=2) as workers, pytest.raises(PipelineError, match="died 2 times"):
+        workers.run(_always_die, 0)
+
+
+def test_a_job_that_raises_is_tried_again_and_its_last_error_is_raised(tmp_path: Path) -> None:
+    assert map_on_cluster(_raise_once, [tmp_path / "a"], Cluster(workers=1)) == ["a"]
+    with pytest.raises(ValueError, match="no number"):
+        map_on_cluster(_fail, [0], Cluster(workers=1))
+
+
+def test_a_process_that_refuses_a_job_ends_the_run_with_its_reason(tmp_path: Path) -> None:
+    with proof([], tmp_path) as proven, pytest.raises(PipelineError, match="does not see the source"):
+        map_on_cluster(_refuse, [0], Cluster(workers=1), proof=proven)
+
+
+def test_the_process_ends_when_its_parent_is_killed() -> None:
+    code = (
+        "import os, threading, time\nfrom tasks.process import OneProcess\nworkers = OneProcess({})\n"
+        "print(workers.run(eval, 'os.getpid()'.replace('os', '__import__(\"os\")')), flush=True)\n"
+        "workers.run(time.sleep, 600)"
+    )
+    repo = Path(process.__file__).parents[1]
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=repo)
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    assert not psutil.wait_procs([child], timeout=30)[1]
