@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from ufvnet.files import write_json
 from ufvnet.models import SRG, create, register
 from ufvnet.results import scoring
 from ufvnet.results.evaluation import Evaluation, ScoredEvaluation, resolve_evaluation
+from ufvnet.results.methods import resolve
 from ufvnet.results.scoring import plan_scoring
 from ufvnet.results.statistics import assigned_scales
 from ufvnet.results.tables.paper import TABLES
@@ -191,6 +194,25 @@ def test_a_wrong_evaluation_fails_before_any_work(config: EvaluateConfig, overri
     wrong = config.model_dump(mode="json")
     with pytest.raises(ConfigError, match=message):
         resolve_evaluation(load(EvaluateConfig, wrong, [override]))
+
+
+def test_what_was_resolved_is_not_resolved_again_by_tables_figures_and_report(
+    evaluation: ScoredEvaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("it is resolved already")
+
+    monkeypatch.setattr(resolve, "resolve_method", fail)
+    monkeypatch.setattr(resolve, "read_card", fail)
+    monkeypatch.setattr(data, "open", fail)
+    elsewhere = replace(evaluation, config=evaluation.config.model_copy(update={"out": tmp_path}))
+    assert len(plan_scoring(elsewhere)) == len(elsewhere.methods) * sum(len(t.row_groups) for t in elsewhere.test_sets)
+    assert write_results(elsewhere).report.is_file()
+
+
+def test_what_a_worker_receives_is_a_part_of_the_evaluation_that_can_be_pickled(evaluation: ScoredEvaluation) -> None:
+    task = plan_scoring(evaluation)[-1]
+    assert pickle.loads(pickle.dumps(task)) == task
 
 
 def test_a_model_of_another_hr_size_is_refused(config: EvaluateConfig, tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ class Pick:
     k: int
 
 
-Scored = dict[tuple[str, Pick], tuple[float, float, str]]
-"""PSNR, SSIM and reason of a label's pick, as they went into the tables."""
+PickScores = dict[tuple[str, Pick], tuple[float, float, str]]
+"""PSNR, SSIM and reason of each label and pick, as they went into the tables."""
 
 
 @dataclass
@@ -120,15 +120,15 @@ def open_galleries(evaluation: ScoredEvaluation) -> list[Gallery]:
     """
     labels = [BICUBIC, *(method.label for method in evaluation.methods if method.label != BICUBIC)]
     galleries = [_choose(evaluation, test_set, labels) for test_set in evaluation.test_sets]
-    tables = [_scored(gallery, evaluation) for gallery in galleries]
-    for gallery, scored in zip(galleries, tables):
+    scores = [_pick_scores(gallery, evaluation) for gallery in galleries]
+    for gallery, pick_scores in zip(galleries, scores):
         for pick in gallery.picks(BICUBIC):
             sr = np.asarray(resize(Image.fromarray(gallery.lr(pick)), gallery.hr_size))
-            gallery.restored[BICUBIC, pick] = _restored_face(sr, BICUBIC, pick, gallery, scored)
+            gallery.restored[BICUBIC, pick] = _restored_face(sr, BICUBIC, pick, gallery, pick_scores)
     for method in evaluation.methods:  # the outer loop, so that each model is loaded once
-        for gallery, scored in zip(galleries, tables):
+        for gallery, pick_scores in zip(galleries, scores):
             if method.label != BICUBIC:
-                _fill(gallery, method, scored, evaluation.config)
+                _fill(gallery, method, pick_scores, evaluation.config)
     return galleries
 
 
@@ -182,7 +182,7 @@ def read_faces(test_set: OpenedTestSet, wanted: set[str]) -> Iterator[dict[str, 
                     return
 
 
-def _scored(gallery: Gallery, evaluation: ScoredEvaluation) -> Scored:
+def _pick_scores(gallery: Gallery, evaluation: ScoredEvaluation) -> PickScores:
     """The scores of everything that is shown."""
     scores = evaluation.scores_on(gallery.test_set.name)
     scores = scores[scores["face_id"].isin(list(gallery.records))]
@@ -193,21 +193,21 @@ def _scored(gallery: Gallery, evaluation: ScoredEvaluation) -> Scored:
     }
 
 
-def _restored_face(sr: np.ndarray, label: str, pick: Pick, gallery: Gallery, scored: Scored) -> RestoredFace:
+def _restored_face(sr: np.ndarray, label: str, pick: Pick, gallery: Gallery, scores: PickScores) -> RestoredFace:
     """A face with its scores of the tables; without an image if it has no score."""
-    if (label, pick) in scored:
-        psnr, ssim, reason = scored[label, pick]
+    if (label, pick) in scores:
+        psnr, ssim, reason = scores[label, pick]
     else:  # bicubic where it was not evaluated
         values = score(sr[None], gallery.hr(pick.face_id)[None])
         psnr, ssim, reason = values[PSNR][0], values[SSIM][0], ""
     return failed_face(reason or "no score") if np.isnan(psnr) else RestoredFace(sr, float(psnr), float(ssim))
 
 
-def _fill(gallery: Gallery, method: ResolvedMethod, scored: Scored, config: EvaluateConfig) -> None:
+def _fill(gallery: Gallery, method: ResolvedMethod, scores: PickScores, config: EvaluateConfig) -> None:
     """Restore what is shown of one method, a size at a time; what failed is not tried again, it may kill a process."""
     label, picks = method.label, gallery.picks(method.label)
     for pick in picks:
-        if (label, pick) in scored and (reason := scored[label, pick][2]):
+        if (label, pick) in scores and (reason := scores[label, pick][2]):
             gallery.restored[label, pick] = failed_face(reason)
     for k in gallery.ks:
         left = [pick for pick in picks if pick.k == k and (label, pick) not in gallery.restored]
@@ -219,7 +219,7 @@ def _fill(gallery: Gallery, method: ResolvedMethod, scored: Scored, config: Eval
                 log.warning("%s, face %s at %d/16 was scored, but now: %s", label, pick.face_id, k, reason)
                 gallery.restored[label, pick] = failed_face(reason)
             else:
-                gallery.restored[label, pick] = _restored_face(sr, label, pick, gallery, scored)
+                gallery.restored[label, pick] = _restored_face(sr, label, pick, gallery, scores)
 
 
 def restore_picks(

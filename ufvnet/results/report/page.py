@@ -18,7 +18,7 @@ from ufvnet.results.tables.captions import brief
 from ufvnet.results.tables.overview import failure_table, overview_table
 from ufvnet.results.tables.render import to_html
 from ufvnet.results.tables.table import BESIDE_PAPER, MEASURED, OTHER_PROTOCOLS, Table
-from ufvnet.results.templates import render, source
+from ufvnet.results.templating import render, source
 
 from .pictures import embedded_pictures
 from .provenance import facts, method_table, provenance, test_set_table

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ufvnet.results.figures.curves import Curve, Panel
-from ufvnet.results.templates import render
+from ufvnet.results.templating import render
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ufvnet.results.templates import render
+from ufvnet.results.templating import render
 
 from .table import INCOMPLETE, NOTHING, Cell, Fingerprint, Gain, Table, cell_text
 
