@@ -29,7 +29,7 @@ def scoring() -> Iterator[Row]:
                 client.gather([client.submit(_warm, workers=[w]) for w in client.scheduler_info()["workers"]])
                 started = time.perf_counter()
                 map_jobs(client, score_faces, tasks)
-                rates.append(sum(t.faces for t in tasks) / (time.perf_counter() - started))
+                rates.append(sum(t.group.faces for t in tasks) / (time.perf_counter() - started))
     yield (
         "scoring bicubic on A and B, 2 workers, faces",
         "twice one worker",

@@ -38,8 +38,8 @@ def score(evaluation: Evaluation) -> ScoredEvaluation:
             done.append(new)
             update(len(done))
 
-        shards = list(dict.fromkeys(job.shard for job in left))
-        workers = -(-sum(job.faces for job in left) // FACES_PER_WORKER)
+        shards = list(dict.fromkeys(job.group.shard for job in left))
+        workers = -(-sum(job.group.faces for job in left) // FACES_PER_WORKER)
         with proof(shards[:PROVEN_SHARDS], evaluation.folder) as proven:
             map_on_cluster(scoring.score_faces, left, config.cluster, report, proven, workers)
     get_run_logger().info("%s: %d of %d row groups scored, the others were there", config.name, sum(done), len(jobs))

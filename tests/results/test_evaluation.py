@@ -24,7 +24,6 @@ from ufvnet.results import scoring
 from ufvnet.results.evaluation import Evaluation, ScoredEvaluation, resolve_evaluation
 from ufvnet.results.methods import resolve
 from ufvnet.results.scoring import plan_scoring
-from ufvnet.results.statistics import assigned_scales
 from ufvnet.results.tables.paper import TABLES
 from ufvnet.results.write import Results, write_results
 
@@ -157,14 +156,6 @@ def test_the_best_measured_cell_of_a_column_is_bold(results: Results) -> None:
     assert re.search(r"\| bicubic \|.*\*\*\d+\.\d\d / 0\.\d{4}\*\*", text)  # untrained networks lose everywhere
 
 
-def test_the_assigned_view_gives_each_image_one_scale_balanced_and_seeded(scores: pd.DataFrame) -> None:
-    one, same, other = (assigned_scales(scores[scores["dataset"] == "B"], seed) for seed in (0, 0, 1))
-    assert one.equals(same)
-    assert not one.equals(other)
-    assert one["face_id"].is_unique
-    assert one["k"].value_counts().max() - one["k"].value_counts().min() <= 1
-
-
 def test_a_method_that_the_paper_does_not_have_is_a_row_of_each_of_its_tables(results: Results) -> None:
     for number in (1, 2, 4):
         table = pd.read_csv(results.folder / "tables" / f"table_{number}.csv").set_index("method")
@@ -185,7 +176,7 @@ def test_the_paper_s_tables_have_a_number_for_every_column() -> None:
         ("models=['nowhere']", "no model folder there.*else FILE.onnx, FILE.pt, module:function"),
         ("models=['mine:']", r"python = 'mine:': must be module:function"),
         ("out=/dev/null", "out = /dev/null/small: /dev/null is not a folder that can be written to"),
-        ("models=['bicubic', 'bicubic']", "bicubic stands there twice"),
+        ("models=['bicubic', 'bicubic']", "bicubic is there twice"),
         ("datasets.0.split=holdout", "no faces in split 'holdout'"),
         ("datasets.0.path=nowhere", "no built dataset there"),
     ],

@@ -101,18 +101,18 @@ def test_a_shard_that_cannot_be_read_here_is_no_failed_row(config: EvaluateConfi
     shutil.copytree(built, copy)
     moved = load(EvaluateConfig, config.model_dump(), [f"datasets.0.path={copy}"])
     (task,) = plan(moved)
-    whole = bytearray(task.shard.read_bytes())
+    whole = bytearray(task.group.shard.read_bytes())
     middle = whole.find(b"IDAT")
     whole[middle + 40] ^= 255
-    task.shard.write_bytes(whole)
+    task.group.shard.write_bytes(whole)
     with pytest.raises(EvaluationError, match=r"row group 0: cannot be read"):
         scoring.score_faces(task)
-    task.shard.unlink()  # a worker that does not see the dataset
+    task.group.shard.unlink()  # a worker that does not see the dataset
     with pytest.raises(EvaluationError, match=r"row group 0: cannot be read"):
         scoring.score_faces(task)
     assert not task.file.exists()
     assert not task.deaths.exists()
-    task.shard.write_bytes(b"PAR1 no table")
+    task.group.shard.write_bytes(b"PAR1 no table")
     with pytest.raises(ConfigError, match="is damaged"):
         plan(moved)
 

@@ -24,7 +24,7 @@ from ufvnet.imaging.resize import lr_side
 from ufvnet.metrics import score
 from ufvnet.metrics.identity import cosine, crop_landmarks, descriptors
 
-from .evaluation import Evaluation, OpenedTestSet, ScoredEvaluation
+from .evaluation import Evaluation, OpenedTestSet, RowGroup, ScoredEvaluation
 from .folder import KIND
 from .methods.faces import Faces, Restoration, failed_restoration
 from .methods.own_process import MethodDied
@@ -44,18 +44,15 @@ log = logging.getLogger(__name__)
 class ScoreTask:
     """All that a worker needs to score one row group of a test set under one method; it can be pickled.
 
-    dataset: the test set's name. ks: scales in sixteenths. faces: how many of the row group's faces are scored, from
-    its first. identity_faces: of how many of those identity is measured. file: where the scores go.
+    dataset: the test set's name. ks: scales in sixteenths. fingerprint: of all that changes the scores. file: where
+    they go.
     """
 
     method: ResolvedMethod
     dataset: str
     ks: tuple[int, ...]
     hr_size: int
-    shard: Path
-    row_group: int
-    faces: int
-    identity_faces: int
+    group: RowGroup
     fingerprint: str
     file: Path
     batch_size: int
@@ -93,8 +90,9 @@ def _tasks(evaluation: Evaluation, test_set: OpenedTestSet, method: ResolvedMeth
             group.shard.name, group.number, group.faces, group.identity_faces,
         )  # fmt: skip
         file = folder / f"{group.shard.stem}-{group.number:05d}.parquet"
-        yield ScoreTask(method, test_set.name, view.ks, view.hr_size, group.shard, group.number, group.faces,
-                        group.identity_faces, digest, file, config.batch_size, config.device)  # fmt: skip
+        yield ScoreTask(
+            method, test_set.name, view.ks, view.hr_size, group, digest, file, config.batch_size, config.device
+        )
 
 
 def score_faces(task: ScoreTask) -> bool:
@@ -141,7 +139,7 @@ def _not_through_links(path: str, flags: int) -> int:
 def _frames(task: ScoreTask, deadly: bool) -> list[pd.DataFrame]:
     """The scores at each scale. deadly: the method is not run."""
     faces, hr, lrs = _read_faces(task)
-    identity = _IdentityMeter(faces.slice(0, task.identity_faces), hr)
+    identity = _IdentityMeter(faces.slice(0, task.group.identity_faces), hr)
     frames = []
     for k, lr in zip(task.ks, lrs):
         px, ids = lr_side(task.hr_size, k), faces["face_id"].to_pylist()
@@ -164,14 +162,14 @@ def _read_faces(task: ScoreTask) -> tuple[pa.Table, np.ndarray, Iterator[np.ndar
     """
     columns = ["face_id", "landmarks", "box", "angle", "hr", *(f"lr_{k}" for k in task.ks)]
     try:
-        with pq.ParquetFile(task.shard, page_checksum_verification=True) as file:
-            faces = file.read_row_group(task.row_group, columns=columns).slice(0, task.faces)
+        with pq.ParquetFile(task.group.shard, page_checksum_verification=True) as file:
+            faces = file.read_row_group(task.group.number, columns=columns).slice(0, task.group.faces)
         images = {name: faces[name].to_pylist() for name in columns[4:]}
         hr = _decoded(images["hr"], task.hr_size)
         return faces, hr, iter([_decoded(images[f"lr_{k}"], lr_side(task.hr_size, k)) for k in task.ks])
     except (OSError, SyntaxError, ValueError, pa.ArrowException) as error:  # pyarrow's and Pillow's, for damaged files
         raise EvaluationError(
-            f"{socket.gethostname()}: {task.shard}, row group {task.row_group}: cannot be read ({error})"
+            f"{socket.gethostname()}: {task.group.shard}, row group {task.group.number}: cannot be read ({error})"
         ) from error
 
 

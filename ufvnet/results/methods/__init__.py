@@ -1,1 +1,1 @@
-"""Methods: whatever maps LR images to SR images, a row of the tables each."""
+"""Methods: whatever maps LR images to SR images. Each is a row of the tables."""

@@ -1,4 +1,4 @@
-"""The state of this process that a method may change, and restoring it afterwards."""
+"""The state of this process that a method may change, and putting it back afterwards."""
 
 from __future__ import annotations
 

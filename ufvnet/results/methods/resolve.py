@@ -65,7 +65,7 @@ def resolve_methods(config: EvaluateConfig) -> tuple[tuple[ResolvedMethod, ...],
     labels = [method.label for method in methods]
     for label in labels:
         if labels.count(label) > 1:
-            raise ConfigError(f"models: {label} stands there twice; give one another name")
+            raise ConfigError(f"models: {label} is there twice; give one another name")
     return tuple(methods), tuple(left_out)
 
 

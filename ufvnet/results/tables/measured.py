@@ -85,7 +85,7 @@ def cost_table(scores: pd.DataFrame, dataset: str) -> Table:
         if similarity[label].notna().any():
             rows.append((f"{label}, identity", *_by_size(similarity[label], sizes, "{:.4f}")))
     measured = scores.loc[scores["identity"].notna(), "face_id"].nunique()
-    caption = f"{dataset}: median time an image as it was scored (one core, or the device), in ms" + (
+    caption = f"{dataset}: median time per image as it was scored (one core, or the device), in ms" + (
         f"; identity: cosine of dlib's descriptors of SR and HR, mean over {measured:,} faces." if measured else "."
     )
     return Table(f"cost_{dataset}", caption, _size_header(sizes), tuple(rows))
@@ -111,7 +111,7 @@ def assigned_table(evaluation: ScoredEvaluation) -> Table:
         for label in labels_in(evaluation.scores)
     )
     caption = (
-        f"Assigned view: PSNR / SSIM (protocol {PRIMARY}) with one scale an image, seed {config.seed}. It carries "
+        f"Assigned view: PSNR / SSIM (protocol {PRIMARY}) with one scale per image, seed {config.seed}. It carries "
         f"sampling noise; the cross view above is primary.{failures(evaluation.scores)}"
     )
     return Table("assigned", caption, ("method", *(s.name for s in config.datasets)), rows)
