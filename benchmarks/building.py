@@ -75,13 +75,18 @@ def _config(photos: Path, out: Path, workers: int) -> Any:
 def _build(client: Client, config: Any) -> float:
     """Photos a second from the listing of the folder to the card."""
     from tasks.cluster import map_jobs
-    from ufvnet.data.build import shard_writer as build
+    from ufvnet.data.build.assembly import finish_dataset
+    from ufvnet.data.build.resolved import resolve
+    from ufvnet.data.build.scan import scan, scan_jobs
+    from ufvnet.data.build.shard_writer import build_shard
+    from ufvnet.data.build.shards import plan_shards
 
     started = time.perf_counter()
-    scans = build.scans(config)
-    shards = build.plan(config, zip(scans, map_jobs(client, build.scan, scans)))
-    largest_first = sorted(shards, key=lambda s: -len(s.entries))
-    card = build.finish(config, shards, map_jobs(client, build.build_shard, largest_first))
+    build = resolve(config)
+    scanned = map_jobs(client, scan, scan_jobs(build))
+    shards = plan_shards(build, (hashes for of_job in scanned for hashes in of_job))
+    largest_first = sorted(shards, key=lambda s: -len(s.photos))
+    card = finish_dataset(build, shards, map_jobs(client, build_shard, largest_first))
     return card["photos"] / (time.perf_counter() - started)
 
 

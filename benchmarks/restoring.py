@@ -8,12 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from ufvnet.children import KEEP_MEMORY
 
 MODEL = os.environ.get("MODEL", "ufvnet-lite")
 FACES = int(os.environ.get("FACES", "2000"))
@@ -21,15 +23,16 @@ MANY = int(os.environ.get("MANY", "20000"))
 FEW = 500
 BATCH, BARE, TURNS = 16, 80, 5
 CHILD = """
-import sys
+import sys, time
 from ufvnet.config import RestoreConfig, load
+from ufvnet.restore import Restorer
 from ufvnet.restore.folder.run import restore_folder
-restore_folder(load(RestoreConfig, dict(input=sys.argv[1], output=sys.argv[2], model=sys.argv[3], mode="aligned",
-                                        device="cpu")))
-print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+settings = dict(input=sys.argv[1], output=sys.argv[2], model=sys.argv[3], mode="aligned", device="cpu", batch_size=16)
+Restorer.load(sys.argv[3], "cpu")
+started = time.perf_counter()
+restore_folder(load(RestoreConfig, settings))
+print(time.perf_counter() - started, open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 """
-
-KEEP = "from ufvnet.restore.folder.scheduler import keep_freed_memory; keep_freed_memory();"
 Row = tuple[str, str, float, float, float]
 
 
@@ -41,17 +44,15 @@ def restoring() -> Iterator[Row]:
         rates: dict[str, list[float]] = {"bare": [], "tuned": [], "ours": []}
         for turn in range(TURNS):  # the machine's neighbours come and go
             rates["bare"].append(_bare_alone())
-            rates["tuned"].append(_bare_alone(KEEP))
-            started = time.perf_counter()
-            _restore(faces, folder / f"out-{turn}")
-            rates["ours"].append(FACES / (time.perf_counter() - started))
+            rates["tuned"].append(_bare_alone(KEEP_MEMORY))
+            rates["ours"].append(FACES / _restore(faces, folder / f"out-{turn}")[0])
         bare, tuned, ours = (statistics.median(of) for of in rates.values())
         what = f"folder of {FACES:,} crops, faces"
         yield what, "the bare model, same threads", ours, bare, ours / bare
-        yield what, "the same with the engine's memory settings", ours, tuned, ours / tuned
+        yield what, "the same with the command's memory settings", ours, tuned, ours / tuned
         first = _first(faces, folder / "first")
         yield "start to first result", "3 s", 1 / first, 1 / 3, 3 / first
-        small, large = (_peak(_faces(folder / f"in-{n}", n), folder / f"out-{n}") for n in (FEW, MANY))
+        small, large = (_restore(_faces(folder / f"in-{n}", n), folder / f"out-{n}")[1] for n in (FEW, MANY))
         yield f"peak GiB, {MANY:,} files", f"{FEW:,} files", large, small, large / small
 
 
@@ -66,18 +67,20 @@ def _faces(folder: Path, count: int) -> Path:
     return folder
 
 
-def _restore(faces: Path, out: Path) -> None:
-    from ufvnet.config import RestoreConfig, load
-    from ufvnet.restore.folder.run import restore_folder
+def _restore(faces: Path, out: Path) -> tuple[float, float]:
+    """Seconds and peak GiB of a folder, in a process of its own with the memory settings of the command's."""
+    command = [sys.executable, "-c", CHILD, str(faces), str(out), MODEL]
+    environment = os.environ | KEEP_MEMORY
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    seconds, kib = done.stdout.split()[-2:]
+    return float(seconds), int(kib) / 2**20
 
-    settings = {"input": faces, "output": out, "model": MODEL, "mode": "aligned", "device": "cpu", "batch_size": BATCH}
-    restore_folder(load(RestoreConfig, settings))
 
-
-def _bare_alone(before: str = "") -> float:
-    """``_bare`` in a process of its own, whose settings nobody changed but ``before``."""
-    command = [sys.executable, "-c", f"{before}from benchmarks.restoring import _bare; print(_bare())"]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+def _bare_alone(settings: Mapping[str, str] | None = None) -> float:
+    """``_bare`` in a process of its own, with these variables."""
+    command = [sys.executable, "-c", "from benchmarks.restoring import _bare; print(_bare())"]
+    environment = os.environ | dict(settings or {})
+    return float(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
 
 
 def _bare() -> float:
@@ -123,9 +126,3 @@ def _first(faces: Path, out: Path) -> float:
     child.kill()
     child.wait()
     return seconds
-
-
-def _peak(faces: Path, out: Path) -> float:
-    """GiB of a process of its own."""
-    command = [sys.executable, "-c", CHILD, str(faces), str(out), MODEL]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]) / 2**20

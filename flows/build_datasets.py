@@ -8,8 +8,9 @@ from typing import Any
 from tasks.build import build_shards, finish_dataset
 from tasks.runtime import flow, with_failures
 from ufvnet.config import BuildConfig, load
-from ufvnet.data.build.folder import dataset_root, locked
-from ufvnet.data.build.shard_writer import failures
+from ufvnet.data.build.folder import locked
+from ufvnet.data.build.resolved import ResolvedBuild, resolve
+from ufvnet.data.card import failures
 from ufvnet.errors import NothingUsableError
 
 WITH_FAILURES = "CompletedWithFailures"
@@ -24,12 +25,30 @@ def build_datasets(config: BuildConfig | Path, overrides: list[str] | None = Non
         NothingUsableError: not one photo became a face; the dataset with all their rows is there.
         PipelineError: no worker passed its proof, or the rebuild would lose much of the dataset.
     """
-    settings = load(BuildConfig, config, overrides or ())
-    with locked(settings):
-        card = finish_dataset(settings, build_shards(settings))
-    told = ", ".join(f"{n:,} {status}" for status, n in card["counts"].items() if n)
+    return _build(resolve(load(BuildConfig, config, overrides or ())))
+
+
+def build_resolved(build: ResolvedBuild) -> dict[str, Any]:
+    """As ``build_datasets``, for a build whose photos are listed already; they are no parameter of the flow, because
+    Prefect's server would store them.
+
+    Raises:
+        NothingUsableError, PipelineError: as ``build_datasets``.
+    """
+
+    @flow(name="build-datasets")
+    def build_datasets(config: BuildConfig) -> dict[str, Any]:
+        return _build(build)
+
+    return build_datasets(build.written)
+
+
+def _build(build: ResolvedBuild) -> dict[str, Any]:
+    with locked(build.config):
+        card = finish_dataset(build, build_shards(build))
+    counts = ", ".join(f"{n:,} {status}" for status, n in card["counts"].items() if n)
     if not any(card["faces"].values()):
-        raise NothingUsableError(f"{dataset_root(settings)}: none of {card['photos']:,} photos became a face ({told})")
+        raise NothingUsableError(f"{build.root}: none of {card['photos']:,} photos became a face ({counts})")
     if failures(card):
-        return with_failures(WITH_FAILURES, told, card)
+        return with_failures(WITH_FAILURES, counts, card)
     return card

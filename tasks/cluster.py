@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,19 +31,26 @@ PATIENCE = 15  # seconds for a scheduler to answer: one that was started a momen
 
 
 @contextmanager
-def workers_for(cluster: Cluster, count: int) -> Iterator[Client | OneProcess]:
+def workers_for(
+    cluster: Cluster, count: int, environment: Mapping[str, str] | None = None
+) -> Iterator[Client | OneProcess]:
     """Workers of the configured cluster for so many jobs; a process of its own where one local worker is enough.
 
     A local Dask cluster takes seconds to start, as much as the work of a small run.
+
+    Args:
+        cluster: the configured one.
+        count: number of jobs.
+        environment: variables of processes that are started here, and of no cluster that others use too.
 
     Raises:
         ConfigError: as ``dask_client``.
     """
     if not cluster.cluster_class and not _address(cluster) and _local_workers(cluster, count) == 1:
-        with OneProcess(ONE_THREAD) as process:
+        with OneProcess(ONE_THREAD | dict(environment or {})) as process:
             yield process
     else:
-        with dask_client(cluster, count) as client:
+        with dask_client(cluster, count, environment) as client:
             yield client
 
 
@@ -63,8 +70,11 @@ def _local_workers(cluster: Cluster, count: int) -> int:
 
 
 @contextmanager
-def dask_client(cluster: Cluster, count: int) -> Iterator[Client]:
+def dask_client(cluster: Cluster, count: int, environment: Mapping[str, str] | None = None) -> Iterator[Client]:
     """A client of the configured Dask cluster; the local one has a worker per core, but no more than ``count``.
+
+    Args:
+        cluster, count, environment: as ``workers_for``'s.
 
     Raises:
         ConfigError: the cluster's class cannot be imported, or no scheduler answers at the address.
@@ -88,24 +98,28 @@ def dask_client(cluster: Cluster, count: int) -> Iterator[Client]:
         return
     # A photo that kills its process is left out after three deaths (ufvnet.data.build); others need tries too.
     dask.config.set({"distributed.scheduler.allowed-failures": 10})
-    with _local_cluster(_local_workers(cluster, count)) as started, Client(started) as client:
+    with _local_cluster(_local_workers(cluster, count), environment) as started, Client(started) as client:
         yield client
 
 
-def _local_cluster(workers: int) -> Any:
-    """
+def _local_cluster(workers: int, environment: Mapping[str, str] | None) -> Any:
+    """A Dask cluster of processes on this machine.
+
     Raises:
         PipelineError: no process can be started, e.g. as /dev/shm has no room.
     """
+    import dask
     from distributed import LocalCluster
 
+    before = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in (environment or {}).items()}
     nanny = logging.getLogger("distributed.nanny")
     level = nanny.level
     nanny.setLevel(logging.CRITICAL)  # it logs the way through its code
     try:
-        return LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", env=dict(ONE_THREAD)
-        )
+        with dask.config.set(before):  # ``env`` comes too late for the allocator
+            return LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", env=dict(ONE_THREAD)
+            )
     except (RuntimeError, OSError) as error:
         cause: BaseException = error
         while (deeper := cause.__cause__ or cause.__context__) is not None and not isinstance(cause, OSError):

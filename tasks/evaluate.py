@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tasks.artifacts import artifact_key
 from tasks.cluster import map_on_cluster
-from tasks.progress import progress_bar
+from tasks.progress import task_progress
 from tasks.runtime import NO_CACHE, create_image_artifact, create_markdown_artifact, get_run_logger, task
+from ufvnet.progress import Tally
 from ufvnet.proof import proof
 from ufvnet.results import scoring, write
 from ufvnet.results.evaluation import Evaluation, ScoredEvaluation
@@ -30,19 +31,14 @@ def score(evaluation: Evaluation) -> ScoredEvaluation:
     scores = {job.file: scoring.read_finished(job) for job in jobs}
     left = [job for job in jobs if scores[job.file] is None]
     for job in left:  # processes that an earlier run lost may have been stopped by its user
-        job.deaths.unlink(missing_ok=True)
-    done: list[bool] = []
-    with progress_bar(f"score {config.name}", len(left)) as update:
-
-        def report(new: bool) -> None:
-            done.append(new)
-            update(len(done))
-
-        shards = list(dict.fromkeys(job.group.shard for job in left))
-        workers = -(-sum(job.group.faces for job in left) // FACES_PER_WORKER)
+        job.diary.unlink(missing_ok=True)
+    shards = list(dict.fromkeys(job.group.shard for job in left))
+    workers = -(-sum(job.group.faces for job in left) // FACES_PER_WORKER)
+    with task_progress(f"score {config.name}") as progress:
+        tally = Tally(progress, len(left))
         with proof(shards[:PROVEN_SHARDS], evaluation.folder) as proven:
-            map_on_cluster(scoring.score_faces, left, config.cluster, report, proven, workers)
-    get_run_logger().info("%s: %d of %d row groups scored, the others were there", config.name, sum(done), len(jobs))
+            map_on_cluster(scoring.score_faces, left, config.cluster, lambda _: tally.add(), proven, workers)
+    get_run_logger().info("%s: %d of %d row groups scored, the others were there", config.name, tally.done, len(jobs))
     scores |= {job.file: scoring.read_finished(job) for job in left}
     return evaluation.with_scores(scoring.join_scores([(job, scores[job.file]) for job in jobs]))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
+from ufvnet.children import when_parent_ends
 from ufvnet.errors import PipelineError
 
 T = TypeVar("T")
@@ -90,8 +90,4 @@ def _end_with_parent() -> None:
     """The process ends when the one that started it dies, however that is killed."""
     parent: Any = multiprocessing.parent_process()
 
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    when_parent_ends(lambda: os._exit(1), lambda: not wait([parent.sentinel]))

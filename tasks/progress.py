@@ -1,73 +1,50 @@
-"""Rich progress bars, one live display a process, a line for each task that runs."""
+"""Progress of a task: shown as everywhere, told to the run's log where there is no terminal, and kept by Prefect."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import contextlib
+import contextvars
+import time
+from collections.abc import Iterator, Mapping
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from tasks.artifacts import artifact_key
+from tasks.runtime import create_progress_artifact, get_run_logger, update_progress_artifact
+from ufvnet.progress import Progress, shown
 
-from ufvnet.files import printed_line
-
-Update = Callable[..., None]
-
-
-@dataclass
-class _Display:
-    """The live display that parallel tasks share; it stands while any of them runs."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    users: int = 0
-    live: Progress | None = None
-
-    def enter(self) -> Progress:
-        with self.lock:
-            if self.live is None:
-                self.live = Progress(
-                    TextColumn("{task.description}"),
-                    BarColumn(),
-                    MofNCompleteColumn(),
-                    TimeElapsedColumn(),
-                    TimeRemainingColumn(),
-                    TextColumn("{task.fields[note]}"),
-                    console=Console(stderr=True),
-                    transient=True,
-                )
-                self.live.start()
-            self.users += 1
-            return self.live
-
-    def leave(self) -> None:
-        with self.lock:
-            self.users -= 1
-            if not self.users and self.live is not None:
-                self.live.stop()
-                self.live = None
+ARTIFACT_EVERY = 20.0
+"""Seconds between two updates of the artifact; a shorter task has none."""
 
 
-_display = _Display()
+@contextlib.contextmanager
+def task_progress(title: str) -> Iterator[Progress]:
+    """Show the progress of the task that runs, with a progress artifact of Prefect's where it takes long."""
+    log, artifact = get_run_logger(), _Artifact(title)
+    with shown(title, log.info) as show:
+
+        def progress(done: int, total: int, figures: Mapping[str, float]) -> None:
+            show(done, total, figures)
+            artifact(done, total)
+
+        yield progress
 
 
-@contextmanager
-def progress_bar(description: str, total: int) -> Iterator[Update]:
-    """A bar with the time gone and left.
+class _Artifact:
+    """A progress artifact, in per cent. It may be updated from any thread, one at a time."""
 
-    Yields:
-        update(completed, note=""): moves the bar.
-    """
-    live = _display.enter()
-    line = live.add_task(_plain(description), total=total, note="")
-    try:
-        yield lambda completed, note="": live.update(line, completed=completed, note=_plain(note))
-    finally:
-        live.remove_task(line)
-        _display.leave()
+    def __init__(self, title: str):
+        self.title, self.shown = title, time.monotonic()
+        self.number: object = None
+        self.context = contextvars.copy_context()  # Prefect's: which task runs, which other threads do not know
 
+    def __call__(self, done: int, total: int) -> None:
+        now, share = time.monotonic(), 100 * done / max(1, total)
+        if now - self.shown < ARTIFACT_EVERY and not (self.number and done == total):
+            return
+        self.shown = now
+        self.context.run(self._put, share)
 
-def _plain(text: str) -> str:
-    """A text that may hold names, with nothing in it that a terminal or rich takes for more than text."""
-    return escape(printed_line(text))
+    def _put(self, share: float) -> None:
+        if self.number is None:
+            self.number = create_progress_artifact(share, artifact_key(self.title), f"{self.title}, in %")
+        else:
+            update_progress_artifact(self.number, share)  # type: ignore[arg-type]

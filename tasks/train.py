@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Any
 
 from tasks.artifacts import artifact_key
-from tasks.progress import progress_bar
-from tasks.runtime import (
-    create_progress_artifact,
-    create_table_artifact,
-    get_run_logger,
-    task,
-    update_progress_artifact,
-)
+from tasks.progress import task_progress
+from tasks.runtime import create_table_artifact, get_run_logger, task
 from ufvnet.config import TrainConfig
 from ufvnet.training.curves import read_curves
 from ufvnet.training.launch import train_in_process
 from ufvnet.training.parts import Part, parts_of, select_part
-
-ARTIFACT_EVERY = 20
-"""Seconds between updates of a training's progress artifact."""
 
 
 @task(name="plan-training")
@@ -44,18 +33,8 @@ def train_part(part: Part) -> Path:
     if part.done():
         logger.info("%s: finished already (%s)", part.name, part.model_folder)
         return part.model_folder
-    shown = time.monotonic()
-    artifact = create_progress_artifact(0.0, artifact_key(f"training-{part.name}"), f"{part.name}: trained, in %")
-    with progress_bar(f"train {part.name}", part.steps) as update:
-
-        def show(event: dict[str, Any]) -> None:
-            nonlocal shown
-            update(event["step"], f"{event['images_per_s']:.0f} images/s, loss {event['loss']:.4f}")
-            if time.monotonic() - shown > ARTIFACT_EVERY or event["step"] == event["steps"]:
-                shown = time.monotonic()
-                update_progress_artifact(artifact, 100 * event["step"] / event["steps"])  # type: ignore[arg-type]
-
-        folder = train_in_process(part, show)
+    with task_progress(f"train {part.name}") as progress:
+        folder = train_in_process(part, progress)
     last = read_curves(folder).tail(1).to_dict("records")
     logger.info("%s: %s", part.name, {k: round(v, 4) for row in last for k, v in row.items() if v == v})
     return folder

@@ -15,7 +15,10 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import BuildConfig, FolderSource
-from ufvnet.data.build.shard_writer import build_shard, finish, plan
+from ufvnet.data.build.assembly import finish_dataset
+from ufvnet.data.build.resolved import resolve
+from ufvnet.data.build.shard_writer import build_shard
+from ufvnet.data.build.shards import plan_shards
 from ufvnet.data.sample import jittered_photos
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads would starve the processes tests start
@@ -138,7 +141,8 @@ def built(tmp_path_factory: pytest.TempPathFactory, put_photos: PutPhotos, put_l
     splits = put_lists(folder / "photos", {"train": 12, "val": 6, "test": 6})
     source = FolderSource(root=folder / "photos", splits=splits)
     config = BuildConfig(name="faces", source=source, out=folder, hr_size=64, shard_size=8)
-    shards = plan(config)
-    card = finish(config, shards, [build_shard(s) for s in shards])
+    build = resolve(config)
+    shards = plan_shards(build)
+    card = finish_dataset(build, shards, [build_shard(s) for s in shards])
     assert card["counts"]["ok"] == 24, card["counts"]
     return folder / "faces"

@@ -7,11 +7,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
+import typer
 
+from ufvnet import cli
 from ufvnet.cli.preflight import check_server
-from ufvnet.config import BuildConfig, load
+from ufvnet.config import BuildConfig, RestoreConfig, Schema, load
 from ufvnet.data.build.folder import locked
 from ufvnet.data.sample import jittered_photos
 from ufvnet.errors import ConfigError
@@ -158,3 +161,83 @@ def test_control_characters_in_a_message_are_escaped(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "\x1b" not in done.stdout + done.stderr
     assert r"no\x1b[1mmodel" in done.stderr
+
+
+# Options from configurations
+
+
+@pytest.mark.parametrize(
+    ("command", "schema", "names"),
+    [
+        ("restore", RestoreConfig, sorted(RestoreConfig.model_fields.keys() - {"input", "output", "cluster"})),
+        ("serve", RestoreConfig, ["backend", "device", "model"]),
+        ("build", BuildConfig, ["allow_loss"]),
+    ],
+)
+def test_options_have_the_names_choices_and_defaults_of_the_configuration(
+    command: str, schema: type[Schema], names: list[str]
+) -> None:
+    shown = " ".join(ufvnet(command, "--help", COLUMNS="300").stdout.split())
+    assert names
+    for name in names:
+        field, option = schema.model_fields[name], f"--{name.replace('_', '-')} "
+        assert option in shown
+        entry = shown.partition(option)[2].partition(" --")[0].partition("│ │")[0]
+        if get_origin(field.annotation) is Literal:
+            assert "|".join(get_args(field.annotation)) in entry
+        if field.default not in (None, (), "", False, True):
+            assert f"[default: {field.default}]" in entry
+
+
+def test_every_option_explains_itself_in_one_sentence() -> None:
+    root = typer.main.get_command(cli.app)
+    with typer.Context(root) as context:
+        for name, command in {
+            **root.commands,
+            **root.commands["models"].commands,
+            **root.commands["data"].commands,
+        }.items():
+            for parameter in command.get_params(context):
+                help = getattr(parameter, "help", None) or ""
+                assert name in ("models", "data") or 10 < len(help) < 130, (name, parameter.name, help)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--mode", "fast"), "mode = 'fast': Input should be 'auto', 'aligned' or 'photo'"),
+        (("--quality", "101"), "quality = '101': Input should be less than or equal to 100"),
+        (("--min-face", "many"), "min_face = 'many': Input should be a valid integer"),
+        (("--size", "7"), "size = '7': must be auto, native, input or a number of pixels between 8 and 16384"),
+        (("--landmarks", ""), "landmarks.0 = '': is empty; it must be a path"),
+        (("--cluster", "0"), "cluster.workers = 0: Input should be greater than or equal to 1"),
+    ],
+)
+def test_a_wrong_option_is_refused_by_its_key_value_and_what_is_allowed(option: tuple[str, str], message: str) -> None:
+    done = ufvnet("restore", "in", "out", *option)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("paths", "key"), [(("", "out"), "input"), (("in", ""), "output"), (("a", "", "b"), "input.1")]
+)
+def test_an_empty_path_is_not_the_working_directory(paths: tuple[str, ...], key: str) -> None:
+    done = ufvnet("restore", *paths)
+    assert done.returncode == 2
+    assert f"{key} = '': is empty; it must be a path" in done.stderr
+
+
+def test_help_of_restore_ends_with_three_examples() -> None:
+    shown = ufvnet("restore", "--help").stdout
+    examples = [line.strip() for line in shown.partition("Examples:")[2].splitlines() if line.strip()]
+    assert len(examples) == 3
+    assert all(line.startswith("ufvnet restore ") for line in examples)
+
+
+def test_listing_the_commands_imports_neither_configurations_nor_anything_heavy() -> None:
+    code = "import atexit, sys; atexit.register(lambda: print(*sys.modules)); sys.argv[1:] = ['--help']\n" \
+           "from ufvnet.cli import main; main()"  # fmt: skip
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "ufvnet.cli" in loaded
+    assert not {"pydantic", "torch", "pandas", "numpy", "prefect", "dask"} & {*loaded}

@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 import tomllib
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+import ufvnet
+from ufvnet.extras import EXTRAS
 
 
 def _pinned(repo: Path) -> dict[str, Requirement]:
@@ -39,6 +43,43 @@ def test_every_requirement_is_pinned_to_a_version_that_it_allows(repo: Path) -> 
     for requirement in _required(repo):
         (pin,) = pins[canonicalize_name(requirement.name)].specifier
         assert requirement.specifier.contains(pin.version), f"{requirement}, but {pin}"
+
+
+def test_the_base_brings_nothing_of_the_pipeline(repo: Path) -> None:
+    project = tomllib.loads((repo / "pyproject.toml").read_text())["project"]
+    base = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    assert {"torch", "pydantic", "typer"} <= base
+    assert not base & {package for extra in EXTRAS.values() for package in extra}
+
+
+def test_the_extras_that_commands_check_are_those_of_pyproject(repo: Path) -> None:
+    extras = tomllib.loads((repo / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    required = {
+        extra: {canonicalize_name(r.name) for r in map(Requirement, lines) if r.name != "ufvnet"}
+        for extra, lines in extras.items()
+        if extra != "dev"
+    }
+    required["pipeline"] |= {"distributed"}  # of dask[distributed]
+    required["pipeline"] -= {"fastapi", "sqlalchemy"}  # which Prefect brings
+    assert {extra: {*packages} for extra, packages in EXTRAS.items()} == required
+    assert f"ufvnet[{','.join(EXTRAS)}]" in extras["dev"]
+
+
+def test_the_public_names_are_there_typed_and_explained(repo: Path) -> None:
+    assert (repo / "ufvnet" / "py.typed").is_file()
+    for name in ufvnet.__all__:
+        assert f"``{name}" in str(ufvnet.__doc__), name
+        assert getattr(ufvnet, name) is not None
+    for name in ("data.open", "models.create", "models.register"):
+        assert f"``{name}``" in str(ufvnet.__doc__)
+        assert callable(attrgetter(name)(ufvnet))
+
+
+def test_importing_ufvnet_imports_nothing_heavy() -> None:
+    code = "import sys, ufvnet; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "ufvnet" in loaded
+    assert not {"numpy", "pandas", "pydantic", "torch"} & {*loaded}
 
 
 def test_ci_resolves_the_requirements_for_every_python_and_tests_without_photos(repo: Path) -> None:

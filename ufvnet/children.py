@@ -1,9 +1,23 @@
-"""Child processes of ours: none of them imports what happens to lie in the working directory."""
+"""Child processes of ours: they import nothing from the working directory, and end when their parent does."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
+import signal
+import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+"""Variables of a process that computes: glibc keeps what one layer frees for the next one. By default it gives large
+blocks back to the kernel, which clears them page by page when they are asked for again: a twentieth of the time
+(benchmarks/README.md)."""
+CTRL_C = 0xC000013A
+"""Windows' exit code of a process that Ctrl-C ended."""
 
 
 def python(*arguments: str) -> list[str]:
@@ -11,13 +25,82 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, "-P", *arguments]
 
 
-def environment(**more: str) -> dict[str, str]:
-    """This process's environment, with ``-P`` for grandchildren too; ``more`` where it says nothing.
+def environment(**defaults: str) -> dict[str, str]:
+    """The environment of a child process: this process's, with ``-P`` for grandchildren too.
 
     An empty entry of PYTHONPATH means the working directory (``export PYTHONPATH=$PYTHONPATH:lib`` makes one), so
-    empty ones are left out.
+    empty entries are left out.
+
+    Args:
+        defaults: variables that are set only where this process's environment has no value for them.
     """
-    found = more | dict(os.environ) | {"PYTHONSAFEPATH": "1"}
-    if "PYTHONPATH" in found:
-        found["PYTHONPATH"] = os.pathsep.join(filter(None, found["PYTHONPATH"].split(os.pathsep)))
-    return found
+    variables = defaults | dict(os.environ) | {"PYTHONSAFEPATH": "1"}
+    if "PYTHONPATH" in variables:
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, variables["PYTHONPATH"].split(os.pathsep)))
+    return variables
+
+
+@contextlib.contextmanager
+def child_with_job(
+    module: str, job: object, defaults: Mapping[str, str] | None = None, **streams: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start ``python -P -m module``, which takes its job by ``take_job``; wait for its end when the block is left.
+
+    Args:
+        module: name of a module of ours.
+        job: anything that can be pickled.
+        defaults: as ``environment``'s.
+        streams: ``stdout`` and ``stderr`` of ``subprocess.Popen``; without them the child has those of this process.
+    """
+    command, variables = python("-m", module), environment(**defaults or {})
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=variables, **streams) as child:
+        lifeline, child.stdin = child.stdin, None  # ``communicate`` would close it
+        assert lifeline is not None
+        try:
+            with contextlib.suppress(BrokenPipeError):  # the child has died; its exit code says how
+                lifeline.write(pickle.dumps(job))
+                lifeline.flush()
+            yield child
+        finally:
+            with contextlib.suppress(OSError):
+                lifeline.close()
+
+
+def take_job() -> Any:
+    """The job that ``child_with_job`` hands to this process, which from then on ends when its parent does."""
+    try:
+        job = pickle.load(sys.stdin.buffer)
+    except EOFError:  # the parent is gone already
+        raise SystemExit(1) from None
+    when_parent_ends(lambda: os._exit(1))
+    return job
+
+
+def when_parent_ends(act: Callable[[], object], read: Callable[[], object] = lambda: os.read(0, 2**16)) -> None:
+    """Call ``act`` in a thread of its own once the process that started this one is gone, however it ended.
+
+    The parent must have made this process's standard input a pipe of which it alone holds the other end: it need
+    write nothing, and the system closes its end with it.
+
+    Args:
+        act: called once.
+        read: waits for what the parent writes; gives something false once it is gone. Processes of
+            ``multiprocessing`` have a sentinel to wait for instead of standard input.
+    """
+
+    def watch() -> None:
+        while read():
+            pass
+        act()
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def cause_of_death(code: int) -> str | None:
+    """What ended a process with this exit code: the name of a signal, on Windows the number of an exception.
+
+    None where the process ended by itself.
+    """
+    if code < 0:
+        return signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    return f"0x{code:08X}" if code >= 0xC0000000 else None

@@ -1,15 +1,24 @@
-"""Standard streams and logs of a command: always there, patient with a reader that leaves, and with names escaped."""
+"""Standard streams, logs and errors of a command.
+
+Streams are always there and patient with a reader that leaves; names in logs are escaped; an error is one line.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import logging
 import os
 import sys
-from typing import Any, TextIO
+from collections.abc import Iterator
+from typing import Any, NoReturn, TextIO
 
+from ufvnet.errors import ConfigError, PipelineError, TrainingError
 from ufvnet.files import printed
+
+SOME_FAILED, WRONG_USE = 1, 2
+"""Exit codes; 0 is all good."""
 
 OURS = ("ufvnet", "tasks", "flows", "prefect.flow_runs", "prefect.task_runs")
 """Loggers whose messages may hold names of the user's files."""
@@ -61,6 +70,31 @@ def _patient(stream: TextIO | None, original: TextIO | None, number: int) -> Tex
         line_buffering=number == 2 or os.isatty(number),
         write_through=getattr(stream, "write_through", False),
     )
+
+
+@contextlib.contextmanager
+def exit_on_errors() -> Iterator[None]:
+    """End the process with one line and an exit code where the block raises an error that names its cause."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # a full disk behind standard output shows here
+    except ConfigError as error:
+        _leave(WRONG_USE, error)
+    except (PipelineError, TrainingError) as error:
+        _leave(SOME_FAILED, error)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _leave(SOME_FAILED, f"{error}: make room and run this again; what is finished stays")
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO):
+            raise
+        _leave(SOME_FAILED, error)
+
+
+def _leave(code: int, message: object) -> NoReturn:
+    print(f"ufvnet: {printed(message)}", file=sys.stderr)
+    sys.exit(code)
 
 
 def escape_logs() -> None:

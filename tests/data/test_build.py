@@ -18,8 +18,11 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import BuildConfig, CelebASource, ConfigError, FolderSource, HelenSource, load
-from ufvnet.data.build.shard_writer import STATUSES, Shard, ShardReport, build_shard, finish, plan
-from ufvnet.data.schema import IMAGE, IMAGE_COLUMNS
+from ufvnet.data.build.assembly import finish_dataset
+from ufvnet.data.build.resolved import resolve
+from ufvnet.data.build.shard_writer import ShardReport, build_shard
+from ufvnet.data.build.shards import ShardJob, plan_shards
+from ufvnet.data.schema import IMAGE, IMAGE_COLUMNS, STATUSES
 from ufvnet.data.sources.splits import hashed_splits
 from ufvnet.faces.finders import finder
 
@@ -30,13 +33,16 @@ FIVE = (36, 45, 30, 48, 54)
 
 def _config(photos: Path, **settings: Any) -> BuildConfig:
     source = settings.pop("source", None) or FolderSource(root=photos, fractions={"train": 0.5, "test": 0.5})
-    return BuildConfig(**{"name": "set", "source": source, "out": photos.parent / "out", "hr_size": 64} | settings)
+    return BuildConfig(
+        **{"name": "set", "source": source, "out": photos.parent / "out", "hr_size": 64, "allow_loss": True} | settings
+    )
 
 
-def _build(config: BuildConfig, shards: list[Shard] | None = None) -> tuple[dict[str, Any], list[ShardReport]]:
+def _build(config: BuildConfig, shards: list[ShardJob] | None = None) -> tuple[dict[str, Any], list[ShardReport]]:
     """Build shards in the given order (that of the plan by default)."""
-    reports = [build_shard(s) for s in shards or plan(config)]
-    return finish(config, plan(config), reports), reports
+    build = resolve(config)
+    reports = [build_shard(s) for s in shards or plan_shards(build)]
+    return finish_dataset(build, plan_shards(build), reports), reports
 
 
 def _photos(config: BuildConfig) -> dict[str, dict[str, Any]]:
@@ -174,7 +180,7 @@ def test_hidden_files_are_no_photos(photos: Path) -> None:
     (photos / ".cache").mkdir()
     (photos / ".cache" / "thumb.jpg").write_bytes(b"x")
     (photos / ".DS_Store").write_bytes(b"x")
-    assert len([e for s in plan(_config(photos)) for e in s.entries]) == 12
+    assert len([e for s in plan_shards(resolve(_config(photos))) for e in s.photos]) == 12
 
 
 # What a face's row holds
@@ -238,7 +244,7 @@ def test_shards_built_in_any_order_or_anew_give_the_same_bytes(photos: Path, put
     once = _bytes(config)
     assert len(once) > 10
     shutil.rmtree(config.out)
-    _build(config, plan(config)[::-1])
+    _build(config, plan_shards(resolve(config))[::-1])
     assert _bytes(config) == once
 
 
@@ -247,7 +253,7 @@ def test_a_shard_survives_its_way_to_another_process(photos: Path) -> None:
     _build(config)
     once = _bytes(config)
     shutil.rmtree(config.out)
-    _build(config, [pickle.loads(pickle.dumps(s)) for s in plan(config)])
+    _build(config, [pickle.loads(pickle.dumps(s)) for s in plan_shards(resolve(config))])
     assert _bytes(config) == once
 
 
@@ -265,7 +271,7 @@ def test_photos_elsewhere_give_the_same_shards(photos: Path, tmp_path: Path) -> 
 def test_only_a_shard_that_lost_a_file_is_built_again(photos: Path, kind: str, harm: str) -> None:
     config = _config(photos, shard_size=4)
     _build(config)
-    once, victim = _bytes(config), plan(config)[1]
+    once, victim = _bytes(config), plan_shards(resolve(config))[1]
     file = victim.photos_file if kind == "photos" else victim.faces_file
     assert file is not None
     if harm == "deleted":
@@ -292,8 +298,8 @@ def test_a_rerun_skips_every_shard_and_writes_none(photos: Path, put_hostile: Pu
 def test_a_changed_photo_rebuilds_its_shard_alone_and_changes_its_split_s_fingerprint(photos: Path) -> None:
     config = _config(photos, shard_size=3)
     before, _ = _build(config)
-    victim = plan(config)[0]
-    name = victim.entries[0].photo.path
+    victim = plan_shards(resolve(config))[0]
+    name = victim.photos[0].photo.path
     with Image.open(photos / name) as image:
         brighter = image.convert("RGB").point([min(255, v + 9) for v in range(256)] * 3)
     brighter.save(photos / name)
@@ -330,10 +336,11 @@ def test_finishing_removes_the_shards_of_an_earlier_other_build(photos: Path) ->
 
 def test_finishing_refuses_counts_that_do_not_add_up(photos: Path) -> None:
     config = _config(photos, shard_size=4)
-    shards = plan(config)
+    build = resolve(config)
+    shards = plan_shards(build)
     reports = [build_shard(s) for s in shards]
     with pytest.raises(RuntimeError, match="12 photos were found but"):
-        finish(config, shards, reports[:-1])
+        finish_dataset(build, shards, reports[:-1])
     assert not (config.out / "set" / "dataset.json").exists()
 
 
@@ -392,12 +399,12 @@ def test_a_photo_in_two_lists_is_refused_by_its_name(photos: Path, tmp_path: Pat
     names = _names(photos)
     splits = {s: _write_list(tmp_path / f"{s}.txt", names[i : i + 3]) for i, s in enumerate(["train", "test"])}
     with pytest.raises(ConfigError, match=f"{names[1]} stands in both train and test"):
-        plan(_config(photos, source=FolderSource(root=photos, splits=splits)))
+        plan_shards(resolve(_config(photos, source=FolderSource(root=photos, splits=splits))))
 
 
 def test_a_limit_takes_a_seeded_subset_of_each_split(photos: Path) -> None:
     def chosen(seed: int) -> list[str]:
-        return [e.photo.path for s in plan(_config(photos, limit=2, seed=seed)) for e in s.entries]
+        return [e.photo.path for s in plan_shards(resolve(_config(photos, limit=2, seed=seed))) for e in s.photos]
 
     config = _config(photos, limit=2)
     card, _ = _build(config)
@@ -411,19 +418,19 @@ def test_a_limit_takes_a_seeded_subset_of_each_split(photos: Path) -> None:
 def test_a_missing_source_is_refused_by_its_name(tmp_path: Path, kind: str) -> None:
     raw = {"name": "set", "source": {"kind": kind, "root": str(tmp_path / "gone")}, "out": str(tmp_path)}
     with pytest.raises(ConfigError, match="gone: no such folder"):
-        plan(load(BuildConfig, raw))
+        plan_shards(resolve(load(BuildConfig, raw)))
 
 
 def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     with pytest.raises(ConfigError, match="no photos"):
-        plan(_config(tmp_path / "photos"))
+        plan_shards(resolve(_config(tmp_path / "photos")))
 
 
 def test_a_missing_list_is_refused_by_its_name(photos: Path, tmp_path: Path) -> None:
     source = FolderSource(root=photos, splits={"train": tmp_path / "no_list.txt"})
     with pytest.raises(ConfigError, match=r"no_list\.txt"):
-        plan(_config(photos, source=source))
+        plan_shards(resolve(_config(photos, source=source)))
 
 
 # Landmarks that are given
@@ -455,13 +462,13 @@ def test_landmarks_that_give_no_crop_are_recorded(photos: Path, tmp_path: Path, 
 def test_a_landmark_file_of_another_header_is_refused_by_its_name(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("name,x,y\na.jpg,1,2\n")
     with pytest.raises(ConfigError, match=r"l\.csv: the header must be file, x0, y0"):
-        plan(_config(photos, source=FolderSource(root=photos, landmarks=tmp_path / "l.csv")))
+        plan_shards(resolve(_config(photos, source=FolderSource(root=photos, landmarks=tmp_path / "l.csv"))))
 
 
 def test_a_landmark_row_of_too_few_numbers_is_refused_by_its_file(photos: Path, tmp_path: Path) -> None:
     path = _write_landmarks(tmp_path / "l.csv", {_names(photos)[0]: [1.0] * 100})
     with pytest.raises(ConfigError, match=r"l\.csv"):
-        plan(_config(photos, source=FolderSource(root=photos, landmarks=path)))
+        plan_shards(resolve(_config(photos, source=FolderSource(root=photos, landmarks=path))))
 
 
 def test_boxes_from_given_landmarks_and_from_dlib_s_agree(faces_root: Path, tmp_path: Path) -> None:
@@ -560,20 +567,20 @@ def test_celeba_s_five_points_where_no_face_is_found_are_recorded(celeba: Path) 
 def test_celeba_without_its_partition_is_refused_by_what_it_lacks(celeba: Path) -> None:
     (celeba / "Eval" / "list_eval_partition.txt").unlink()
     with pytest.raises(ConfigError, match=r"list_eval_partition\.txt"):
-        plan(_config(celeba, source=CelebASource(kind="celeba", root=celeba)))
+        plan_shards(resolve(_config(celeba, source=CelebASource(kind="celeba", root=celeba))))
 
 
 def test_celeba_with_an_unknown_partition_is_refused_by_the_line(celeba: Path) -> None:
     _write_list(celeba / "Eval" / "list_eval_partition.txt", ["000001.jpg 3"])
     with pytest.raises(ConfigError, match=r"'000001\.jpg 3' must be a name and 0, 1 or 2"):
-        plan(_config(celeba, source=CelebASource(kind="celeba", root=celeba)))
+        plan_shards(resolve(_config(celeba, source=CelebASource(kind="celeba", root=celeba))))
 
 
 def test_celeba_with_malformed_points_is_refused_by_their_file(celeba: Path) -> None:
     (celeba / "Anno").mkdir()
     _write_list(celeba / "Anno" / "list_landmarks_celeba.txt", ["1", "header", "000001.jpg 69 109 x 113"])
     with pytest.raises(ConfigError, match=r"list_landmarks_celeba\.txt"):
-        plan(_config(celeba, source=CelebASource(kind="celeba", root=celeba)))
+        plan_shards(resolve(_config(celeba, source=CelebASource(kind="celeba", root=celeba))))
 
 
 @pytest.fixture
@@ -607,4 +614,4 @@ def test_helen_is_read_from_its_authors_layout(helen: Path) -> None:
 def test_helen_without_a_list_is_refused_by_its_name(helen: Path) -> None:
     (helen / "testnames.txt").unlink()
     with pytest.raises(ConfigError, match=r"testnames\.txt"):
-        plan(_config(helen, source=HelenSource(kind="helen", root=helen)))
+        plan_shards(resolve(_config(helen, source=HelenSource(kind="helen", root=helen))))

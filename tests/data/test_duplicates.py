@@ -13,8 +13,11 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import BuildConfig, FolderSource
-from ufvnet.data.build.duplicates import Alike, alike, dhash, originals
-from ufvnet.data.build.shard_writer import build_shard, finish, plan
+from ufvnet.data.build.assembly import finish_dataset
+from ufvnet.data.build.duplicates import LookAlike, dhash, find_dropped, find_look_alikes
+from ufvnet.data.build.resolved import resolve
+from ufvnet.data.build.shard_writer import build_shard
+from ufvnet.data.build.shards import plan_shards
 
 
 def _distance(a: str, b: str) -> int:
@@ -53,28 +56,28 @@ def test_pairs_are_those_that_comparing_one_by_one_finds(groups: Sequence[str]) 
             near = [(_distance(hashes[i], hashes[j]), j) for j in range(i) if groups[j] == group]
             near = [pair for pair in near if pair[0] <= 24]
             if near:
-                expected.append(Alike(i, min(near)[1], min(near)[0]))
-    found = alike(hashes, groups, 24)
+                expected.append(LookAlike(i, min(near)[1], min(near)[0]))
+    found = find_look_alikes(hashes, groups, 24)
     assert len(found) > 30
-    assert sorted(found, key=lambda p: (p.photo, p.like)) == sorted(expected, key=lambda p: (p.photo, p.like))
+    assert sorted(found, key=lambda p: (p.photo, p.original)) == sorted(expected, key=lambda p: (p.photo, p.original))
 
 
 def test_those_who_give_way_look_like_one_that_stays() -> None:
     hashes = _hashes(200)
-    gone = originals(hashes, 24)
+    gone = find_dropped(hashes, 24)
     assert len(gone) > 20
     for i in range(200):
         near = [j for j in range(i) if j not in gone and _distance(hashes[i], hashes[j]) <= 24]
         assert (i in gone) == bool(near)
         if near:
-            assert gone[i].like in near
+            assert gone[i].original in near
             assert gone[i].distance == min(_distance(hashes[i], hashes[j]) for j in near)
 
 
 def test_plain_pictures_pair_with_nothing() -> None:
     plain = [dhash(Image.new("RGB", (50, 50), c)) for c in ("white", "black")]
-    assert alike(plain, ["a", "a"], 24) == []
-    assert originals(plain, 24) == {}
+    assert find_look_alikes(plain, ["a", "a"], 24) == []
+    assert find_dropped(plain, 24) == {}
 
 
 # In a build
@@ -99,8 +102,9 @@ def source(photos: Path, tmp_path: Path) -> FolderSource:
 
 def _build(source: FolderSource, tmp_path: Path, **settings: Any) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     config = BuildConfig(name="set", source=source, out=tmp_path / "out", hr_size=64, **settings)
-    shards = plan(config)
-    card = finish(config, shards, [build_shard(s) for s in shards])
+    build = resolve(config)
+    shards = plan_shards(build)
+    card = finish_dataset(build, shards, [build_shard(s) for s in shards])
     files = (tmp_path / "out" / "set" / "photos").glob("*.parquet")
     return card, {row["path"]: row for f in files for row in pq.read_table(f).to_pylist()}
 

@@ -19,8 +19,12 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import BuildConfig, FolderSource
+from ufvnet.crashes import DEATHS
 from ufvnet.data.build import shard_writer as build
-from ufvnet.data.build.shard_writer import DEATHS, Shard, build_shard, finish, plan
+from ufvnet.data.build.assembly import finish_dataset
+from ufvnet.data.build.resolved import resolve
+from ufvnet.data.build.shard_writer import build_shard
+from ufvnet.data.build.shards import ShardJob, plan_shards
 from ufvnet.data.build.verify import verify
 
 PutPhotos = Callable[[Path, int], list[Path]]
@@ -32,8 +36,9 @@ def _config(photos: Path) -> BuildConfig:
 
 
 def _build(config: BuildConfig) -> dict[str, Any]:
-    shards = plan(config)
-    return finish(config, shards, [build_shard(s) for s in shards])
+    build = resolve(config)
+    shards = plan_shards(build)
+    return finish_dataset(build, shards, [build_shard(s) for s in shards])
 
 
 def _rows(config: BuildConfig) -> dict[str, dict[str, Any]]:
@@ -137,10 +142,11 @@ def test_every_hostile_file_has_a_row_with_its_status_and_reason(tmp_path: Path,
 def test_a_photo_that_changes_after_it_was_hashed_is_tried_again_by_the_next_build(photos: Path) -> None:
     config = _config(photos)
     name = sorted(p.name for p in photos.iterdir())[0]
-    shards = plan(config)
+    build = resolve(config)
+    shards = plan_shards(build)
     before = (photos / name).read_bytes()
     (photos / name).write_bytes(before + b"more")
-    finish(config, shards, [build_shard(s) for s in shards])
+    finish_dataset(build, shards, [build_shard(s) for s in shards])
     assert _rows(config)[name]["status"] == "unreadable"
     assert "changed" in _rows(config)[name]["reason"]
     assert verify(config.out / "set") == []
@@ -152,9 +158,10 @@ def test_a_photo_that_changes_after_it_was_hashed_is_tried_again_by_the_next_bui
 def test_a_photo_deleted_after_it_was_hashed_is_a_row(photos: Path) -> None:
     config = _config(photos)
     victim = sorted(photos.iterdir())[0]
-    shards = plan(config)
+    build = resolve(config)
+    shards = plan_shards(build)
     victim.unlink()
-    card = finish(config, shards, [build_shard(s) for s in shards])
+    card = finish_dataset(build, shards, [build_shard(s) for s in shards])
     assert _rows(config)[victim.name]["status"] == "unreadable"
     assert card["counts"]["ok"] == 11
 
@@ -162,7 +169,7 @@ def test_a_photo_deleted_after_it_was_hashed_is_a_row(photos: Path) -> None:
 # Photos that kill the process that reads them
 
 
-def _build_and_die_at(shard: Shard, names: set[str]) -> None:
+def _build_and_die_at(shard: ShardJob, names: set[str]) -> None:
     real = build.build_photo
 
     def deadly(entry: Any, *rest: Any) -> Any:
@@ -174,7 +181,7 @@ def _build_and_die_at(shard: Shard, names: set[str]) -> None:
     build_shard(shard)
 
 
-def _in_a_child(shard: Shard, names: set[str]) -> int | None:
+def _in_a_child(shard: ShardJob, names: set[str]) -> int | None:
     """The exit code of a fresh process, as workers are: a fork has what other tests left in this one."""
     child = multiprocessing.get_context("spawn").Process(target=_build_and_die_at, args=(shard, names))
     child.start()
@@ -183,24 +190,24 @@ def _in_a_child(shard: Shard, names: set[str]) -> int | None:
 
 
 @pytest.fixture
-def shard(photos: Path) -> Shard:
+def shard(photos: Path) -> ShardJob:
     """The one shard of six photos."""
     for photo in sorted(photos.iterdir())[6:]:
         photo.unlink()
-    (one,) = plan(_config(photos))
+    (one,) = plan_shards(resolve(_config(photos)))
     return one
 
 
-def test_a_photo_that_kills_its_process_three_times_is_left_out(shard: Shard) -> None:
-    deadly = shard.entries[2].photo.path
+def test_a_photo_that_kills_its_process_three_times_is_left_out(shard: ShardJob) -> None:
+    deadly = shard.photos[2].photo.path
     assert [_in_a_child(shard, {deadly}) for _ in range(DEATHS + 1)] == [9] * DEATHS + [0]
     rows = _rows(shard.config)
     assert rows[deadly]["status"] == "crashed"
     assert Counter(r["status"] for r in rows.values()) == {"ok": 5, "crashed": 1}
 
 
-def test_deaths_at_different_photos_or_too_few_leave_none_out(shard: Shard) -> None:
-    first, second = (shard.entries[i].photo.path for i in (1, 4))
+def test_deaths_at_different_photos_or_too_few_leave_none_out(shard: ShardJob) -> None:
+    first, second = (shard.photos[i].photo.path for i in (1, 4))
     for victim in (first, second, first, second, second):
         assert _in_a_child(shard, {victim}) == 9
     assert _in_a_child(shard, set()) == 0

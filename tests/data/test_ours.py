@@ -18,8 +18,11 @@ from PIL import Image
 from ufvnet import data
 from ufvnet.config import BuildConfig, ConfigError, FolderSource, load
 from ufvnet.data import card
+from ufvnet.data.build.assembly import finish_dataset
 from ufvnet.data.build.folder import locked
-from ufvnet.data.build.shard_writer import build_shard, finish, plan
+from ufvnet.data.build.resolved import resolve
+from ufvnet.data.build.shard_writer import build_shard
+from ufvnet.data.build.shards import plan_shards
 from ufvnet.data.build.verify import verify
 from ufvnet.data.export import export
 from ufvnet.data.sample import demo_folders
@@ -38,8 +41,9 @@ def _config(photos: Path, **settings: Any) -> BuildConfig:
 
 
 def _build(config: BuildConfig) -> None:
-    shards = plan(config)
-    finish(config, shards, [build_shard(s) for s in shards])
+    build = resolve(config)
+    shards = plan_shards(build)
+    finish_dataset(build, shards, [build_shard(s) for s in shards])
 
 
 def _tree(folder: Path) -> dict[str, str]:
@@ -85,7 +89,7 @@ def test_a_folder_of_somebody_else_s_files_is_refused(few: Path) -> None:
     _foreign(config.out / "set" / "photos" / "part-00000.parquet")
     before = _tree(config.out)
     with pytest.raises(ConfigError, match=r"out = .*set: is not empty, and ufvnet did not make it"):
-        plan(config)
+        plan_shards(resolve(config))
     assert _tree(config.out) == before
 
 
@@ -96,7 +100,7 @@ def test_a_folder_that_overlaps_what_is_read_is_refused(few: Path, key: str) -> 
     raw = {"root": few, "kind": "manifest" if key == "file" else "folder", key: values[key]}
     config = load(BuildConfig, {"name": "set", "out": few.parent / "out", "source": raw})
     with pytest.raises(ConfigError, match=rf"overlaps source\.{key}"):
-        plan(config)
+        plan_shards(resolve(config))
     assert not inside.exists()
 
 
@@ -108,18 +112,18 @@ def test_a_foreign_file_in_a_dataset_survives_every_rebuild_and_is_refused_where
     before = _tree(root / "earlier") | {p.name: p.read_bytes() for p in aside}
     _build(_config(few, min_face=20))
     assert _tree(root / "earlier") | {p.name: p.read_bytes() for p in aside} == before
-    last = plan(_config(few, min_face=20, shard_size=1, name="other"))[-1].photos_file.name
+    last = plan_shards(resolve(_config(few, min_face=20, shard_size=1, name="other")))[-1].photos_file.name
     assert not (root / "photos" / last).exists()
     _foreign(root / "photos" / last)
     whole = _tree(root)
     with pytest.raises(ConfigError, match=rf"{last}: is in the way.*move it away"):
-        plan(_config(few, min_face=20, shard_size=1))
+        plan_shards(resolve(_config(few, min_face=20, shard_size=1)))
     assert _tree(root) == whole
 
 
 def test_an_interrupted_build_is_cleared_by_its_plan_and_by_nothing_else(few: Path) -> None:
     root = few.parent / "out" / "set"
-    for shard in plan(_config(few, shard_size=1))[:3]:
+    for shard in plan_shards(resolve(_config(few, shard_size=1)))[:3]:
         build_shard(shard)
     mine = _foreign(root / "photos" / "part-00077.parquet")
     _build(_config(few))
@@ -135,11 +139,12 @@ def test_an_earlier_build_stands_whole_until_everything_new_stands(few: Path) ->
     root = few.parent / "out" / "set"
     _build(_config(few))
     before = {name: digest for name, digest in _tree(root).items() if not name.startswith("timings")}
-    shards = plan(_config(few, shard_size=1))
+    build = resolve(_config(few, shard_size=1))
+    shards = plan_shards(build)
     reports = [build_shard(s) for s in shards]
     assert before.items() <= _tree(root).items()
     assert verify(root) == []
-    finish(_config(few, shard_size=1), shards, reports)
+    finish_dataset(build, shards, reports)
     assert verify(root) == []
     assert not (root / "building").exists()
 
@@ -172,7 +177,7 @@ def test_a_build_that_came_to_nothing_leaves_a_dataset_as_it_was(few: Path) -> N
     _build(config)
     before = _tree(config.out)
     with locked(config):
-        plan(config)
+        plan_shards(resolve(config))
     assert _tree(config.out) == before
 
 
@@ -190,9 +195,9 @@ def test_a_split_that_is_no_name_is_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=r"must be a name of at most 64|contains a NUL"):
         load(BuildConfig, {"name": "set", "source": {"root": few, "fractions": {split: 1.0}}})
     names = sorted(p.name for p in few.iterdir())
-    monkeypatch.setattr("ufvnet.data.build.shards.list_photos", lambda _: [Photo(n, split) for n in names])
+    monkeypatch.setattr("ufvnet.data.build.resolved.list_photos", lambda _: [Photo(n, split) for n in names])
     with pytest.raises(ConfigError, match="must be a name of at most 64"):
-        plan(_config(few))
+        plan_shards(resolve(_config(few)))
     assert not (few.parent / "out" / "set").exists()
 
 

@@ -11,7 +11,10 @@ import pytest
 
 from ufvnet.config import BuildConfig, FolderSource
 from ufvnet.data.build import shard_writer as build
-from ufvnet.data.build.shard_writer import ShardReport, build_shard, finish, plan
+from ufvnet.data.build.assembly import finish_dataset
+from ufvnet.data.build.resolved import resolve
+from ufvnet.data.build.shard_writer import ShardReport, build_shard
+from ufvnet.data.build.shards import plan_shards
 from ufvnet.data.build.verify import verify
 
 PutPhotos = Callable[[Path, int], list[Path]]
@@ -40,13 +43,16 @@ def built_photos(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def _config(photos: Path, out: Path, **settings: Any) -> BuildConfig:
     source = FolderSource(root=photos, fractions={"train": 0.7, "test": 0.3})
-    return BuildConfig(**{"name": "set", "source": source, "out": out, "hr_size": 64, "shard_size": 4} | settings)
+    return BuildConfig(
+        **{"name": "set", "source": source, "out": out, "hr_size": 64, "shard_size": 4, "allow_loss": True} | settings
+    )
 
 
 def _build(config: BuildConfig) -> list[ShardReport]:
-    shards = plan(config)
+    build = resolve(config)
+    shards = plan_shards(build)
     reports = [build_shard(s) for s in shards]
-    finish(config, shards, reports)
+    finish_dataset(build, shards, reports)
     return reports
 
 
@@ -69,12 +75,12 @@ def test_more_photos_build_themselves_alone(many: Path, tmp_path: Path, built_ph
     for photo in later:
         (tmp_path / photo.name).rename(photo)
     built_photos.clear()
-    shards = plan(config)
+    shards = plan_shards(resolve(config))
     reports = _build(config)
-    touched = [s for s in shards if {e.photo.path for e in s.entries} & {p.name for p in later}]
+    touched = [s for s in shards if {e.photo.path for e in s.photos} & {p.name for p in later}]
     assert sorted(built_photos) == [p.name for p in later]
     assert [r.index for r in reports if not r.skipped] == [s.index for s in touched]
-    assert sum(r.taken_over for r in reports) == sum(len(s.entries) for s in touched) - len(later)
+    assert sum(r.reused for r in reports) == sum(len(s.photos) for s in touched) - len(later)
     assert len(shards) == 4
     assert _bytes(tmp_path / "out") == _fresh(config, tmp_path / "fresh")
     assert verify(tmp_path / "out" / "set") == []
@@ -139,7 +145,7 @@ def test_a_build_killed_after_it_moved_files_away_still_takes_them_over(
 ) -> None:
     _build(_config(many, tmp_path / "out"))
     config = _config(many, tmp_path / "out", shard_size=9)
-    shards = plan(config)
+    shards = plan_shards(resolve(config))
     build_shard(shards[0])
     built_photos.clear()
     _build(config)
@@ -154,5 +160,7 @@ def test_an_earlier_file_that_is_broken_is_built_anew(many: Path, tmp_path: Path
     shutil.rmtree(tmp_path / "out" / "set" / "faces" / "split=test")
     built_photos.clear()
     _build(config)
-    assert sorted(built_photos) == sorted(e.photo.path for s in plan(config) if s.split == "test" for e in s.entries)
+    assert sorted(built_photos) == sorted(
+        e.photo.path for s in plan_shards(resolve(config)) if s.split == "test" for e in s.photos
+    )
     assert _bytes(tmp_path / "out") == _fresh(config, tmp_path / "fresh")

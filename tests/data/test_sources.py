@@ -16,8 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from ufvnet.config import BuildConfig, ConfigError, load
-from ufvnet.data.build.shard_writer import build_shard, finish, plan
-from ufvnet.data.build.shards import scan, scans, some_files
+from ufvnet.data.build.assembly import finish_dataset
+from ufvnet.data.build.resolved import resolve
+from ufvnet.data.build.scan import proof_files, scan, scan_jobs
+from ufvnet.data.build.shard_writer import build_shard
+from ufvnet.data.build.shards import plan_shards
 from ufvnet.data.sources.listing import list_photos
 from ufvnet.data.sources.photo import Photo
 
@@ -36,8 +39,9 @@ def _list(root: Path, **source: Any) -> dict[str, Photo]:
 
 
 def _build(config: BuildConfig) -> dict[str, dict[str, Any]]:
-    shards = plan(config)
-    finish(config, shards, [build_shard(s) for s in shards])
+    build = resolve(config)
+    shards = plan_shards(build)
+    finish_dataset(build, shards, [build_shard(s) for s in shards])
     files = (config.out / "set" / "photos").glob("*.parquet")
     return {row["path"]: row for f in files for row in pq.read_table(f).to_pylist()}
 
@@ -248,11 +252,11 @@ def test_each_row_of_many_blocks_keeps_its_own_bytes(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": values[::-1]}), root / "groups.parquet", row_group_size=700)
     _arrow(pa.table({"image": values}), root / "batches.arrow", 1700)
     config = _config(root, tmp_path / "out", kind="table").model_copy(update={"shard_size": 300})
-    found = {p.path: s.sha256 for job in scans(config) for p, s in zip(job.photos, scan(job))}
+    found = {p.path: s.sha256 for job in scan_jobs(resolve(config)) for p, s in zip(job.photos, scan(job))}
     for name, expected in (("one-group.parquet", values), ("groups.parquet", values[::-1]), ("batches.arrow", values)):
         for i, value in enumerate(expected):
             assert found[f"{name}#{i:06d}"] == hashlib.sha256(value).hexdigest()
-    assert max(len(s.entries) for s in plan(config)) <= 3000
+    assert max(len(s.photos) for s in plan_shards(resolve(config))) <= 3000
 
 
 def test_rows_without_a_picture_or_in_broken_pages_are_rows(encoded: list[bytes], photos: Path, tmp_path: Path) -> None:
@@ -412,7 +416,8 @@ def test_a_name_longer_than_names_can_be_is_a_row(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("x" * 300 + "\n")
     config = _config(root, splits={"train": tmp_path / "train.txt"})
     assert _build(config)["x" * 300]["status"] == "unreadable"
-    assert [file.name for file in some_files(scans(config))] == ["1.jpg"], "what proves the source to workers"
+    jobs = scan_jobs(resolve(config))
+    assert [file.name for file in proof_files(jobs)] == ["1.jpg"], "what proves the source to workers"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names that are no UTF-8")

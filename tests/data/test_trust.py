@@ -18,7 +18,10 @@ from ufvnet import data
 from ufvnet.config import BuildConfig, ConfigError, FolderSource
 from ufvnet.data import card
 from ufvnet.data.build import shard_writer as build
-from ufvnet.data.build.shard_writer import Shard, ShardReport, build_shard, finish, plan
+from ufvnet.data.build.assembly import finish_dataset
+from ufvnet.data.build.resolved import resolve
+from ufvnet.data.build.shard_writer import ShardReport, build_shard, objection
+from ufvnet.data.build.shards import ShardJob, plan_shards
 from ufvnet.data.build.verify import verify
 from ufvnet.errors import PipelineError
 from ufvnet.files import seal
@@ -36,10 +39,11 @@ def _config(dataset: Path) -> BuildConfig:
     return BuildConfig.model_validate(told | {"out": dataset.parent})
 
 
-def _build(config: BuildConfig, **settings: Any) -> list[ShardReport]:
-    shards = plan(config, **settings)
+def _build(config: BuildConfig, allow_loss: bool = True) -> list[ShardReport]:
+    build = resolve(config.model_copy(update={"allow_loss": allow_loss}))
+    shards = plan_shards(build)
     reports = [build_shard(s) for s in shards]
-    finish(config, shards, reports, **settings)
+    finish_dataset(build, shards, reports)
     return reports
 
 
@@ -97,7 +101,7 @@ def test_a_shard_with_a_flipped_bit_is_built_again_and_no_other(dataset: Path) -
 
 def test_a_finished_shard_of_a_killed_build_is_proven_before_it_is_skipped(dataset: Path) -> None:
     config = _config(dataset).model_copy(update={"name": "killed"})
-    shards = plan(config)
+    shards = plan_shards(resolve(config))
     for shard in shards[:2]:
         build_shard(shard)
     faces = shards[0].faces_file
@@ -146,7 +150,7 @@ def test_a_cache_behind_a_link_is_refused(dataset: Path, tmp_path: Path) -> None
 def test_a_damaged_diary_leaves_no_photo_out(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = _config(dataset).model_copy(update={"name": "diary"})
     for content in (b"\0" * 60, b"       0       0       9       0", b"x", b"\xff\xfe"):
-        shard = plan(config)[0]
+        shard = plan_shards(resolve(config))[0]
         (shard.root / "diary").mkdir(parents=True, exist_ok=True)
         (shard.root / shard.diary).write_bytes(content)
         caplog.clear()
@@ -182,7 +186,7 @@ def test_a_card_changed_by_hand_is_refused_by_readers_and_by_builds(dataset: Pat
     told["counts"]["ok"] = 7
     (dataset / "dataset.json").write_text(json.dumps(told))
     before = _files(dataset)
-    for use in (data.open, lambda d: plan(_config(d))):
+    for use in (data.open, lambda d: plan_shards(resolve(_config(d)))):
         with pytest.raises(ConfigError, match=r"changed by hand; move this folder away and build it again"):
             use(dataset)
     assert _files(dataset) == before
@@ -249,7 +253,7 @@ def test_a_dataset_without_digests_is_refused_and_its_faces_are_taken_over(
     with pytest.raises(ConfigError, match="made before datasets had digests; build it again"):
         data.open(dataset)
     monkeypatch.setattr(build, "build_photo", None)
-    assert sum(r.taken_over for r in _build(_config(dataset))) == 24
+    assert sum(r.reused for r in _build(_config(dataset))) == 24
     assert _files(dataset) == before
     assert verify(dataset) == []
 
@@ -296,11 +300,11 @@ def test_photos_under_other_names_are_not_lost(photos: Path, tmp_path: Path) -> 
 
 
 def test_a_shard_s_report_names_the_photos_that_its_worker_lost(photos: Path, tmp_path: Path) -> None:
-    shard: Shard = plan(_losing(photos, tmp_path))[0]
-    photo = photos / shard.entries[0].photo.path
+    shard: ShardJob = plan_shards(resolve(_losing(photos, tmp_path)))[0]
+    photo = photos / shard.photos[0].photo.path
     photo.rename(tmp_path / "away.jpg")
     report = build_shard(shard)
     assert report.lost == (photo.name,)
-    assert build.unseen(shard, report) is None  # nobody sees it
+    assert objection(shard, report) is None  # nobody sees it
     (tmp_path / "away.jpg").rename(photo)
-    assert photo.name in (build.unseen(shard, report) or "")
+    assert photo.name in (objection(shard, report) or "")

@@ -12,7 +12,10 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import BuildConfig, ConfigError, FolderSource, load
-from ufvnet.data.build.shard_writer import build_shard, finish, plan
+from ufvnet.data.build.assembly import finish_dataset
+from ufvnet.data.build.resolved import resolve
+from ufvnet.data.build.shard_writer import build_shard
+from ufvnet.data.build.shards import plan_shards
 from ufvnet.faces.crop import crop_box, crop_face, eye_angle, square_box
 from ufvnet.faces.finders import finder
 from ufvnet.imaging.png import encode
@@ -24,10 +27,11 @@ def _photo(photos: Path, number: int = 0) -> Image.Image:
 
 def _build(photos: Path, **settings: Any) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     source = FolderSource(root=photos, fractions={"train": 1})
-    raw = {"name": "set", "source": source, "out": photos.parent / "out", "hr_size": 64}
+    raw = {"name": "set", "source": source, "out": photos.parent / "out", "hr_size": 64, "allow_loss": True}
     config = BuildConfig.model_validate(raw | settings)
-    shards = plan(config)
-    finish(config, shards, [build_shard(s) for s in shards])
+    build = resolve(config)
+    shards = plan_shards(build)
+    finish_dataset(build, shards, [build_shard(s) for s in shards])
     root = config.out / "set"
     rows = {r["path"]: r for f in root.glob("photos/*.parquet") for r in pq.read_table(f).to_pylist()}
     return rows, [r for f in root.glob("faces/*/*.parquet") for r in pq.ParquetFile(f).read().to_pylist()]

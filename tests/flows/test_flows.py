@@ -144,6 +144,50 @@ def test_reproduce_publishes_tables_figures_curves_and_counts_as_artifacts(repro
     assert [row["step"] for row in json.loads(str(artifacts["training-curves-onesrg"].data))] == [4]
 
 
+@pytest.fixture(scope="module")
+def direct(reproduced: Reproduced) -> Path:
+    """The same experiment on the same photos by ``ufvnet reproduce --direct``, in another folder."""
+    folder = reproduced.folder / "direct"
+    folder.mkdir()
+    text = reproduced.config.model_dump_json().replace(str(reproduced.folder), str(folder))
+    for read in ("photos", "small"):
+        text = text.replace(str(folder / read), str(reproduced.folder / read))
+    (folder / "tiny.yaml").write_text(text.replace('"workers":2', '"workers":1'))
+    spy = (
+        "import sys, ufvnet.cli\n"
+        "try:\n    ufvnet.cli.main()\nfinally:\n    open('modules', 'w').write(' '.join(sys.modules))"
+    )
+    command = [sys.executable, "-c", spy, "reproduce", "tiny.yaml", "--direct"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def test_a_direct_run_imports_no_prefect_and_starts_no_cluster(direct: Path) -> None:
+    assert not {"prefect", "distributed"} & set((direct / "modules").read_text().split())
+
+
+@pytest.mark.parametrize(
+    "pattern", ["data/faces/photos/*", "data/faces/faces/*/*", "models/*/model.safetensors", "restored/*.png"]
+)
+def test_a_direct_run_writes_the_same_bytes(reproduced: Reproduced, direct: Path, pattern: str) -> None:
+    files = {path.relative_to(direct): path for path in direct.glob(pattern)}
+    assert files
+    assert files.keys() == {path.relative_to(reproduced.folder) for path in reproduced.folder.glob(pattern)}
+    for name, path in files.items():
+        assert path.read_bytes() == (reproduced.folder / name).read_bytes(), name
+
+
+def test_a_direct_evaluation_has_the_same_tables(reproduced: Reproduced, direct: Path) -> None:
+    numbers = [
+        {path.name: path.read_text() for path in (folder / "evaluations" / "tiny" / "tables").glob("*.csv")}
+        for folder in (reproduced.folder, direct)
+    ]
+    costs = {name for name in numbers[0] if name.startswith("cost")}
+    assert costs < numbers[0].keys() == numbers[1].keys()
+    assert not [name for name in numbers[0].keys() - costs if numbers[0][name] != numbers[1][name]]
+
+
 def test_reproduce_again_skips_shards_trainings_scores_and_restored_faces(
     reproduced: Reproduced, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -187,7 +231,7 @@ def test_a_build_with_failures_ends_in_a_state_that_no_trigger_takes_for_success
 
 
 def test_local_dask_cluster_listens_on_this_machine_only() -> None:
-    with dask_client(Cluster(workers=1), tasks=1) as client:
+    with dask_client(Cluster(workers=1), 1) as client:
         assert client.submit(len, "abc").result() == 3
         here = psutil.Process()
         open_ports = [c for p in (here, *here.children(recursive=True)) for c in p.net_connections("tcp")]

@@ -15,7 +15,10 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import BuildConfig, FolderSource, RestoreConfig, load
-from ufvnet.data.build.shard_writer import build_shard, finish, plan
+from ufvnet.data.build.assembly import finish_dataset
+from ufvnet.data.build.resolved import resolve
+from ufvnet.data.build.shard_writer import build_shard
+from ufvnet.data.build.shards import plan_shards
 from ufvnet.imaging.decode import ImageProblem
 from ufvnet.restore import Restorer
 from ufvnet.restore.folder.run import restore_folder
@@ -62,8 +65,9 @@ def test_a_dataset_has_a_row_for_each_of_them(folder: Path) -> None:
     source = FolderSource(root=folder, splits={"train": folder.parent / "all.txt"})
     (folder.parent / "all.txt").write_text("".join(f"{path.name}\n" for path in sorted(folder.iterdir())))
     config = BuildConfig(name="faces", source=source, out=folder.parent, hr_size=64)
-    shards = plan(config)
-    finish(config, shards, [build_shard(shard) for shard in shards])
+    build = resolve(config)
+    shards = plan_shards(build)
+    finish_dataset(build, shards, [build_shard(shard) for shard in shards])
     rows = pq.read_table(folder.parent / "faces" / "photos").to_pandas().set_index("path")
     assert set(rows.loc[[name for name, *_ in MENDED], "status"]) <= {"no_face", "duplicate"}
     others = rows[~rows.index.isin([name for name, *_ in MENDED])]

@@ -21,9 +21,9 @@ from ufvnet.config import ConfigError
 from ufvnet.errors import OutputLostError
 from ufvnet.restore.folder import run as runner
 from ufvnet.restore.folder.manifest import Account, check_account, finish, is_whole
+from ufvnet.restore.folder.notes import WORK
 from ufvnet.restore.folder.outputs import free_name
 from ufvnet.restore.folder.run import restore_folder
-from ufvnet.restore.supervise import WORK, Reading
 
 
 @pytest.fixture
@@ -280,18 +280,6 @@ def test_a_flipped_bit_in_an_account_has_everything_done_again(
     (out / name).write_bytes(b"\0")
     assert not is_whole(out)
     assert "is damaged, or of another release: what it told of is done again" in caplog.text
-
-
-def test_damaged_names_of_pictures_in_work_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    first = Reading(tmp_path / "manifest.jsonl")
-    with first("a.png"), first("b.png"):
-        pass
-    for _ in flipped(first.path):
-        caplog.clear()
-        second = Reading(tmp_path / "other.jsonl")
-        assert second.suspects == set()
-        assert "is damaged" in caplog.text
-        second.close()
 
 
 # While a run goes on

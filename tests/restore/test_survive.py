@@ -10,12 +10,17 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from restore_settings import config_of
 
-from ufvnet.restore.supervise import DEATHS, Reading, cause_of_death
+from ufvnet.children import KEEP_MEMORY
+from ufvnet.restore import Restorer
+from ufvnet.restore.folder.run import restore_folder
+from ufvnet.restore.supervise import FRUITLESS
+from ufvnet.restore.trial import crash_in_trial
 
 DEADLY = """
 import ctypes
@@ -40,6 +45,10 @@ class Finder:
             os.kill(os.getpid(), signal.SIGKILL)
 sys.meta_path.insert(0, Finder())
 """
+NO_FORK = """
+import os
+del os.fork, os.forkpty, os.pwrite, os.getppid
+"""
 SLOW = """
 import time
 from PIL import Image
@@ -61,7 +70,7 @@ def faces(tmp_path: Path) -> Path:
 
 
 def start(faces: Path, model: Path, site: str, *more: str, into: str = "out") -> subprocess.Popen[str]:
-    """The command, in an interpreter that runs ``site`` first."""
+    """The command, in interpreters that run ``site`` first."""
     folder = model.parent if faces.is_file() else faces.parent
     (folder / "site").mkdir(exist_ok=True)
     (folder / "site" / "sitecustomize.py").write_text(site)
@@ -92,6 +101,57 @@ def test_pictures_that_kill_the_process_fail_and_the_others_are_restored(faces: 
     assert set(failed["reason"]) == {"it kills the process that restores it (SIGSEGV)"}
     left = {path.name for path in (faces.parent / "out").iterdir() if path.suffix != ".png"}
     assert left == {"manifest.parquet", "summary.json"}
+
+
+def test_a_crash_is_survived_where_processes_cannot_be_split(faces: Path, model: Path) -> None:
+    """As on Windows."""
+    for number in range(4, 40):
+        (faces / f"{number:02d}.png").unlink()
+    with start(faces, model, DEADLY + NO_FORK) as running:
+        _, said = running.communicate(timeout=300)
+    assert running.returncode == 1, said
+    assert "the process died (SIGSEGV); going on" in said
+    rows = pd.read_parquet(faces.parent / "out" / "manifest.parquet").set_index("path")
+    assert dict(rows["status"]) == {
+        "00.png": "restored", "01.png": "restored", "02.png": "restored", "03.png": "failed",
+    }  # fmt: skip
+
+
+def test_a_run_ends_when_the_process_that_waits_for_it_is_killed(faces: Path, model: Path) -> None:
+    with start(faces, model, SLOW) as running:
+        wait(running, faces.parent / "out")
+        (worker,) = psutil.Process(running.pid).children()
+        running.kill()
+        assert running.wait() == -signal.SIGKILL
+        worker.wait(timeout=60)
+    assert not (faces.parent / "out" / "manifest.parquet").exists()
+
+
+def test_memory_settings_are_those_of_the_process_that_restores_and_not_of_a_caller(
+    faces: Path, model: Path, tmp_path: Path
+) -> None:
+    """A caller, e.g. a notebook, keeps the memory settings that it has; libraries that it loads set none."""
+    record = f"""
+import ctypes, os
+real = ctypes.CDLL.__getattr__
+def watched(library, name):
+    if name == "mallopt":
+        open({str(tmp_path / "mallopt")!r}, "a").close()
+    return real(library, name)
+ctypes.CDLL.__getattr__ = watched
+with open({str(tmp_path / "processes")!r}, "a") as file:
+    file.write(f"{{sys.orig_argv[-1]}} {{os.environ.get('MALLOC_TRIM_THRESHOLD_')}}\\n")
+"""
+    with start(faces, model, "import sys" + record) as running:
+        running.communicate(timeout=300)
+    assert running.returncode == 0
+    lines = (tmp_path / "processes").read_text().splitlines()
+    assert [line.rpartition(" ")[2] for line in lines] == ["None", KEEP_MEMORY["MALLOC_TRIM_THRESHOLD_"]]
+    before = dict(os.environ)
+    restore_folder(config_of(faces, model, output=tmp_path / "again"))
+    Restorer.load(model, "cpu")(Image.open(faces / "00.png"))
+    assert dict(os.environ) == before
+    assert not (tmp_path / "mallopt").exists()
 
 
 def test_a_picture_that_kills_the_process_as_it_is_written_fails(faces: Path, model: Path) -> None:
@@ -130,7 +190,7 @@ def test_a_process_that_dies_before_it_finishes_anything_is_given_up(faces: Path
     with start(faces, model, NO_TORCH) as running:  # which the process that waits must not import
         _, said = running.communicate(timeout=300)
     assert running.returncode == 128 + signal.SIGKILL
-    assert said.count("the process died (SIGKILL)") == DEATHS
+    assert said.count("the process died (SIGKILL)") == FRUITLESS
     assert "without finishing a picture" in said
 
 
@@ -154,20 +214,6 @@ def test_asked_to_stop_a_run_stops_and_can_be_resumed(faces: Path, model: Path, 
     assert len(list(out.glob("*.png"))) == 40
 
 
-def test_suspects_are_passed_on_until_the_run_is_over(tmp_path: Path) -> None:
-    first = Reading(tmp_path / "manifest.jsonl")
-    with first("a.png"), first("b.png"):
-        second = Reading(tmp_path / "manifest.jsonl")  # as if the first were dead
-    assert second.suspects == {"a.png", "b.png"}
-    with second("c.png"):
-        pass
-    assert Reading(tmp_path / "manifest-000001.jsonl").suspects == {"a.png", "b.png", "c.png"}
-    (tmp_path / "manifest.reading").write_text('["a.p')
-    assert Reading(tmp_path / "manifest.jsonl").suspects == set()
-    second.close()
-    assert not (tmp_path / "manifest.reading").exists()
-
-
 def test_a_trial_runs_nothing_in_the_working_directory_and_only_one_that_ends_well_counts(
     faces: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,14 +223,14 @@ def test_a_trial_runs_nothing_in_the_working_directory_and_only_one_that_ends_we
         (here / f"{name}.py").write_text(f"open({str(here / 'ran')!r}, 'a').write({name!r})")
     monkeypatch.chdir(here)
     order = (config_of(faces, model), "00.png", faces / "00.png", ".png")
-    assert cause_of_death(*order) is None
+    assert crash_in_trial(*order) is None
     assert not (here / "ran").exists()
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")])))
     for ending in ("sys.exit(0)", "sys.exit(3)", "os._exit(0)"):
         (site / "sitecustomize.py").write_text(f"import os, sys\nif '-m' in sys.orig_argv: {ending}")
-        assert "did not live to its end" in (cause_of_death(*order) or ""), ending
+        assert "did not live to its end" in (crash_in_trial(*order) or ""), ending
 
 
 @pytest.mark.parametrize("what", ["out", "out/.ufvnet/manifest.jsonl"])

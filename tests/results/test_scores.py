@@ -87,13 +87,13 @@ def test_a_score_that_was_changed_is_scored_again_and_a_line_says_so(
     pd.testing.assert_frame_equal(read_scores(config)[columns], scores[columns])
 
 
-def test_a_file_of_deaths_that_was_changed_changes_no_score(config: EvaluateConfig) -> None:
+def test_a_damaged_crash_diary_changes_no_score(config: EvaluateConfig) -> None:
     (task,) = plan(config)
-    task.deaths.parent.mkdir(parents=True)
-    task.deaths.write_bytes(b"\xff")  # a death, whatever its byte reads
+    task.diary.parent.mkdir(parents=True)
+    task.diary.write_bytes(b"\xff")
     assert scoring.score_faces(task)
     assert set(read_scores(config)["status"]) == {"ok"}
-    assert not task.deaths.exists()
+    assert not task.diary.exists()
 
 
 def test_a_shard_that_cannot_be_read_here_is_no_failed_row(config: EvaluateConfig, built: Path, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_shard_that_cannot_be_read_here_is_no_failed_row(config: EvaluateConfi
     with pytest.raises(EvaluationError, match=r"row group 0: cannot be read"):
         scoring.score_faces(task)
     assert not task.file.exists()
-    assert not task.deaths.exists()
+    assert not task.diary.exists()
     task.group.shard.write_bytes(b"PAR1 no table")
     with pytest.raises(ConfigError, match="is damaged"):
         plan(moved)

@@ -19,7 +19,10 @@ import pytest
 import yaml
 
 from ufvnet.config import BuildConfig, load
-from ufvnet.data.build.shard_writer import build_shard, finish, plan
+from ufvnet.data.build.assembly import finish_dataset
+from ufvnet.data.build.resolved import resolve
+from ufvnet.data.build.shard_writer import build_shard
+from ufvnet.data.build.shards import plan_shards
 from ufvnet.data.build.verify import verify
 
 KILLS = int(os.environ.get("UFVNET_KILLS", "2"))
@@ -39,8 +42,9 @@ def _digests(root: Path) -> dict[str, str]:
 
 def _undisturbed(config: Path, out: Path) -> dict[str, str]:
     settings = load(BuildConfig, config, [f"out={out}"])
-    shards = plan(settings)
-    finish(settings, shards, [build_shard(s) for s in shards])
+    build = resolve(settings)
+    shards = plan_shards(build)
+    finish_dataset(build, shards, [build_shard(s) for s in shards])
     return _digests(out / settings.name)
 
 

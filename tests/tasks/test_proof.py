@@ -17,9 +17,12 @@ from distributed import Client
 
 from tasks.cluster import map_jobs
 from ufvnet.config import BuildConfig, load
-from ufvnet.data.build import shard_writer as build
+from ufvnet.data.build import scan, shard_writer
+from ufvnet.data.build.assembly import finish_dataset
 from ufvnet.data.build.folder import dataset_root
-from ufvnet.data.build.shards import scan, scans, some_files, unseen
+from ufvnet.data.build.resolved import resolve
+from ufvnet.data.build.shard_writer import build_shard
+from ufvnet.data.build.shards import plan_shards
 from ufvnet.data.build.verify import verify
 from ufvnet.errors import PipelineError
 from ufvnet.proof import proof
@@ -98,8 +101,9 @@ def _digests(root: Path) -> dict[str, str]:
 def _built(config: Path, out: Path) -> dict[str, str]:
     """The dataset's bytes as this process builds it, but for the timings and the card, which names folders."""
     settings = load(BuildConfig, config, [f"out={out}"])
-    shards = build.plan(settings)
-    build.finish(settings, shards, [build.build_shard(s) for s in shards])
+    build = resolve(settings)
+    shards = plan_shards(build)
+    finish_dataset(build, shards, [build_shard(s) for s in shards])
     return _lasting(_digests(dataset_root(settings)))
 
 
@@ -110,13 +114,14 @@ def _lasting(digests: dict[str, str]) -> dict[str, str]:
 def _on(address: str, config: Path) -> None:
     """Scan and build as the pipeline's task does, without Prefect."""
     settings = load(BuildConfig, config)
-    jobs = scans(settings)
-    dataset_root(settings).mkdir(parents=True, exist_ok=True)
-    with proof(some_files(jobs), dataset_root(settings)) as proven, Client(address, timeout=30) as client:
-        found = map_jobs(client, scan, jobs, proof=proven, objection=unseen)
-        shards = build.plan(settings, zip(jobs, found), allow_loss=False)
-        reports = map_jobs(client, build.build_shard, shards, proof=proven, objection=build.unseen)
-    build.finish(settings, shards, reports, allow_loss=False)
+    build = resolve(settings)
+    jobs = scan.scan_jobs(build)
+    build.root.mkdir(parents=True, exist_ok=True)
+    with proof(scan.proof_files(jobs), build.root) as proven, Client(address, timeout=30) as client:
+        scanned = map_jobs(client, scan.scan, jobs, proof=proven, objection=scan.objection)
+        shards = plan_shards(build, (hashes for of_job in scanned for hashes in of_job))
+        reports = map_jobs(client, build_shard, shards, proof=proven, objection=shard_writer.objection)
+    finish_dataset(build, shards, reports)
 
 
 def test_a_worker_with_an_empty_folder_over_the_photos_costs_nothing(
@@ -186,25 +191,25 @@ def test_a_photo_that_only_one_worker_cannot_read_is_read_elsewhere(
         pytest.skip("a process cannot have mounts of its own here")
     cluster.worker(before=hide)
     settings = load(BuildConfig, config)
-    jobs = scans(settings)
+    jobs = scan.scan_jobs(resolve(settings))
     with proof(proven[:1]) as seen, Client(cluster.address, timeout=30) as client:
         with pytest.raises(PipelineError, match=rf"cannot read {victim.name}, which the coordinator reads"):
-            map_jobs(client, scan, jobs, proof=seen, objection=unseen)
+            map_jobs(client, scan.scan, jobs, proof=seen, objection=scan.objection)
         cluster.worker()
         client.wait_for_workers(2, timeout=60)
-        found = map_jobs(client, scan, jobs, proof=seen, objection=unseen)
-    assert found == [scan(job) for job in jobs]
+        found = map_jobs(client, scan.scan, jobs, proof=seen, objection=scan.objection)
+    assert found == [scan.scan(job) for job in jobs]
 
 
 def test_an_output_folder_that_is_removed_meanwhile_is_one_line(config: Path, cluster: Cluster, tmp_path: Path) -> None:
     cluster.worker()
     settings = load(BuildConfig, config)
     dataset_root(settings).mkdir(parents=True)
-    jobs = scans(settings)
-    with proof(some_files(jobs), dataset_root(settings)) as proven, Client(cluster.address, timeout=30) as client:
-        map_jobs(client, scan, jobs, proof=proven)
-        shards = build.plan(settings)
+    jobs = scan.scan_jobs(resolve(settings))
+    with proof(scan.proof_files(jobs), dataset_root(settings)) as proven, Client(cluster.address, timeout=30) as client:
+        map_jobs(client, scan.scan, jobs, proof=proven)
+        shards = plan_shards(resolve(settings))
         subprocess.run(["rm", "-r", dataset_root(settings)], check=True)
         with pytest.raises(PipelineError, match="was removed while it was written; run this again"):
-            map_jobs(client, build.build_shard, shards, proof=proven)
+            map_jobs(client, build_shard, shards, proof=proven)
     assert not dataset_root(settings).exists()

@@ -79,4 +79,4 @@ def test_a_method_that_kills_its_process_fails_and_the_others_are_untouched(buil
     assert set(of.get_group("restore")["reason"]) == {"it kills the process that runs it: 3 died, one after the other"}
     assert set(of.get_group("leave")["reason"]) == {"SystemExit: no licence"}
     assert "it kills the process that runs it" in results.report.read_text()
-    assert not list(tmp_path.rglob("*.deaths"))
+    assert not list(tmp_path.rglob("*.diary"))

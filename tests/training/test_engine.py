@@ -6,15 +6,18 @@ import hashlib
 import json
 import math
 import os
+import pickle
 import pickletools
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
 import torch
 from filelock import FileLock
@@ -60,7 +63,7 @@ class Killed(BaseException):
     """What a progress function raises to end a training in the middle."""
 
 
-def kill(event: dict[str, Any]) -> None:
+def kill(*_: object) -> None:
     raise Killed
 
 
@@ -175,7 +178,9 @@ def test_kills_with_changing_loader_workers_end_in_the_same_bits(built: Path, tm
         write_json(job, job_of(whole))
         command = [sys.executable, "-m", "ufvnet.training.worker", str(job)]
         seen = set(whole.folder.glob("checkpoints/step-*"))
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         while child.poll() is None and set(whole.folder.glob("checkpoints/step-*")) <= seen:
             time.sleep(0.02)
         os.killpg(child.pid, kind)  # its loader workers too, as a terminal or a container does
@@ -190,11 +195,31 @@ def test_a_training_whose_parent_is_gone_stops_with_a_checkpoint(built: Path, tm
     whole.folder.mkdir(parents=True)
     write_json(whole.folder / "job.json", job_of(whole))
     command = [sys.executable, "-m", "ufvnet.training.worker", str(whole.folder / "job.json")]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert child.stdout is not None
     child.stdout.close()
     assert child.wait() == INTERRUPTED
     assert [p.name for p in (whole.folder / "checkpoints").glob("step-*")] == ["step-00000020"]
+
+
+def test_a_training_whose_parent_is_killed_stops_with_a_checkpoint(built: Path, tmp_path: Path) -> None:
+    _, whole = parts_of(config_of(built, tmp_path, steps=100_000, checkpoint_every=50_000, validate_every=50_000))
+    (tmp_path / "job").write_bytes(pickle.dumps(whole))
+    program = f"""
+import pickle
+from pathlib import Path
+from ufvnet.training.launch import train_in_process
+part = pickle.loads(Path({str(tmp_path / "job")!r}).read_bytes())
+train_in_process(part, lambda *_: Path({str(tmp_path / "begun")!r}).touch())
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program])
+    while parent.poll() is None and not (tmp_path / "begun").exists():
+        time.sleep(0.02)
+    (worker,) = psutil.Process(parent.pid).children()
+    parent.kill()
+    assert parent.wait() == -signal.SIGKILL
+    worker.wait(timeout=60)
+    assert len(checkpoints(whole.folder)) == 1
 
 
 @pytest.mark.parametrize(
@@ -293,9 +318,9 @@ def test_two_processes_learn_what_one_does_on_the_whole_batch(built: Path, tmp_p
     recipe |= {"identity_init": True}
     one, two = (config_of(built, tmp_path / name, **recipe) for name in "ab")
     train_in_process(parts_of(one)[1])
-    events: list[dict[str, Any]] = []
-    train_in_process(parts_of(two.model_copy(update={"processes": 2}))[1], events.append)
-    assert len(events) == 1
+    steps: list[int] = []
+    train_in_process(parts_of(two.model_copy(update={"processes": 2}))[1], lambda step, *_: steps.append(step))
+    assert steps == [20]
     losses = [_losses(parts_of(config)[1]) for config in (one, two)]
     assert len(losses[0]) == 20
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
@@ -311,7 +336,7 @@ def test_two_processes_that_are_asked_to_stop_write_a_checkpoint(built: Path, tm
     config = config_of(built, tmp_path, steps=4000, checkpoint_every=4000, validate_every=4000)
     _, whole = parts_of(config.model_copy(update={"processes": 2}))
 
-    def stop(event: dict[str, Any]) -> None:
+    def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -409,11 +434,12 @@ def test_the_paper_s_recipe_is_the_default() -> None:
     assert not recipe.identity_init
 
 
-def test_the_worker_prints_one_json_object_a_line(built: Path, tmp_path: Path) -> None:
-    events: list[dict[str, Any]] = []
-    train_in_process(parts_of(config_of(built, tmp_path))[1], events.append)
-    assert events[-1]["step"] == events[-1]["steps"] == 6
-    assert json.dumps(events[-1])
+def test_progress_comes_from_the_training_process(built: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int, Mapping[str, float]]] = []
+    train_in_process(parts_of(config_of(built, tmp_path))[1], lambda *progress: seen.append(progress))
+    step, steps, figures = seen[-1]
+    assert step == steps == 6
+    assert set(figures) == {"images/s", "loss"}
 
 
 def test_ufvnet_lite_has_no_stage_1_and_resumes_to_the_same_bits(built: Path, tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_a_training_writes_into_no_folder_of_somebody_else(place: str, built: Pa
 def test_a_model_is_published_over_no_folder_that_came_meanwhile(built: Path, tmp_path: Path) -> None:
     part = whole_of(built, tmp_path)
 
-    def put(_: dict[str, Any]) -> None:
+    def put(*_: object) -> None:
         part.model_folder.mkdir(parents=True)
         (part.model_folder / "model.json").write_text("mine")
 
@@ -200,7 +200,7 @@ def test_only_checkpoints_of_ours_are_removed_and_links_are_not_followed(built: 
     (folder / "step-00000001").mkdir()
     (folder / "step-00000001" / "notes.txt").write_text("mine")
     (folder / "step-00000000").symlink_to(tmp_path)
-    found = train(part, lambda _: None)
+    found = train(part, lambda *_: None)
     assert found == part.model_folder
     assert (folder / "step-00000001" / "notes.txt").read_text() == "mine"
     assert {p.name for p in folder.iterdir()} >= {"step-by-step", "step-00000000", "step-00000006"}
@@ -264,7 +264,7 @@ def test_a_killed_loader_process_is_one_line_and_a_rerun_goes_on(built: Path, tm
     part = whole_of(built, tmp_path, steps=60, checkpoint_every=10, validate_every=60)
     part = Part("whole", part.config.model_copy(update={"loader_workers": 1}))
 
-    def kill(_: dict[str, Any]) -> None:
+    def kill(*_: object) -> None:
         for worker in multiprocessing.active_children():
             assert worker.pid
             os.kill(worker.pid, signal.SIGKILL)
@@ -279,7 +279,7 @@ def test_a_killed_loader_process_is_one_line_and_a_rerun_goes_on(built: Path, tm
 def test_a_killed_training_is_one_line(built: Path, tmp_path: Path) -> None:
     part = whole_of(built, tmp_path, steps=4000, validate_every=4000)
 
-    def kill(_: dict[str, Any]) -> None:
+    def kill(*_: object) -> None:
         for child in psutil.Process().children(recursive=True):
             if "ufvnet.training.worker" in child.cmdline():
                 child.send_signal(signal.SIGKILL)

@@ -9,8 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from ufvnet.errors import ConfigError
+from ufvnet.extras import install_command, require
 
 from .preflight import check_prefect_home, check_server
+
+
+def find_checkout() -> Path:
+    """The checkout's folder.
+
+    Raises:
+        ConfigError: there is none, or the extra ``pipeline`` is not installed.
+    """
+    folders = (Path(__file__).parents[2], Path.cwd())
+    checkout = next((folder for folder in folders if (folder / "flows" / "reproduce.py").is_file()), None)
+    if checkout is None:
+        raise ConfigError(
+            "this command runs in a checkout of the repository, whose folders flows and tasks are not part of the "
+            f"package, and needs {install_command('pipeline')}; `restore`, `serve`, `models`, `data` and `doctor` work "
+            "without"
+        )
+    require("pipeline", "this command")
+    return checkout
 
 
 def import_from_checkout(module: str, name: str, direct: bool = False) -> Any:
@@ -22,14 +41,9 @@ def import_from_checkout(module: str, name: str, direct: bool = False) -> Any:
         direct: flows and tasks become plain functions in this process, without Prefect (``tasks.runtime``).
 
     Raises:
-        ConfigError: there is no checkout, or Prefect cannot write to its folder or reach its server.
+        ConfigError: as ``find_checkout``, or Prefect cannot write to its folder or reach its server.
     """
-    checkout = next(
-        (p for p in (Path(__file__).parents[2], Path.cwd()) if (p / "flows" / "reproduce.py").is_file()), None
-    )
-    if checkout is None:
-        raise ConfigError("pipeline commands run from a checkout of the repository; only `restore`, `serve`, `models` "
-                          "and `doctor` work from the wheel alone")  # fmt: skip
+    checkout = find_checkout()
     # Prefect reads [tool.prefect] of pyproject.toml only where it is the working directory
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")

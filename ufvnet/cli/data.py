@@ -9,29 +9,31 @@ import typer
 
 
 def show_dataset(
-    dataset: Annotated[Path, typer.Argument(help="A built dataset's folder.")],
-    sheet: Annotated[Path | None, typer.Option(help="Contact sheet; else <dataset>/cache/contact-sheet.png.")] = None,
+    dataset: Annotated[Path, typer.Argument(help="Folder of a built dataset.")],
+    sheet: Annotated[
+        Path | None, typer.Option(help="File of the contact sheet. Default: <dataset>/cache/contact-sheet.png.")
+    ] = None,
     faces: Annotated[int, typer.Option(min=1, help="Faces on the sheet.")] = 8,
 ) -> None:
-    """A dataset's card, counts by status, and a contact sheet."""
+    """Show a dataset's card and counts by status, and make a contact sheet."""
     from ufvnet.data import open as open_dataset
     from ufvnet.data.show import contact_sheet, describe
 
-    found = open_dataset(dataset)
-    for line in describe(found):
+    built = open_dataset(dataset)
+    for line in describe(built):
         print(line)
-    if any(found.card["faces"].values()):
-        print(f"  contact sheet: {contact_sheet(found, sheet, faces)}")
+    if any(built.card["faces"].values()):
+        print(f"  contact sheet: {contact_sheet(built, sheet, faces)}")
 
 
 def export_images(
-    dataset: Annotated[Path, typer.Argument(help="A built dataset's folder.")],
-    out: Annotated[Path, typer.Argument(help="Files go to OUT/<px>/<face id>.png.")],
-    view: Annotated[str, typer.Option(help="MR8, MR7 or MR3")] = "MR8",
-    split: Annotated[str, typer.Option(help="train, val or test")] = "test",
-    hr: Annotated[bool, typer.Option(help="HR images too, to OUT/hr.")] = False,
+    dataset: Annotated[Path, typer.Argument(help="Folder of a built dataset.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the files, OUT/<px>/<face id>.png.")],
+    view: Annotated[str, typer.Option(help="MR8, MR7 or MR3.")] = "MR8",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    hr: Annotated[bool, typer.Option(help="Write HR images too, to OUT/hr.")] = False,
 ) -> None:
-    """LR images as PNG files, for methods that work on folders."""
+    """Write LR images as PNG files, for methods that work on folders."""
     from ufvnet.data import open as open_dataset
     from ufvnet.data.export import export
 

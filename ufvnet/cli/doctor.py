@@ -6,47 +6,71 @@ import os
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from typing import Literal
 
 import typer
 
-from .exits import SOME_FAILED
+from ufvnet.console import SOME_FAILED
+from ufvnet.extras import EXTRAS, install_command, missing
 
-PACKAGES = ("ufvnet", "torch", "prefect", "distributed", "dlib-bin", "pillow", "pyarrow", "accelerate", "safetensors")
+PACKAGES = ("ufvnet", "torch", "dlib-bin", "pillow", "pyarrow", "safetensors")
 REFUSED = {"fastapi": (0, 151), "sqlalchemy": (2, 1)}
-"""Releases from which on Prefect 3.8 does not work, though pip installs them without a word."""
+"""Releases from which on Prefect 3.8 does not work, although pip installs them without a word."""
+
+Mark = Literal["ok", "--", "NO"]
+"""Usable; optional and not there; missing or unusable."""
 
 
 def doctor() -> None:
-    """What is installed, found and usable here."""
+    """Show what is installed, found and usable on this machine."""
     problems = 0
-    for good, line in report():
-        problems += not good
-        print(f"{'ok ' if good else 'NO '} {line}")
+    for mark, line in report():
+        problems += mark == "NO"
+        print(f"{mark:3} {line}")
     if problems:
         raise typer.Exit(SOME_FAILED)
 
 
-def report() -> Iterator[tuple[bool, str]]:
-    """(usable, one line) for packages, devices, face models and the cluster."""
+def report() -> Iterator[tuple[Mark, str]]:
+    """A mark and a line for packages, extras, devices, face models and the cluster."""
     for package in PACKAGES:
         try:
-            yield True, f"{package} {version(package)}"
+            yield "ok", f"{package} {version(package)}"
         except PackageNotFoundError:
-            yield False, f"{package} is not installed"
-    for package, limit in REFUSED.items():
-        found = version(package)
-        good = tuple(int(v) for v in found.split(".")[:2]) < limit
-        yield good, f"{package} {found}" + ("" if good else f": Prefect needs one before {'.'.join(map(str, limit))}")
+            yield "NO", f"{package} is not installed"
+    for extra in EXTRAS:
+        yield _extra(extra)
+    yield from _devices()
+    has_landmarks = find_spec("face_recognition_models") is not None
+    yield (
+        "ok" if has_landmarks else "NO",
+        "dlib's 68-landmark model" + (" (its training data exclude commercial use)" if has_landmarks else ": missing"),
+    )
+    if not missing("pipeline"):
+        yield from _pipeline()
+
+
+def _extra(extra: str) -> tuple[Mark, str]:
+    absent = missing(extra)
+    if absent:
+        return "--", f"extra {extra}: without {', '.join(absent)}; {install_command(extra)}"
+    return "ok", f"extra {extra}: {', '.join(f'{package} {version(package)}' for package in EXTRAS[extra])}"
+
+
+def _devices() -> Iterator[tuple[Mark, str]]:
     import torch
 
-    yield True, f"CPU with {os.cpu_count()} cores, {torch.get_num_threads()} torch threads"
-    yield True, f"CUDA: {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'}"
-    yield True, f"MPS: {'yes' if torch.backends.mps.is_available() else 'none'}"
-    yield True, f"ONNX Runtime: {version('onnxruntime') if find_spec('onnxruntime') else 'none (extra onnx)'}"
-    spec = find_spec("face_recognition_models")
-    yield (
-        spec is not None,
-        "dlib's 68-landmark model" + (" (its training data exclude commercial use)" if spec else ": missing"),
-    )
-    yield True, f"Dask scheduler: {os.environ.get('DASK_SCHEDULER_ADDRESS', 'none set, a local cluster is started')}"
-    yield True, f"Prefect server: {os.environ.get('PREFECT_API_URL', 'none set, runs use an embedded one')}"
+    yield "ok", f"CPU with {os.cpu_count()} cores, {torch.get_num_threads()} torch threads"
+    yield "ok", f"CUDA: {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'}"
+    yield "ok", f"MPS: {'yes' if torch.backends.mps.is_available() else 'none'}"
+
+
+def _pipeline() -> Iterator[tuple[Mark, str]]:
+    for package, limit in REFUSED.items():
+        release = version(package)
+        if tuple(int(part) for part in release.split(".")[:2]) < limit:
+            yield "ok", f"{package} {release}"
+        else:
+            yield "NO", f"{package} {release}: Prefect needs a release before {'.'.join(map(str, limit))}"
+    yield "ok", f"Dask scheduler: {os.environ.get('DASK_SCHEDULER_ADDRESS', 'none set, a local cluster is started')}"
+    yield "ok", f"Prefect server: {os.environ.get('PREFECT_API_URL', 'none set, runs use a temporary one')}"

@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, and Ctrl-C while Prefect runs."""
+"""Ctrl-C while Prefect runs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable
-
-SOME_FAILED = 1
-WRONG_USE = 2
 
 
 def leave_on_signals(stop: Callable[[], None]) -> None:

@@ -11,7 +11,7 @@ from ufvnet.errors import ConfigError
 
 
 def list_models() -> None:
-    """Names that configurations and tables know."""
+    """List the names that configurations and tables know."""
     from ufvnet import models
 
     for name in models.names():
@@ -20,10 +20,10 @@ def list_models() -> None:
 
 def show_model(
     name: Annotated[str, typer.Argument(help="A registered name.")],
-    preset: Annotated[str, typer.Option(help="paper, small or tiny")] = "paper",
-    hr_size: Annotated[int, typer.Option(help="64 or 128")] = 128,
+    preset: Annotated[str, typer.Option(help="paper, small or tiny.")] = "paper",
+    hr_size: Annotated[int, typer.Option(help="Side of the HR faces, 64 or 128.")] = 128,
 ) -> None:
-    """Parameters and multiply-accumulates for one face, block by block."""
+    """Count parameters and multiply-accumulates for one face, block by block."""
     import torch
 
     from ufvnet.models import UFVNet, create
@@ -46,13 +46,16 @@ def show_model(
 
 
 def export_model(
-    name: Annotated[str, typer.Argument(help="The name of a model that ships, or a model folder.")],
-    format: Annotated[str, typer.Option(help="onnx, torchscript or torch-export")] = "onnx",
+    name: Annotated[str, typer.Argument(help="A model folder, or the name of a model that ships with the package.")],
+    format: Annotated[str, typer.Option(help="onnx, torchscript or torch-export.")] = "onnx",
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The file; else NAME with the format's suffix, here.")
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="The file. Default: NAME with the format's suffix, in the working directory."
+        ),
     ] = None,
 ) -> None:
-    """A model as one file for other runtimes, checked against the model before it is kept."""
+    """Export a model as one file for other runtimes, checked against the model before it is kept."""
     from ufvnet.models.export import CHECKED, TOLERANCE, export
 
     file = export(name, format, output)

@@ -9,24 +9,34 @@ from typing import Annotated, Any
 
 import typer
 
+from ufvnet.console import SOME_FAILED
 from ufvnet.errors import ConfigError, NothingUsableError
+from ufvnet.extras import require
 
-from .checkout import import_from_checkout
-from .exits import SOME_FAILED, leave_on_signals
+from .checkout import find_checkout, import_from_checkout
+from .exits import leave_on_signals
+from .options import options_of
 
 Config = Annotated[Path, typer.Argument(help="A YAML file; see configs/.")]
-Overrides = Annotated[list[str], typer.Option("-s", "--set", help="key=value over the file, e.g. recipe.lr=1e-3")]
+Overrides = Annotated[
+    list[str], typer.Option("-s", "--set", help="Value that replaces one of the file, e.g. recipe.lr=1e-3.")
+]
 Direct = Annotated[
     bool, typer.Option("--direct", help="Without Prefect: starts sooner, keeps no record of the run, retries nothing.")
 ]
 
 
 def demo(
-    photos: Annotated[Path | None, typer.Option(help="Your photos; else one that scikit-image ships.")] = None,
-    out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("demo"),
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of your photos. Default: variations of one that scikit-image ships.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for everything that is written.")] = Path("demo"),
 ) -> None:
-    """The whole pipeline on a small sample: build, train (tiny), evaluate, restore."""
-    if photos is not None and not photos.is_dir():
+    """Run the whole pipeline on a small sample: build, train (tiny), evaluate, restore."""
+    find_checkout()
+    if photos is None:
+        require("demo", "the sample photo")
+    elif not photos.is_dir():
         raise ConfigError(f"photos = {photos}: no such folder")
     from ufvnet.data.sample import demo_folders
 
@@ -34,44 +44,45 @@ def demo(
     import_from_checkout("flows.demo", "demo")(photos, out)
 
 
+@options_of("BuildConfig", "allow_loss")
 def build(
     config: Config,
     overrides: Overrides = [],  # noqa: B006 (typer copies it)
     verify: Annotated[
-        bool, typer.Option(help="Build nothing: re-read the built dataset (CONFIG may be its folder) and check it.")
-    ] = False,
-    allow_loss: Annotated[
-        bool, typer.Option("--allow-loss", help="Let a rebuild lose more than 5 % of the photos that it used before.")
+        bool, typer.Option(help="Build nothing; read the built dataset again and check it. CONFIG may be its folder.")
     ] = False,
     direct: Direct = False,
+    **options: Any,
 ) -> None:
-    """Photos to a multi-resolution dataset; exit code 1 if one could not be used, or there was none."""
+    """Build a multi-resolution dataset from photos; exit code 1 if one could not be used, or there was none."""
+    find_checkout()
     from ufvnet.data import open as open_dataset
-    from ufvnet.data.build.folder import check_output, locked
-    from ufvnet.data.build.shard_writer import failures
-    from ufvnet.data.sources.listing import list_photos
+    from ufvnet.data.build.folder import locked
+    from ufvnet.data.build.resolved import resolve
+    from ufvnet.data.card import failures
 
     if verify and config.is_dir():
         _verify(config, None, direct)
         return
-    settings = _checked("BuildConfig", config, [*overrides, *(["allow_loss=true"] if allow_loss else [])])
+    settings = _load_config(
+        "BuildConfig", config, [*overrides, *(["allow_loss=true"] if options["allow_loss"] else [])]
+    )
     if verify:
         _verify(settings.out / settings.name, settings.cluster, direct)
         return
-    check_output(settings)
-    list_photos(settings)  # a source that is not as it should be is refused before Prefect starts
-    with locked(settings):  # so is a second build of this dataset
+    resolved = resolve(settings)  # a wrong source is refused before Prefect starts
+    with locked(settings):  # and so is a second build of this dataset
         pass
     _check_cluster(settings)
     try:
-        card = import_from_checkout("flows.build_datasets", "build_datasets", direct)(settings)
+        card = import_from_checkout("flows.build_datasets", "build_resolved", direct)(resolved)
     except NothingUsableError:
         card = open_dataset(settings.out / settings.name).card
     for status, count in card["counts"].items():
         if count:
             print(f"{count:8,} {status}")
-    made = f"{card['counts']['ok']:,} of {card['photos']:,} photos became faces"
-    print(f"{made} ({card['faces']}): {settings.out / settings.name}")
+    faces = f"{card['counts']['ok']:,} of {card['photos']:,} photos became faces ({card['faces']})"
+    print(f"{faces}: {settings.out / settings.name}")
     if card["near_duplicates"] and any(card["near_duplicates"].values()):
         pairs = card["near_duplicates"]
         print(f"Look alike: {pairs['within']:,} within a split, {pairs['across']:,} across: near_duplicates.parquet")
@@ -99,14 +110,14 @@ def train(
     config: Config,
     overrides: Overrides = [],  # noqa: B006
     part: Annotated[
-        str | None, typer.Option(help="Train only this: anchor-2 (a scale in sixteenths), regressor, or the name.")
+        str | None, typer.Option(help="Train only one part: anchor-2 (scale in sixteenths), regressor, or the name.")
     ] = None,
     direct: Direct = False,
 ) -> None:
-    """A recipe on a dataset to a model folder; goes on from the last checkpoint."""
+    """Train a recipe on a dataset to a model folder; continues from the last checkpoint."""
+    settings = _load_config("TrainConfig", config, overrides)
     from ufvnet.training.parts import parts_of, select_part
 
-    settings = _checked("TrainConfig", config, overrides)
     parts = parts_of(settings)
     if part is not None:
         select_part(*parts, part)
@@ -119,28 +130,28 @@ def _stop_trainings() -> None:
     from ufvnet.training.launch import stop_running
 
     stop_running()
-    print("ufvnet: stopped, with a checkpoint; the same command goes on", file=sys.stderr, flush=True)
+    print("ufvnet: stopped, with a checkpoint; the same command continues", file=sys.stderr, flush=True)
 
 
 def evaluate(config: Config, overrides: Overrides = [], direct: Direct = False) -> None:  # noqa: B006
-    """Models x datasets to scores, tables, figures and a report."""
+    """Evaluate methods on test sets: scores, tables, figures and a report."""
+    settings = _load_config("EvaluateConfig", config, overrides)
     from ufvnet.results.evaluation import resolve_evaluation
     from ufvnet.results.folder import lock_folder
 
-    settings = _checked("EvaluateConfig", config, overrides)
     evaluation = resolve_evaluation(settings)
-    with lock_folder(evaluation.folder):  # refuses a second run before Prefect starts
+    with lock_folder(evaluation.folder):  # a second run of this evaluation is refused before Prefect starts
         pass
     _check_cluster(settings)
     print(import_from_checkout("flows.evaluate", "evaluate_resolved", direct)(evaluation))
 
 
 def reproduce(config: Config, overrides: Overrides = [], direct: Direct = False) -> None:  # noqa: B006
-    """An experiment file: build, train, evaluate, restore, end to end."""
+    """Run an experiment file from end to end: build, train, evaluate, restore."""
+    experiment = _load_config("ExperimentConfig", config, overrides)
     from ufvnet.results.folder import check_folder
     from ufvnet.results.methods.resolve import check_methods
 
-    experiment = _checked("ExperimentConfig", config, overrides)
     if experiment.evaluate:
         check_methods(experiment.evaluate, [t.out / t.name for t in experiment.train])
         check_folder(experiment.evaluate)
@@ -150,16 +161,17 @@ def reproduce(config: Config, overrides: Overrides = [], direct: Direct = False)
 
 
 def run(
-    deployment: Annotated[str, typer.Argument(help="Its bare name, e.g. build-datasets.")],
-    parameters: Annotated[list[str], typer.Option("-p", "--param", help="key=value of the flow.")] = [],  # noqa: B006
+    deployment: Annotated[str, typer.Argument(help="Name of the deployment, e.g. build-datasets.")],
+    parameters: Annotated[list[str], typer.Option("-p", "--param", help="key=value, a parameter of the flow.")] = [],  # noqa: B006
     watch: Annotated[bool, typer.Option(help="Wait for the run; exit code 1 if it fails.")] = False,
 ) -> None:
     """Run a deployment by its bare name on the configured Prefect server."""
     raise typer.Exit(import_from_checkout("tasks.deployments", "run_deployment")(deployment, parameters, watch))
 
 
-def _checked(schema: str, path: Path, overrides: list[str]) -> Any:
-    """The configuration, checked before Prefect is even imported."""
+def _load_config(schema: str, path: Path, overrides: list[str]) -> Any:
+    """The configuration, checked before anything heavy is imported."""
+    find_checkout()
     from ufvnet import config
 
     return config.load(getattr(config, schema), path, overrides)

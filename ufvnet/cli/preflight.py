@@ -1,6 +1,6 @@
-"""What Prefect needs before it is imported: a folder that it can write to, and the server that is configured.
+"""Checks before Prefect is imported: it can write to its folder, and the configured server answers.
 
-Its own errors come after minutes and thousands of lines.
+Prefect's own errors come after minutes and thousands of lines.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from ufvnet.files import printed
 PATIENCE = 5
 """Seconds for a server to answer."""
 NO_SERVER = (404, 502, 503, 504)
-"""What something else answers, or a proxy for a server that is not there."""
+"""Status codes of another program at this address, or of a proxy whose server is not there."""
 
 
 def check_prefect_home() -> None:
-    """
+    """See that Prefect can write to its folder.
+
     Raises:
-        ConfigError: Prefect cannot write to its folder.
+        ConfigError: it cannot.
     """
     try:
         home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
@@ -45,7 +46,7 @@ def check_prefect_home() -> None:
 
 
 def check_server(url: str | None) -> None:
-    """See that a Prefect server answers; where there is no address it is an embedded one, which needs no check.
+    """See that a Prefect server answers. Without an address Prefect starts a temporary one, which needs no check.
 
     Raises:
         ConfigError: none answers.
@@ -60,8 +61,8 @@ def check_server(url: str | None) -> None:
         reason = getattr(error, "reason", error)
         answered = isinstance(error, urllib.error.HTTPError) and error.code not in NO_SERVER
         if answered or os.environ.get("PREFECT_API_KEY") or isinstance(reason, ssl.SSLError):
-            return  # it wants a password, is Prefect's cloud, or has a certificate that Prefect may know
+            return  # it asks for a password, is Prefect Cloud, or has a certificate that Prefect may know
         raise ConfigError(
             f"PREFECT_API_URL = {printed(url)}: no Prefect server answers there in {PATIENCE} s ({reason}); start it, "
-            "or unset PREFECT_API_URL to use an embedded one"
+            "or unset PREFECT_API_URL to use a temporary one"
         ) from error

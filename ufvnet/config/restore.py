@@ -40,15 +40,15 @@ class RestoreConfig(Schema):
     """Faces of this side and larger stay as they are (default: the model's output size). Measured on the crop of a
     face in a photo."""
     size: int | str = "auto"
-    """Output size: native (faces get the model's size), input, a number of pixels, or auto. ``native``: a crop becomes
+    """Output size: native (faces get the model's size), input, a number of pixels, or auto (native for crops, input for
+    photos). ``native``: a crop becomes
     128x128, and a photo is enlarged until its smallest restored face has 128 pixels, at most eightfold. ``input``: as
-    the picture was. A number: the side of crops, the longer side of photos. ``auto``: ``native`` for crops, ``input``
-    for photos."""
+    the picture was. A number: the side of crops, the longer side of photos."""
     scale: float | None = Field(default=None, ge=0.125, le=16)
     """Output size as a multiple of the picture's, instead of --size."""
     format: Literal["auto", "same", "png", "jpeg", "webp", "tiff", "bmp", "avif", "parquet"] = "auto"
-    """Output format; same: the input's, auto: png, parquet for rows of tables. ``parquet`` writes a table with an image
-    column instead of files."""
+    """Output format; auto: png, or parquet for rows of tables; same: the input's. ``parquet`` writes a table with an
+    image column instead of files."""
     quality: int = Field(default=95, ge=1, le=100)
     """Quality of JPEG, WebP and AVIF outputs. A WebP of 100 is lossless."""
     suffix: str = Field(default="", pattern=r"^[^/\\\x00]*$", max_length=50)

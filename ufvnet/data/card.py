@@ -1,4 +1,4 @@
-"""dataset.json, the card of a built dataset: written sealed, and proven before anything in it is trusted."""
+"""dataset.json, the card of a built dataset: written with a seal, and checked before anything in it is trusted."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ufvnet.errors import ConfigError
 from ufvnet.files import check_name, printed, seal, unseal, write_json
 
 from .build.degrade import DEGRADATIONS
-from .schema import SCHEMA_VERSION
+from .schema import NO_FAILURES, SCHEMA_VERSION
 
 CARD = "dataset.json"
-AGAIN = "move this folder away and build it again"
+REMEDY = "move this folder away and build it again"
 Digest = Field(pattern=r"^[0-9a-f]{64}$")
 Count = Field(ge=0)
 
 
 @dataclass(frozen=True)
 class ShardFiles:
-    """A shard's files below the dataset's folder; their sha256 where it is known."""
+    """A shard's files below the dataset's folder, its fingerprint, and the files' sha256 if known."""
 
     photos: str
     faces: str | None
@@ -36,35 +36,40 @@ class ShardFiles:
     def timings(self) -> str:
         return f"timings/{self.photos.removeprefix('photos/')}"
 
+    @property
+    def names(self) -> list[str]:
+        """All its files."""
+        return [self.photos, self.timings, *([self.faces] if self.faces else [])]
 
-class _Part(BaseModel):
+
+class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class _Files(_Part):
+class _UnsealedShard(_Strict):
     photos: str = Field(pattern=r"^photos/part-\d{5,9}\.parquet$")
     faces: str | None = Field(pattern=r"^faces/split=[^/\x00]+/part-\d{5,9}\.parquet$")
     fingerprint: str = Digest
 
 
-class _Shard(_Files):
+class _Shard(_UnsealedShard):
     photos_sha256: str = Digest
     faces_sha256: str | None = Digest
 
 
-class _Degradation(_Part):
+class _Degradation(_Strict):
     name: str
     version: int
     summary: str
 
 
-class _Pairs(_Part):
+class _Pairs(_Strict):
     within: int = Count
     across: int = Count
 
 
-class _Card(_Part):
-    """What a card holds; whoever reads one can rely on it."""
+class _Card(_Strict):
+    """Schema of a card; whoever reads a card can rely on it."""
 
     name: str
     schema_version: int
@@ -81,7 +86,7 @@ class _Card(_Part):
     versions: dict[str, str]
 
     @model_validator(mode="after")
-    def _hangs_together(self) -> _Card:
+    def _is_consistent(self) -> _Card:
         check_name("name", self.name)
         for split in self.faces:
             check_name("faces", split)
@@ -93,7 +98,7 @@ class _Card(_Part):
             raise ValueError("counts must be at least 0")
         for shard in self.shards:
             if (shard.faces is None) != (shard.faces_sha256 is None):
-                raise ValueError("shards: faces and faces_sha256 go together")
+                raise ValueError("shards: faces and faces_sha256 must be given together")
             if shard.faces is not None and split_of(shard.faces) not in self.faces:
                 raise ValueError(f"shards: {shard.faces} is of no split that faces names")
         return self
@@ -104,8 +109,13 @@ def split_of(faces_file: str) -> str:
     return faces_file.split("/")[1].removeprefix("split=")
 
 
+def failures(card: dict[str, Any]) -> int:
+    """The number of photos of a dataset that could not be used though they should have been."""
+    return sum(n for status, n in card["counts"].items() if status not in NO_FAILURES)
+
+
 def write(root: Path, card: dict[str, Any]) -> None:
-    """Seal a card and write it."""
+    """Write a card with its seal."""
     write_json(root / CARD, seal(card))
 
 
@@ -113,7 +123,7 @@ def read(root: Path) -> dict[str, Any]:
     """A dataset's card.
 
     Raises:
-        ConfigError: there is none, or one of another version of the schema, or one that is damaged.
+        ConfigError: there is none, it is of another version of the schema, or it is damaged.
     """
     card, damage = examine(root)
     if damage:
@@ -122,59 +132,59 @@ def read(root: Path) -> dict[str, Any]:
 
 
 def examine(root: Path) -> tuple[dict[str, Any], str | None]:
-    """A dataset's card, and what is wrong with its seal, if anything.
+    """A dataset's card, and what is wrong with its seal; None if nothing is.
 
     Raises:
-        ConfigError: there is none, it is of another version of the schema, or it does not hold what a card holds.
+        ConfigError: there is none, it is of another version of the schema, or it does not have the content of a card.
     """
     where = f"dataset = {printed(root)}"
     content = _content(root)
     try:
         card = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: no built dataset that can be read: {CARD} is damaged; {AGAIN}") from error
+        raise ConfigError(f"{where}: no built dataset that can be read: {CARD} is damaged; {REMEDY}") from error
     if not isinstance(card, dict):
-        raise ConfigError(f"{where}: no built dataset that can be read: {CARD} is no card; {AGAIN}")
-    found = card.get("schema_version")
-    if found != SCHEMA_VERSION or isinstance(found, bool):
-        told = printed(repr(found))[:40]
-        raise ConfigError(f"{where}: schema version {told}, not {SCHEMA_VERSION}; build it again")
+        raise ConfigError(f"{where}: no built dataset that can be read: {CARD} is no card; {REMEDY}")
+    version = card.get("schema_version")
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        shown = printed(repr(version))[:40]
+        raise ConfigError(f"{where}: schema version {shown}, not {SCHEMA_VERSION}; build it again")
     if "sealed" not in card:
         raise ConfigError(f"{where}: made before datasets had digests; build it again")
     del card["sealed"]
     try:
         _Card.model_validate(card)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {CARD} is damaged: {_first(error)}; {AGAIN}") from error
-    return card, None if unseal(content) is not None else f"{CARD} is damaged or was changed by hand; {AGAIN}"
+        raise ConfigError(f"{where}: {CARD} is damaged: {_first_problem(error)}; {REMEDY}") from error
+    return card, None if unseal(content) is not None else f"{CARD} is damaged or was changed by hand; {REMEDY}"
 
 
 def _content(root: Path) -> bytes:
     """
     Raises:
-        ConfigError: no such file; a pipe, which would block, is none.
+        ConfigError: there is no such regular file, or it cannot be read.
     """
     try:
         if (root / CARD).is_file():
-            return (root / CARD).read_bytes()
+            return (root / CARD).read_bytes()  # a pipe would block
     except (OSError, ValueError) as error:
         raise ConfigError(f"dataset = {printed(root)}: no built dataset that can be read: {printed(error)}") from error
     raise ConfigError(f"dataset = {printed(root)}: no built dataset there; make one with `ufvnet build`")
 
 
-def _first(error: ValidationError) -> str:
+def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     key = ".".join(map(str, problem["loc"]))
     return printed(f"{key}: {problem['msg']}".removeprefix(": "))
 
 
 def shards_of(root: Path) -> list[ShardFiles] | None:
-    """The shards of whatever dataset stands in a folder; None if none does.
+    """The shards of the dataset in a folder; None if there is none.
 
-    Older versions' cards, which have no digests, count too: their files are replaced when the dataset is built again.
+    Cards of older versions, which have no digests, count too: their files are replaced when the dataset is built again.
 
     Raises:
-        ConfigError: its card is damaged, so that it does not tell any more which files are the dataset's.
+        ConfigError: the card is damaged, so that nobody knows any more which files are the dataset's.
     """
     try:
         card = json.loads(_content(root))
@@ -185,13 +195,13 @@ def shards_of(root: Path) -> list[ShardFiles] | None:
     if "sealed" in card and card["schema_version"] == SCHEMA_VERSION:
         return [ShardFiles(**shard) for shard in read(root)["shards"]]
     try:
-        return [ShardFiles(**_Files.model_validate(shard).model_dump()) for shard in card["shards"]]
+        return [ShardFiles(**_UnsealedShard.model_validate(shard).model_dump()) for shard in card["shards"]]
     except (ValidationError, TypeError) as error:
-        raise ConfigError(f"dataset = {printed(root)}: {CARD} is damaged; {AGAIN}") from error
+        raise ConfigError(f"dataset = {printed(root)}: {CARD} is damaged; {REMEDY}") from error
 
 
 def pairs_sha256(root: Path) -> str | None:
-    """The digest of near_duplicates.parquet in the card of the dataset that stands there; None if it has none."""
+    """The digest of near_duplicates.parquet in the card of a dataset; None if there is no card or it has none."""
     try:
         return read(root)["near_duplicates_sha256"]
     except ConfigError:

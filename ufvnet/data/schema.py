@@ -1,4 +1,4 @@
-"""Parquet schemas of a built dataset (DESIGN.md, Storage) and atomic writing of its files."""
+"""Parquet schemas of a built dataset (docs/architecture.md, Storage), and atomic writing of its files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,16 @@ PHOTOS = pa.schema(
         ("key", pa.string()),
     ]
 )
-"""``dhash``: difference hash, 64 hex digits; ``key``: fingerprint of all that decides the photo's rows."""
+"""A row for each photo. ``dhash``: difference hash, 64 hex digits; ``key``: fingerprint of what decides its rows."""
+
+STATUSES = (
+    "ok", "no_face", "too_small", "clipped", "unreadable", "too_large", "crashed", "duplicate", "near_duplicate",
+    "missing", "not_listed", "landmarks_missing",
+)  # fmt: skip
+"""Values of ``status``: what can become of a photo."""
+
+NO_FAILURES = ("ok", "duplicate", "near_duplicate", "not_listed")
+"""Statuses of photos that need no attention."""
 
 FACES = pa.schema(
     [
@@ -63,10 +72,10 @@ def write_table(path: Path, table: pa.Table, fingerprint: str = "") -> None:
 
 
 def write_rows(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]], fingerprint: str = "") -> int:
-    """Atomically write rows in row groups of ROW_GROUP, of which one is in memory; gives their number.
+    """Atomically write rows in row groups of ROW_GROUP, one of them in memory at a time; returns the number of rows.
 
-    Images stay as they are, other columns are compressed, pages carry checksums, and the fingerprint goes into the
-    file's metadata. The bytes depend on the rows alone.
+    Columns of images are not compressed, as the images are. Pages carry checksums, and the file's metadata the
+    fingerprint. The bytes depend only on the arguments.
     """
     schema = schema.with_metadata({**(schema.metadata or {}), FINGERPRINT: fingerprint.encode()})
     plain = [f.name for f in schema if f.type != IMAGE]
@@ -99,7 +108,7 @@ def read_fingerprint(path: Path) -> str | None:
 
 
 CONTENT = b"ufvnet.content"
-"""Metadata key of the sha256 over all that ``read_checked`` gives."""
+"""Metadata key of the sha256 over all that ``read_checked`` returns."""
 
 
 def write_checked(path: Path, table: pa.Table, fingerprint: str = "") -> None:
@@ -109,10 +118,9 @@ def write_checked(path: Path, table: pa.Table, fingerprint: str = "") -> None:
 
 
 def read_checked(path: Path) -> tuple[pa.Table, str] | None:
-    """The table and the fingerprint that ``write_checked`` wrote; None for a file that is damaged or not of its making.
+    """The table and the fingerprint that ``write_checked`` wrote; None if the file is missing, damaged or not from it.
 
-    No bit of the file can change without being noticed, but for those that change nothing that is read. A file that is
-    not there is damaged too.
+    Every changed bit of the file is noticed unless it changes nothing that is read.
     """
     try:
         with pq.ParquetFile(path, page_checksum_verification=True, memory_map=False) as file:
@@ -122,7 +130,7 @@ def read_checked(path: Path) -> tuple[pa.Table, str] | None:
         if metadata[CONTENT].decode() != content_of(table, fingerprint):
             return None
         return table.replace_schema_metadata(None), fingerprint
-    except Exception:  # what a damaged file makes of the reader is any kind of error, MemoryError among them
+    except Exception:  # of a damaged file pyarrow raises any kind of error, even MemoryError
         return None
 
 

@@ -7,13 +7,15 @@ import re
 
 from PIL import Image
 
+from ufvnet.extras import install_command
+
 READ = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF", "PPM", "JPEG2000", "MPO")
 """Pillow's names of the formats that are read. Its other decoders are never reached: some start other programs."""
 
 READ_IN_WORDS = "JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC, PPM and JPEG 2000"
 
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
-NEEDS_HEIF = "HEIC needs pillow-heif: pip install ufvnet[heic]"
+NEEDS_HEIF = f"HEIC needs pillow-heif: {install_command('heic')}"
 
 _PICTURES = (
     ("EPS", rb"%!PS|\xc5\xd0\xd3\xc6"),

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from ufvnet.config import fingerprint
 from ufvnet.errors import ConfigError
+from ufvnet.extras import require
 from ufvnet.files import printed, safe_name, seal, write_atomically
 
 from .conv import fold_norms
-from .onnx_network import CARD, OnnxNetwork, import_onnxruntime, seal_onnx, sealed
+from .onnx_network import CARD, OnnxNetwork, seal_onnx, sealed
 from .srg import SROutput
 from .store import WEIGHTS, find, identity, load, read_card
 
@@ -187,12 +188,7 @@ def _cache_folder() -> Path:
 
 
 def _need_exporter() -> None:
-    import_onnxruntime()
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(f'format = onnx: {error.name} is not installed; pip install "ufvnet[onnx]"') from error
+    require("onnx", "format = onnx")
 
 
 def _example(card: dict[str, Any], count: int) -> tuple[Tensor, Tensor]:

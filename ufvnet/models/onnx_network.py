@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ufvnet.errors import ConfigError
+from ufvnet.extras import require
 from ufvnet.files import printed, sha256
 
 from .card import ExportCard, parse_card
@@ -34,12 +35,9 @@ def import_onnxruntime() -> Any:
     Raises:
         ConfigError: it is not installed.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ConfigError(
-            'backend = onnx: ONNX Runtime is not installed; pip install "ufvnet[onnx]" brings it'
-        ) from error
+    require("onnx", "backend = onnx", "onnxruntime")
+    import onnxruntime
+
     return onnxruntime
 
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import errno
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.files import printed_line
+from ufvnet.progress import shown
 
 from .folder.inputs import PIPE
-from .folder.run import Progress, restore_folder
+from .folder.run import restore_folder
 from .single import is_one, restore_one
 
-LINE_EVERY = 30.0
-"""Seconds between lines of progress where there is no terminal, e.g. under nohup."""
 REASONS = 5
+"""Failures that are listed at the end."""
 
 
 def restore_here(
@@ -37,7 +35,7 @@ def restore_here(
         if flow is not None:
             summary = flow(config)
         else:
-            with _progress() as progress:
+            with shown("restore") as progress:
                 summary = restore_folder(config, progress, crashed)
     except KeyboardInterrupt:
         print("ufvnet: stopped; the same command with --resume goes on", file=sys.stderr)
@@ -68,47 +66,3 @@ def _tell(config: RestoreConfig, summary: Mapping[str, Any]) -> None:
         print(f"  and {counts['failed'] - REASONS:,} more: {manifest}", file=sys.stderr)
     if not summary["usable"]:
         print(f"ufvnet: none of {summary['files']:,} inputs could be used", file=sys.stderr)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar with rate and time left on a terminal, else a line now and then."""
-    if not sys.stderr.isatty():
-        yield _Lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("restore"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-               TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))  # fmt: skip
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        line = bar.add_task("restore", total=None, rate="", note="")
-        started = time.perf_counter()
-
-        def update(done: int, total: int, counts: Mapping[str, int]) -> None:
-            rate = f"{done / max(1e-9, time.perf_counter() - started):.1f}/s"
-            bar.update(line, completed=done, total=total, rate=rate, note=_short(counts))
-
-        yield update
-
-
-class _Lines:
-    """Prints how far a run is every so often."""
-
-    def __init__(self) -> None:
-        self.started = self.last = time.perf_counter()
-
-    def __call__(self, done: int, total: int, counts: Mapping[str, int]) -> None:
-        now = time.perf_counter()
-        if now - self.last < LINE_EVERY:
-            return
-        self.last = now
-        rate = done / (now - self.started)
-        left = (total - done) / rate / 60
-        print(f"{done:,} of {total:,}, {rate:.1f}/s, {left:.0f} minutes left; {_short(counts)}",
-              file=sys.stderr, flush=True)  # fmt: skip
-
-
-def _short(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{n:,} {status}" for status, n in counts.items() if n and status != "restored")

@@ -1,215 +1,97 @@
-"""Going on after a picture that brings the whole process down, as a fault in a decoder's own code does.
+"""The process that waits: it starts the one that restores, and another one where that crashes.
 
-Names of pictures in work stand in a file that outlives the process. The next one tries those alone, each in a process
-of its own, before it touches them: what kills that one too is a failed row.
+A fault in a decoder's own code, or want of memory, ends a whole process. The next one finds in the crash diary which
+pictures the dead one had in work, and tries each in a process of its own before it restores it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import json
-import logging
-import os
-import pickle
-import re
-import secrets
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from ufvnet.children import environment, python
+from ufvnet.children import CTRL_C, KEEP_MEMORY, cause_of_death, child_with_job
 from ufvnet.config import RestoreConfig
-from ufvnet.files import printed, seal, unseal
+from ufvnet.files import printed
 
-WORK = ".ufvnet"
-"""Folder in the output for what only a run that is not finished needs: journals, and names of pictures in work."""
-READING = ".reading"
-NOTES = re.compile(r"manifest(-\d{6})?\.(jsonl|written|reading)|earlier\.written")
-"""Names of our files in it; a file of another name is none of ours."""
-DEADLY = "it kills the process that restores it"
-DEATHS = 5
-"""In a row, with nothing finished in between, after which a run is given up."""
+from .folder.notes import WORK, notes
+from .trial import DEADLY
+
+WORKER = "ufvnet.restore.worker"
+FRUITLESS = 5
+"""Number of crashes in a row, with no picture finished in between, after which a run is given up."""
 CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGKILL")
-"""Signals after which a run goes on by itself; SIGKILL is what a machine short of memory sends."""
-log = logging.getLogger(__name__)
+"""Signals after which a run goes on by itself; SIGKILL is what a machine that is short of memory sends."""
+PASSED_ON = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals that ask a run to stop."""
 
 
-class Reading:
-    """Names of the pictures that a process has in work, and those that a dead one had.
+def supervise(config: RestoreConfig, picture: str | None = None) -> int:
+    """Restore in a child process, and go on in another one after a crash, until nothing is finished between crashes.
 
-    Args:
-        journal: of the process; the names stand beside it.
-    """
-
-    def __init__(self, journal: Path):
-        self.path = journal.with_suffix(READING)
-        self.suspects = {name for path in notes(journal.parent, READING) for name in _names(path)}
-        self.names: set[str] = set()
-        self.lock, self.length = threading.Lock(), 0
-        self.file = self.path.open("wb", buffering=0)
-
-    @contextlib.contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """``name`` is in work."""
-        with self.lock:
-            self.names.add(name)
-            self._note()
-        try:
-            yield
-        finally:
-            with self.lock:
-                self.names.discard(name)
-
-    def _note(self) -> None:
-        """Earlier suspects stay to the end, as failed rows are done again when a run resumes; names that are
-        finished stay until another begins: suspects by mistake, which a trial clears."""
-        if self.file.closed:
-            return
-        text = json.dumps(seal({"names": sorted(self.names | self.suspects)})).encode()
-        self.length = max(self.length, len(text))
-        os.pwrite(self.file.fileno(), text.ljust(self.length), 0)  # over what was there, in one call
-
-    def close(self) -> None:
-        """Nothing is in work any more."""
-        with self.lock:
-            self.file.close()
-            self.path.unlink(missing_ok=True)
-
-
-def notes(work: Path, ending: str = "") -> list[Path]:
-    """Files of ours with this ending in a run's folder WORK."""
-    return sorted(path for path in work.glob(f"*{ending}") if NOTES.fullmatch(path.name))
-
-
-def forget(output: Path) -> None:
-    """Remove the names that earlier processes had in work."""
-    for path in notes(output / WORK, READING):
-        path.unlink(missing_ok=True)
-
-
-def _names(path: Path) -> list[str]:
-    try:
-        text = path.read_bytes()
-    except OSError:
-        return []
-    found = unseal(text)
-    if found is None and text:
-        log.warning("%s is damaged: no picture is tried in a process of its own before it is restored", path)
-    return found["names"] if found else []
-
-
-def cause_of_death(config: RestoreConfig, name: str, content: Path | bytes, ending: str) -> str | None:
-    """What became of a process of its own that restored a picture; None only if it told at its end that it lived."""
-    token = secrets.token_hex()
-    order = pickle.dumps((token, config, name, content, ending))
-    command = python("-m", __name__)
-    done = subprocess.run(command, input=order, capture_output=True, env=environment(), check=False)
-    if done.returncode < 0:
-        return f"{DEADLY} ({_signal(done.returncode)})"
-    if done.returncode == 0 and done.stdout.decode(errors="replace").endswith(token):
-        return None
-    last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-    return f"a trial in a process of its own did not live to its end (exit code {done.returncode}): {last}"
-
-
-def _try() -> None:
-    """Restore a picture into nothing, then give back the token that says that it did no harm."""
-    from .single import restore_alone
-
-    token, *order = pickle.load(sys.stdin.buffer)
-    restore_alone(*order)
-    sys.stdout.write(token)
-
-
-def supervised(output: Path, one: str | None = None) -> bool:
-    """Split into a process that works, in which this returns, and one that waits for it and never returns.
-
-    If the first crashes another takes its place, until nothing gets finished between crashes. Where processes
-    cannot be split (Windows) there is one, and a crash ends the run.
+    This process imports neither torch nor what knows pictures.
 
     Args:
-        output: the output folder.
-        one: name of the only picture, which needs no second try.
+        config: what to restore and how.
+        picture: name of the only picture, if there is one: a crash is its fault, and there is nothing to go on with.
 
     Returns:
-        Whether an earlier process crashed, so that this one must resume.
-
-    Raises:
-        SystemExit: in the process that waits, with the exit code of the run.
+        The exit code of the run.
     """
-    if not hasattr(os, "fork"):
-        return False
-    deaths = crashed = 0
+    fruitless, crashed = 0, False
     while True:
-        size = _journalled(output)
-        parent, child = os.getpid(), os.fork()
-        if not child:
-            _die_with(parent)
-            return crashed > 0
-        code = _wait(child)
-        if _signal(code) not in CRASHES:
-            raise SystemExit(code if code >= 0 else 128 - code)
-        if one is not None:
-            print(f"{printed(one)}: failed ({DEADLY} ({_signal(code)}))", file=sys.stderr)
-            raise SystemExit(1)
-        crashed += 1
-        deaths = 1 if _journalled(output) > size else deaths + 1
-        print(f"ufvnet: the process died ({_signal(code)})", file=sys.stderr, end="", flush=True)
-        if deaths == DEATHS:
-            print(f" {DEATHS} times in a row without finishing a picture; --resume tries again", file=sys.stderr)
-            raise SystemExit(128 - code)
+        size = _journals_size(config.output)
+        code = _run_worker(config, crashed)
+        cause = _crash(code)
+        if cause is None:
+            return code if code >= 0 else 128 - code
+        if picture is not None:
+            print(f"{printed(picture)}: failed ({DEADLY} ({cause}))", file=sys.stderr)
+            return 1
+        fruitless = 1 if _journals_size(config.output) > size else fruitless + 1
+        print(f"ufvnet: the process died ({cause})", file=sys.stderr, end="", flush=True)
+        if fruitless == FRUITLESS:
+            print(f" {FRUITLESS} times in a row without finishing a picture; --resume tries again", file=sys.stderr)
+            return code if code >= 0 else 128 - code
         print("; going on with what is left", file=sys.stderr, flush=True)
+        config, crashed = config.model_copy(update={"resume": True}), True
 
 
-def _wait(child: int) -> int:
-    """The exit code of a process, negative if it died of a signal; signals that ask to stop are passed on."""
-    wanted = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
-    before = [signal.signal(number, lambda given, _: os.kill(child, given)) for number in wanted]  # nohup ignores one
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    for number, handler in zip(wanted, before):
-        signal.signal(number, handler)
-    return code
+def _run_worker(config: RestoreConfig, crashed: bool) -> int:
+    """The exit code of a process that restores, negative if it died of a signal."""
+    with child_with_job(WORKER, (config, crashed), KEEP_MEMORY) as child:
+        return _wait(child)
 
 
-def _die_with(parent: int) -> None:
-    """This process dies when its parent does: at once on Linux, elsewhere within a second."""
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _interrupt_once)
+def _wait(child: subprocess.Popen[bytes]) -> int:
+    """Wait for a child's end; signals that ask this process to stop are passed on to it.
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
+    On Windows the console sends Ctrl-C to both processes.
+    """
 
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os._exit(1)
-    else:
-        threading.Thread(target=watch, daemon=True).start()
+    def pass_on(number: int, _: object) -> None:
+        if sys.platform != "win32":
+            child.send_signal(number)
 
-
-def _interrupt_once(*_: object) -> None:
-    """Ctrl-C comes twice, from the terminal and from the process that waits."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    heeded = [number for number in PASSED_ON if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores one
+    before = {number: signal.signal(number, pass_on) for number in heeded}
+    try:
+        return child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _journalled(output: Path) -> int:
+def _crash(code: int) -> str | None:
+    """What crashed a process with this exit code; None where it ended by itself or was asked to."""
+    cause = cause_of_death(code)
+    return cause if cause in CRASHES or (code > 0 and code != CTRL_C) else None
+
+
+def _journals_size(output: Path) -> int:
+    """Bytes of rows of finished pictures."""
     try:
         return sum(path.stat().st_size for path in notes(output / WORK, ".jsonl"))
-    except OSError:  # an impossible name, which the run will tell
+    except OSError:  # an impossible name, which the run refuses
         return 0
-
-
-def _signal(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else ""
-
-
-if __name__ == "__main__":
-    _try()

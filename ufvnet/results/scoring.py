@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from ufvnet import data
 from ufvnet.config import fingerprint
+from ufvnet.crashes import DEATHS, Diary
 from ufvnet.data.schema import read_checked, write_checked
 from ufvnet.errors import EvaluationError
 from ufvnet.files import MARKER, claim, printed, safe_name
@@ -33,8 +34,6 @@ from .methods.restore import restore
 
 SCORING_VERSION = 2
 MOST_ANCHORS = 4
-DEATHS = 3
-"""A task at which so many processes died one after the other has failed; one alone may die of its machine's trouble."""
 DEADLY = f"it kills the process that runs it: {DEATHS} died, one after the other"
 
 log = logging.getLogger(__name__)
@@ -59,9 +58,9 @@ class ScoreTask:
     device: str
 
     @property
-    def deaths(self) -> Path:
-        """A file with a byte for every process that began the task and did not come to its end."""
-        return self.file.with_suffix(".deaths")
+    def diary(self) -> Path:
+        """The crash diary: whether the method is in work, and how many processes died of it."""
+        return self.file.with_suffix(".diary")
 
     @property
     def folder(self) -> Path:
@@ -110,41 +109,34 @@ def score_faces(task: ScoreTask) -> bool:
     if not (task.folder / MARKER).is_file():
         raise EvaluationError(f"{socket.gethostname()}: {printed(task.folder)} is gone, or cannot be seen from here")
     prove(task.method)
-    task.file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        table = _table(task)
+    with Diary(task.diary) as diary:
+        table = _table(task, diary)
         write_checked(task.file, table, task.fingerprint)
-    finally:  # a failure that Python sees is no death
-        task.deaths.unlink(missing_ok=True)
     return True
 
 
-def _table(task: ScoreTask) -> pa.Table:
-    """The scores; a method that ends a process of its own is tried again, until it has ended DEATHS."""
+def _table(task: ScoreTask, diary: Diary) -> pa.Table:
+    """The scores; a method that ends its own process is tried again, until DEATHS processes have died of it."""
+    label = task.method.label
     while True:
-        with open(task.deaths, "ab", opener=_not_through_links) as file:
-            died = file.tell()
-            file.write(b"+")
         try:
-            frames = _frames(task, died >= DEATHS)
+            with diary.in_work(label):
+                frames = _frames(task, diary.is_condemned(label))
         except MethodDied:
+            diary.add_death(label)
             continue
         return pa.Table.from_pandas(pd.concat(frames, ignore_index=True), preserve_index=False)
 
 
-def _not_through_links(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
-
-
-def _frames(task: ScoreTask, deadly: bool) -> list[pd.DataFrame]:
-    """The scores at each scale. deadly: the method is not run."""
+def _frames(task: ScoreTask, is_condemned: bool) -> list[pd.DataFrame]:
+    """The scores at each scale. is_condemned: the method fails on all faces without being run."""
     faces, hr, lrs = _read_faces(task)
     identity = _IdentityMeter(faces.slice(0, task.group.identity_faces), hr)
     frames = []
     for k, lr in zip(task.ks, lrs):
         px, ids = lr_side(task.hr_size, k), faces["face_id"].to_pylist()
         batch = Faces(lr, k / 16, task.hr_size, ids, task.dataset, px)
-        if deadly:
+        if is_condemned:
             restoration = failed_restoration(batch, DEADLY)
         else:
             restoration = restore(task.method, batch, task.batch_size, task.device)

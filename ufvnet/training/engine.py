@@ -26,6 +26,7 @@ from ufvnet.files import claim, printed, write_atomically
 from ufvnet.models import anchor_weights, to_network
 from ufvnet.models.inference import best_device, channels_last
 from ufvnet.models.store import tensors_written
+from ufvnet.progress import Progress
 
 from .batches import Batch, TrainingLoader
 from .checkpoints import Checkpoints, Note, to_stderr
@@ -41,8 +42,6 @@ LOCK_WAIT = 60
 ASK_EVERY = 5
 """Steps between the processes of one training telling each other that they were asked to stop."""
 BEST = "best.safetensors"
-
-Progress = Callable[[dict[str, Any]], None]
 
 
 class Interrupted(Exception):
@@ -78,7 +77,7 @@ def train(part: Part, progress: Progress | None = None, note: Note = to_stderr) 
 
     Args:
         part: what to train; its stage 1 must be finished.
-        progress: called with step, steps, loss and images_per_s.
+        progress: called now and then, with the images per second and the loss.
         note: called with a line for the user, e.g. of what was damaged and is made again.
 
     Returns:
@@ -95,20 +94,20 @@ def train(part: Part, progress: Progress | None = None, note: Note = to_stderr) 
     if problem is None:
         return part.model_folder
     if os.environ.get("RANK", "0") != "0":
-        return _Run(part, progress or (lambda _: None), lambda _: None).run()
+        return _Run(part, progress, lambda _: None).run()
     if problem:
         note(f"{part.name}: {printed(part.model_folder)}: {problem}; made again")
     part.check_folders()
     claim(part.folder, "run")
     try:
         with FileLock(part.folder / "lock", timeout=LOCK_WAIT):
-            return _Run(part, progress or (lambda _: None), note).run()
+            return _Run(part, progress, note).run()
     except Timeout as error:
         raise TrainingError(f"{part.name}: another process trains in {part.folder}") from error
 
 
 class _Run:
-    def __init__(self, part: Part, progress: Progress, note: Note):
+    def __init__(self, part: Part, progress: Progress | None, note: Note):
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
         from accelerate.utils import set_seed
@@ -279,8 +278,8 @@ class _Run:
                 f"{self.part.name}: diverged at step {step}: the loss is {loss:.4g}, {DIVERGED:g} times the least "
                 f"before; lower recipe.lr or set recipe.clip_norm; the last batch: {ids}"
             )
-        if self.accelerator.is_main_process:
-            self.progress({"step": step, "steps": steps, "loss": loss, "images_per_s": rate})
+        if self.progress is not None and self.accelerator.is_main_process:
+            self.progress(step, steps, {"images/s": rate, "loss": loss})
 
     def _validate(self, step: int) -> None:
         if self.validation is None or not self.accelerator.is_main_process:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any
 from ufvnet import children
 from ufvnet.errors import ConfigError, TrainingError
 from ufvnet.files import claim, printed, write_json
+from ufvnet.progress import Progress
 
-from .engine import Interrupted, Progress
+from .engine import Interrupted
 from .parts import Part
 from .worker import INTERRUPTED, job_of
 
@@ -66,8 +66,8 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
     with (
         errors.open("w") as stderr,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=children.environment(**ENVIRONMENT),
-            start_new_session=True,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True,
+            env=children.environment(**ENVIRONMENT), start_new_session=True,
         ) as child,
     ):  # a session of its own: Ctrl-C reaches the caller alone, who then asks for a checkpoint  # fmt: skip
         assert child.stdout is not None
@@ -80,7 +80,7 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
                 if "interrupted" in event or "error" in event:
                     ends = ends or event
                 if progress and "step" in event:
-                    progress(event)
+                    progress(event["step"], event["steps"], event["figures"])
             code = child.wait()
         except BaseException:
             child.terminate()
@@ -106,10 +106,10 @@ def _failure(part: Part, code: int, ends: dict[str, Any], errors: Path) -> Excep
     killed = re.search(r"exitcode *: (-\d+)", text)  # torchrun's report of one of several processes
     if killed:
         code = int(killed[1])
-    if code < 0:
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+    cause = children.cause_of_death(code)
+    if cause is not None:
         return TrainingError(
-            f"{part.name}: training was killed ({name}), by hand or for want of memory; run again to go on from the "
+            f"{part.name}: training was killed ({cause}), by hand or for want of memory; run again to go on from the "
             "last checkpoint"
         )
     lines = text.strip().splitlines() or ["it wrote nothing"]

@@ -1,7 +1,7 @@
 """One part trained in a process of its own: ``python -P -m ufvnet.training.worker JOB.json``.
 
-JOB.json holds role, k and config. Progress, notes for the user and what went wrong go to standard output, one JSON
-object a line.
+JOB.json holds role, k and config. Progress, notes for the user and errors go to standard output, one JSON object per
+line. The end of standard input tells that the parent is gone: training stops as if asked to, with a checkpoint.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ufvnet.children import when_parent_ends
 from ufvnet.config import ConfigError, TrainConfig, load
 from ufvnet.errors import TrainingError
 
@@ -25,6 +27,7 @@ INTERRUPTED = 3
 
 def main(job_file: str) -> int:
     """Train the job's part; 0 when finished, 1 with a message when it failed, 3 when asked to stop."""
+    when_parent_ends(lambda: signal.raise_signal(signal.SIGTERM))
     try:
         _train(json.loads(Path(job_file).read_text()))
     except Interrupted as stop:
@@ -45,12 +48,16 @@ def main(job_file: str) -> int:
 def _train(job: dict[str, Any]) -> None:
     stage1, whole = parts_of(load(TrainConfig, job["config"]))
     part = next(p for p in [*stage1, whole] if (p.role, p.k) == (job["role"], job["k"]))
-    train(part, _print, lambda line: _print({"note": line}))
+    train(part, _print_progress, lambda line: _print({"note": line}))
 
 
 def job_of(part: Part) -> dict[str, Any]:
     """What JOB.json holds for a part."""
     return {"role": part.role, "k": part.k, "config": part.config.model_dump(mode="json")}
+
+
+def _print_progress(step: int, steps: int, figures: Mapping[str, float]) -> None:
+    _print({"step": step, "steps": steps, "figures": figures})
 
 
 def _print(event: dict[str, Any]) -> None:

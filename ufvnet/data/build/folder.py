@@ -1,4 +1,4 @@
-"""A dataset's folder while it is built: checked, locked, and its plan of files, the only ones that a build touches."""
+"""A dataset's folder while it is built: checked, locked, and the only files in it that a build touches."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 
 import filelock
 
-from ufvnet.config import BuildConfig, ConfigError
+from ufvnet.config import BuildConfig
 from ufvnet.data import card
 from ufvnet.data.schema import read_fingerprint
+from ufvnet.errors import ConfigError
 from ufvnet.files import MARKER, TEMPORARY, check_ours, claim, make_folder, printed, seal, unseal, write_json
 
 KIND = "dataset"
@@ -20,7 +21,7 @@ PLAN_LOCK = ".ufvnet-plan.lock"
 LOCK = ".ufvnet.lock"
 PAIRS = "near_duplicates.parquet"
 BUILDING = "building"
-"""Here a rebuild's shards lie until all of them stand and take the place of the earlier build's."""
+"""Folder of a rebuild's shards, until all are finished and take the places of the earlier build's."""
 
 
 def dataset_root(config: BuildConfig) -> Path:
@@ -28,11 +29,10 @@ def dataset_root(config: BuildConfig) -> Path:
     return config.out / config.name
 
 
-def check_output(config: BuildConfig) -> None:
-    """Refuse a folder of the dataset that is not ours, or that overlaps what the dataset is built from.
-
+def check_folder(config: BuildConfig) -> None:
+    """
     Raises:
-        ConfigError: it is so.
+        ConfigError: the dataset's folder is not ours, or overlaps what the dataset is built from.
     """
     source = config.source
     read = [("source.root", source.root), *(("source.landmarks", p) for p in source.landmarks)]
@@ -43,12 +43,12 @@ def check_output(config: BuildConfig) -> None:
 
 @contextlib.contextmanager
 def locked(config: BuildConfig) -> Iterator[None]:
-    """Keep other builds of this dataset away, on whatever machine that honours file locks.
+    """Keep other builds of this dataset away, on every machine that honours file locks.
 
     Raises:
-        ConfigError: another build is at it, or the folder is not ours.
+        ConfigError: another build of it is running, or the folder is not ours.
     """
-    check_output(config)
+    check_folder(config)
     root = dataset_root(config)
     make_folder(root)
     lock = filelock.FileLock(root / LOCK)
@@ -61,7 +61,7 @@ def locked(config: BuildConfig) -> Iterator[None]:
     try:
         yield
     finally:
-        if not (root / PLAN).exists():  # it came to nothing
+        if not (root / PLAN).exists():  # nothing was built
             (root / MARKER).unlink(missing_ok=True)
         (root / LOCK).unlink(missing_ok=True)
         lock.release()
@@ -70,19 +70,24 @@ def locked(config: BuildConfig) -> Iterator[None]:
 
 
 def begin(config: BuildConfig) -> None:
-    """Mark the folder that ``check_output`` let pass as ours, before the first file."""
+    """Mark the folder, which ``check_folder`` accepted, as ours, before its first file."""
     claim(dataset_root(config), KIND)
 
 
-class Plan:
-    """The files of a dataset that its card or a build's persisted plan names; no other one is moved or removed.
+class KnownFiles:
+    """The files of a dataset that its card or the persisted plan of a build names; no others are moved or removed.
 
-    finished: the shards of the dataset that stands there.
-    shards: those and what builds that were stopped planned.
+    rebuild: whether a finished dataset is there.
+    finished: the shards of that dataset.
+    shards: these, and those that unfinished builds planned.
+    files: names of all their files below the root.
     """
 
     def __init__(self, root: Path):
         """
+        Args:
+            root: the dataset's folder.
+
         Raises:
             ConfigError: the card or the plan is damaged.
         """
@@ -92,22 +97,26 @@ class Plan:
         self.finished = finished or []
         self.shards, self.files = list(self.finished), set[str]()
         for shard in self.finished:
-            self.files |= {shard.photos, shard.timings, *([shard.faces] if shard.faces else [])}
+            self.files |= set(shard.names)
         if self.rebuild:
             self.files |= {card.CARD} | ({PAIRS} if read_fingerprint(root / PAIRS) else set())
         self._read()
 
     def _read(self) -> None:
         if (self.root / PLAN).is_file():
-            noted = unseal((self.root / PLAN).read_bytes())
-            if noted is None:
-                raise ConfigError(f"dataset = {printed(self.root)}: {PLAN} is damaged; {card.AGAIN}")
-            planned = [card.ShardFiles(**shard) for shard in noted["shards"]]
+            content = unseal((self.root / PLAN).read_bytes())
+            if content is None:
+                raise ConfigError(f"dataset = {printed(self.root)}: {PLAN} is damaged; {card.REMEDY}")
+            planned = [card.ShardFiles(**shard) for shard in content["shards"]]
             self.shards += [shard for shard in planned if shard not in self.shards]
-            self.files |= set(noted["files"])
+            self.files |= set(content["files"])
 
     def extend(self, shards: Iterable[card.ShardFiles], files: Iterable[str]) -> None:
         """Add what a build is going to write, mark the folder as ours and persist the plan, before the first file.
+
+        Args:
+            shards: that it builds.
+            files: names of all files that it may write, below the root.
 
         Raises:
             ConfigError: something that is not ours is in the way.
@@ -120,13 +129,13 @@ class Plan:
             self._read()
             self.shards += [shard for shard in shards if shard not in self.shards]
             self.files |= files
-            told = [{"photos": s.photos, "faces": s.faces, "fingerprint": s.fingerprint} for s in self.shards]
-            write_json(self.root / PLAN, seal({"shards": told, "files": sorted(self.files)}))
+            plan = [{"photos": s.photos, "faces": s.faces, "fingerprint": s.fingerprint} for s in self.shards]
+            write_json(self.root / PLAN, seal({"shards": plan, "files": sorted(self.files)}))
 
     def check(self, name: str) -> None:
         """
         Raises:
-            ConfigError: a file of this name would take the place of one that is not ours, or lie behind a link.
+            ConfigError: a file of this name would replace one that is not ours, or lie behind a symbolic link.
         """
         path = self.root / name
         no_links(self.root, path)
@@ -137,7 +146,7 @@ class Plan:
             )
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove files that the plan names, and the folders that this leaves empty."""
+        """Remove those of the files that are known, and the folders that are empty then."""
         for name in sorted(set(names) & self.files):
             path = self.root / name
             with contextlib.suppress(OSError, ConfigError):
@@ -147,7 +156,11 @@ class Plan:
                     folder.rmdir()
 
     def close(self, kept: Iterable[str]) -> None:
-        """Remove what the plan names but for the files of the finished dataset, leftovers of killed writers, itself."""
+        """Remove all known files that are not to be kept, leftovers of killed writers, and the plan itself.
+
+        Args:
+            kept: names of the finished dataset's files.
+        """
         kept = set(kept)
         ours = re.compile(re.escape(TEMPORARY).replace(r"\{\}", "[0-9a-f]{12}"))
         for folder in {(self.root / name).parent for name in self.files} | {self.root}:
@@ -163,7 +176,7 @@ class Plan:
 def no_links(root: Path, path: Path) -> None:
     """
     Raises:
-        ConfigError: a folder between a dataset's and a file of it is a symbolic link, which may lead elsewhere.
+        ConfigError: a folder between the dataset's folder and its file is a symbolic link, which may lead elsewhere.
     """
     for folder in path.parents[: len(path.relative_to(root).parts) - 1]:
         if folder.is_symlink():

@@ -22,24 +22,24 @@ from ufvnet.imaging.rgb import read_image
 
 from .degrade import degrade
 from .duplicates import dhash
-from .shards import Entry, utf8
-
-STATUSES = (
-    "ok", "no_face", "too_small", "clipped", "unreadable", "too_large", "crashed", "duplicate", "near_duplicate",
-    "missing", "not_listed", "landmarks_missing",
-)  # fmt: skip
-"""What can become of a photo."""
-
-NO_FAILURES = ("ok", "duplicate", "near_duplicate", "not_listed")
-"""Statuses that leave nothing to mend."""
+from .shards import ShardPhoto
 
 MAX_BYTES = 2**29
-"""Larger files are too_large: a photo's bytes are read into memory once."""
+"""Larger files are too_large, because all bytes of a photo are read into memory at once."""
 
 
 @dataclass
-class Built:
-    """What became of a photo; ``passing`` if it may be otherwise the next time."""
+class PhotoResult:
+    """What became of a photo.
+
+    status, reason: of STATUSES, and why or what was converted.
+    size: (width, height) of the upright photo, if it was read.
+    bytes: size of its file.
+    format: Pillow's name of its format.
+    dhash: its difference hash.
+    transient: true if the next build may have another result.
+    faces_found, faces: number of faces found, and rows of those that are built.
+    """
 
     status: str
     reason: str = ""
@@ -47,63 +47,72 @@ class Built:
     bytes: int | None = None
     format: str | None = None
     dhash: str | None = None
-    passing: bool = False
+    transient: bool = False
     faces_found: int = 0
     faces: list[dict[str, Any]] = field(default_factory=list)
 
 
-def build_photo(entry: Entry, content: Cell, config: BuildConfig) -> Built:
-    """Read a photo and cut out, reduce and encode its faces; whatever goes wrong is a status and a reason."""
+def build_photo(planned: ShardPhoto, content: Cell, config: BuildConfig) -> PhotoResult:
+    """Read a photo, cut out its faces, reduce and encode them; whatever goes wrong becomes a status and a reason.
+
+    Raises:
+        MemoryError: this machine has too little memory now.
+    """
     try:
         path_size = content.stat().st_size if isinstance(content, Path) else None
         path_size = len(content) if isinstance(content, bytes) else path_size
     except (OSError, ValueError):  # ValueError: a NUL in the name
         path_size = None
-    built = _without_reading(entry, content) or _within_limits(path_size)
-    if built is None:
-        built = Built("ok")
+    result = _without_reading(planned, content) or _within_limits(path_size)
+    if result is None:
+        result = PhotoResult("ok")
         try:
-            _read_and_cut(entry, _bytes(entry, content, built), config, built)
+            _read_and_cut(planned, _bytes(planned, content, result), config, result)
         except ImageProblem as problem:
-            built.status, built.reason, built.faces = problem.status, problem.reason, []
+            result.status, result.reason, result.faces = problem.status, problem.reason, []
         except MemoryError:
-            raise  # the machine's trouble, not the photo's: the shard is tried again
-        except Exception as error:  # one photo's surprise is one row's reason, never the run's end
-            built.status, built.reason, built.faces = "unreadable", f"{type(error).__name__}: {error}", []
-    built.bytes = path_size
-    return built
+            raise  # a problem of the machine, not of the photo: the shard is tried again
+        except Exception as error:  # an unforeseen error of one photo becomes the reason in its row
+            result.status, result.reason, result.faces = "unreadable", f"{type(error).__name__}: {error}", []
+    result.bytes = path_size
+    return result
 
 
-def photo_row(entry: Entry, built: Built) -> dict[str, Any]:
-    """The row of the photos file."""
+def photo_row(planned: ShardPhoto, result: PhotoResult) -> dict[str, Any]:
+    """The row of the photo in the photos file."""
     return {
-        "path": escape_name(entry.photo.path), "split": entry.photo.split,
-        "identity": None if entry.photo.identity is None else escape_name(entry.photo.identity),
-        "bytes": built.bytes, "sha256": entry.scanned.sha256,
-        "width": built.size[0], "height": built.size[1], "format": built.format,
-        "status": built.status, "reason": utf8(built.reason),
-        "faces_found": built.faces_found, "faces_built": len(built.faces),
-        "dhash": built.dhash or entry.scanned.dhash, "key": "" if built.passing else entry.key,
+        "path": escape_name(planned.photo.path), "split": planned.photo.split,
+        "identity": None if planned.photo.identity is None else escape_name(planned.photo.identity),
+        "bytes": result.bytes, "sha256": planned.hashes.sha256,
+        "width": result.size[0], "height": result.size[1], "format": result.format,
+        "status": result.status, "reason": _utf8(result.reason),
+        "faces_found": result.faces_found, "faces_built": len(result.faces),
+        "dhash": result.dhash or planned.hashes.dhash, "key": "" if result.transient else planned.key,
     }  # fmt: skip
 
 
-def _without_reading(entry: Entry, content: Cell) -> Built | None:
-    """Photos of which it is known beforehand that nothing is built."""
-    if entry.photo.fault is not None:
-        return Built(*entry.photo.fault)
-    if entry.photo.split is None:
-        return Built("not_listed", "in none of the source's lists")
-    if entry.scanned.sha256 is None:
-        return Built(*_why_not_read(content))
-    if entry.copy_of is not None and entry.alike is not None:
-        return Built("near_duplicate", f"looks like {entry.copy_of} ({entry.alike} of 256 bits differ)")
-    if entry.copy_of is not None:
-        return Built("duplicate", f"same bytes as {entry.copy_of}")
+def _utf8(text: str) -> str:
+    """Text as UTF-8, which Parquet needs: bytes of quoted names that are not UTF-8 are escaped."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _without_reading(planned: ShardPhoto, content: Cell) -> PhotoResult | None:
+    """The result of a photo of which nothing is built, known without reading it; None for all others."""
+    if planned.photo.fault is not None:
+        return PhotoResult(*planned.photo.fault)
+    if planned.photo.split is None:
+        return PhotoResult("not_listed", "in none of the source's lists")
+    if planned.hashes.sha256 is None:
+        return PhotoResult(*_why_not_read(content))
+    if planned.copy_of is not None and planned.alike is not None:
+        return PhotoResult("near_duplicate", f"looks like {planned.copy_of} ({planned.alike} of 256 bits differ)")
+    if planned.copy_of is not None:
+        return PhotoResult("duplicate", f"same bytes as {planned.copy_of}")
     return None
 
 
 def _why_not_read(content: Cell) -> tuple[str, str]:
-    """Status and reason of a photo that has no bytes."""
+    """Status and reason of a photo whose bytes could not be hashed."""
     if isinstance(content, OSError):
         return "unreadable", str(content)
     if not isinstance(content, Path):
@@ -120,76 +129,78 @@ def _why_not_read(content: Cell) -> tuple[str, str]:
         return "unreadable", str(error)
 
 
-def _within_limits(size: int | None) -> Built | None:
+def _within_limits(size: int | None) -> PhotoResult | None:
     if size is not None and size > MAX_BYTES:
-        return Built("too_large", f"a file of {size:,} bytes, over {MAX_BYTES:,}")
+        return PhotoResult("too_large", f"a file of {size:,} bytes, over {MAX_BYTES:,}")
     return None
 
 
-def _bytes(entry: Entry, content: Cell, built: Built) -> bytes:
-    """The photo's bytes, the same that were hashed.
+def _bytes(planned: ShardPhoto, content: Cell, result: PhotoResult) -> bytes:
+    """The photo's bytes, which are those that were hashed; sets ``transient`` while they are not proven to be.
 
     Raises:
-        ImageProblem: they have changed since, or cannot be read any more.
+        ImageProblem: they have changed since, or can no longer be read.
     """
-    built.passing = True
+    result.transient = True
     try:
         if isinstance(content, OSError):
             raise content
         found = content.read_bytes() if isinstance(content, Path) else content or b""
     except OSError as error:
         raise ImageProblem("unreadable", f"cannot be opened any more ({error.strerror or error})") from error
-    if hashlib.sha256(found).hexdigest() != entry.scanned.sha256:
+    if hashlib.sha256(found).hexdigest() != planned.hashes.sha256:
         raise ImageProblem("unreadable", "the file changed while the dataset was built")
-    built.passing = False
+    result.transient = False
     return found
 
 
-def _read_and_cut(entry: Entry, content: bytes, config: BuildConfig, built: Built) -> None:
+def _read_and_cut(planned: ShardPhoto, content: bytes, config: BuildConfig, result: PhotoResult) -> None:
     read = read_image(content, config.max_pixels)
     rgb, notes = read.rgb, list(read.notes)
-    built.size, built.format = rgb.size, read.format
+    result.size, result.format = rgb.size, read.format
     if config.near_duplicates != "off":
-        built.dhash = entry.scanned.dhash or dhash(rgb)
+        result.dhash = planned.hashes.dhash or dhash(rgb)
     problems: list[ImageProblem] = []
-    for number, points in enumerate(_landmarks(entry, rgb, config, built)):
+    for number, points in enumerate(_landmarks(planned, rgb, config, result)):
         try:
-            built.faces.append(_face_row(entry, number, rgb, points, config))
+            result.faces.append(_face_row(planned, number, rgb, points, config))
         except ImageProblem as problem:
             problems.append(problem)
-    if not built.faces and problems:
+    if not result.faces and problems:
         raise problems[0]
     if problems:
-        notes.append(f"{len(problems)} of {built.faces_found} faces left out: {problems[0].reason}")
-    built.reason = "; ".join(notes)
+        notes.append(f"{len(problems)} of {result.faces_found} faces left out: {problems[0].reason}")
+    result.reason = "; ".join(notes)
 
 
-def _landmarks(entry: Entry, rgb: Image.Image, config: BuildConfig, built: Built) -> list[np.ndarray]:
-    """(68, 2) landmarks of the faces that are meant: given, at the hint, the largest, or all.
+def _landmarks(planned: ShardPhoto, rgb: Image.Image, config: BuildConfig, result: PhotoResult) -> list[np.ndarray]:
+    """(68, 2) landmarks of the faces that are wanted: those of a file, at the hint, the largest, or all.
 
     Raises:
-        ImageProblem: there is none.
+        ImageProblem: no face is found.
     """
-    photo = entry.photo
+    photo = planned.photo
     if photo.landmarks is not None:
-        built.faces_found = 1
+        result.faces_found = 1
         return [np.asarray(photo.landmarks, dtype=np.float64)]
     found = finder.find_faces(rgb, every=config.faces == "all", at=photo.hint)
-    built.faces_found = len(found)
+    result.faces_found = len(found)
     if not found:
         raise ImageProblem("no_face", "no face where the annotation has one" if photo.hint else "no frontal face found")
     return [f.landmarks for f in (found if config.faces == "all" else found[:1])]
 
 
-def _face_row(entry: Entry, number: int, rgb: Image.Image, points: np.ndarray, config: BuildConfig) -> dict[str, Any]:
-    """A row of the faces file.
+def _face_row(
+    planned: ShardPhoto, number: int, rgb: Image.Image, points: np.ndarray, config: BuildConfig
+) -> dict[str, Any]:
+    """The row of a face in the faces file.
 
     Raises:
         ImageProblem: the landmarks give no crop, or one that is too small or leaves the photo.
     """
-    name = escape_name(entry.photo.path)
+    name = escape_name(planned.photo.path)
     face_id = f"{name}#{number}"
-    digest = entry.scanned.sha256 or ""
+    digest = planned.hashes.sha256 or ""
     hr, box, angle = _cut(rgb, points, config)
     sides = [lr_side(config.hr_size, k) for k in SIXTEENTHS]
     lrs = degrade(config.degradation, hr, sides, (config.seed, int(digest[:8], 16), number))
@@ -206,7 +217,7 @@ def _face_row(entry: Entry, number: int, rgb: Image.Image, points: np.ndarray, c
 
 
 def _cut(rgb: Image.Image, points: np.ndarray, config: BuildConfig) -> tuple[Image.Image, Box, float]:
-    """The HR face, its box, and the degrees by which the photo was turned about the eyes' centre before.
+    """The HR face, its box, and the angle in degrees by which the photo was turned about the eyes' centre first.
 
     Raises:
         ImageProblem: the landmarks give no crop, or one that is too small or leaves the photo.

@@ -1,4 +1,4 @@
-"""Rows of an earlier build: which of its files hold a photo's, and how they are taken over."""
+"""Rows of an earlier build: which of its files hold those of a photo, and reading them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ufvnet.data.card import ShardFiles
 from ufvnet.data.schema import ROW_GROUP, read_fingerprint
 from ufvnet.files import is_intact
 
-AGAIN = "-again"
-"""Ends the fingerprint of a shard in which a photo was read once and then not: the next build tries it again."""
+RETRY = "-again"
+"""Ends the fingerprint of a shard with a photo that was hashed and could not be read later; it is tried again."""
 
 
 @dataclass(frozen=True)
-class Files:
-    """A photos file and a faces file of an earlier build, and their sha256 where its card has them."""
+class EarlierFiles:
+    """A photos file and a faces file of an earlier build, and their sha256 if its card has them."""
 
     photos: Path
     faces: Path | None
@@ -29,52 +29,54 @@ class Files:
     faces_sha256: str | None
 
     def is_intact(self) -> bool:
-        """Whether they are what was built; of older builds the checksums of Parquet's pages tell."""
+        """Whether they are what was built; for older builds, only the checksums of Parquet's pages can tell."""
         return all(
             path is None or digest is None or is_intact(path, digest)
             for path, digest in ((self.photos, self.photos_sha256), (self.faces, self.faces_sha256))
         )
 
 
-def places_of_keys(root: Path, shards: Iterable[ShardFiles]) -> dict[str, Files]:
-    """Which photos and faces file hold the rows of a photo, by the photo's key."""
-    places: dict[str, Files] = {}
+def files_by_key(root: Path, shards: Iterable[ShardFiles]) -> dict[str, EarlierFiles]:
+    """The photos file and faces file that hold the rows of a photo, by the photo's key."""
+    places: dict[str, EarlierFiles] = {}
     for shard in shards:
         photos, faces = root / shard.photos, root / shard.faces if shard.faces else None
         mark = read_fingerprint(photos)
-        if mark is None or mark.removesuffix(AGAIN) != shard.fingerprint or "key" not in pq.read_schema(photos).names:
+        if mark is None or mark.removesuffix(RETRY) != shard.fingerprint or "key" not in pq.read_schema(photos).names:
             continue
         has_faces = faces is not None and read_fingerprint(faces) == shard.fingerprint
         with contextlib.suppress(OSError, pa.ArrowException):  # damaged: its photos are built again
             table = pq.read_table(photos, columns=["key", "faces_built"], page_checksum_verification=True)
             for key, built in zip(table["key"].to_pylist(), table["faces_built"].to_pylist()):
                 if has_faces or not built:
-                    places[key] = Files(photos, faces if has_faces else None, shard.photos_sha256, shard.faces_sha256)
+                    places[key] = EarlierFiles(
+                        photos, faces if has_faces else None, shard.photos_sha256, shard.faces_sha256
+                    )
     return places
 
 
-def good_photos(root: Path, shards: Iterable[ShardFiles]) -> dict[str, str]:
-    """The photos that an earlier build used: path -> sha256 of the file."""
-    good: dict[str, str] = {}
+def used_photos(root: Path, shards: Iterable[ShardFiles]) -> dict[str, str]:
+    """The photos that an earlier build used: sha256 by path."""
+    used: dict[str, str] = {}
     for shard in shards:
         mark = read_fingerprint(root / shard.photos)
-        if mark is not None and mark.removesuffix(AGAIN) == shard.fingerprint:
+        if mark is not None and mark.removesuffix(RETRY) == shard.fingerprint:
             with contextlib.suppress(OSError, pa.ArrowException):
                 rows = pq.read_table(root / shard.photos, columns=["path", "sha256", "status"]).to_pylist()
-                good |= {r["path"]: r["sha256"] for r in rows if r["status"] == "ok"}
-    return good
+                used |= {r["path"]: r["sha256"] for r in rows if r["status"] == "ok"}
+    return used
 
 
-class Earlier:
-    """Rows of photos in files of an earlier build, by key; what is damaged there is not among them.
+class EarlierRows:
+    """Rows of photos in files of an earlier build, by key, without those of damaged files.
 
     Args:
         places: the files.
         wanted: keys of the photos.
     """
 
-    def __init__(self, places: Iterable[Files], wanted: set[str]):
-        self.used = 0
+    def __init__(self, places: Iterable[EarlierFiles], wanted: set[str]):
+        self.reused = 0
         self.rows: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
         for files in places:
             with contextlib.suppress(OSError, pa.ArrowException, ValueError):
@@ -100,5 +102,6 @@ class Earlier:
         return key in self.rows
 
     def take(self, key: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        self.used += 1
+        """(row of the photo, rows of its faces)."""
+        self.reused += 1
         return self.rows[key]

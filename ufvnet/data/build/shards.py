@@ -1,86 +1,79 @@
-"""What to build: photos hashed, copies found, photos divided into shards that stay where they are as photos come."""
+"""The plan of a build: copies are found, and photos divided into shards that change little as photos come and go."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ufvnet.config import BuildConfig, ConfigError, TableSource, fingerprint
+from ufvnet.config import BuildConfig, fingerprint
 from ufvnet.data.card import CARD, ShardFiles
 from ufvnet.data.schema import SCHEMA_VERSION, read_fingerprint
-from ufvnet.data.sources.cells import Cell
-from ufvnet.data.sources.listing import list_photos
 from ufvnet.data.sources.photo import Photo
-from ufvnet.files import check_name, escape_name, printed, sha256
-from ufvnet.imaging.decode import ImageProblem
-from ufvnet.imaging.rgb import READING, read_image
+from ufvnet.errors import ConfigError
+from ufvnet.files import check_name, escape_name, printed
+from ufvnet.imaging.rgb import READING
 
-from . import losses
 from .degrade import DEGRADATIONS
-from .duplicates import dhash, originals, rank
-from .folder import BUILDING, PAIRS, Plan, check_output, dataset_root
-from .reuse import AGAIN, Files, good_photos, places_of_keys
-
-SCAN = 500
-"""Photos of one job of the scan."""
-
-PROVING = 3
-"""Files of the source that each worker must see."""
+from .duplicates import find_dropped, rank
+from .folder import BUILDING, PAIRS, KnownFiles, dataset_root
+from .lost_photos import check_lost
+from .resolved import ResolvedBuild
+from .reuse import RETRY, EarlierFiles, files_by_key, used_photos
+from .scan import PhotoHashes, scan, scan_jobs
 
 DECIDING = ("hr_size", "faces", "min_face", "crop", "degradation", "max_pixels")
 """Settings that decide a photo's rows."""
 
 
 @dataclass(frozen=True)
-class Scanned:
-    """A photo's bytes: sha256 (None where it cannot be read), and its dhash where near duplicates are dropped."""
+class ShardPhoto:
+    """A photo of a shard, with all that decides its rows.
 
-    sha256: str | None
-    dhash: str | None = None
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A photo of a shard.
-
-    copy_of: the photo that it is a copy of, and ``alike`` bits apart, or None for the same bytes.
+    copy_of: path of the photo that this one duplicates.
+    alike: number of differing bits of the difference hashes; None if the bytes are equal.
+    key: fingerprint of all that decides its rows.
     """
 
     photo: Photo
-    scanned: Scanned
+    hashes: PhotoHashes
     copy_of: str | None = None
     alike: int | None = None
     key: str = ""
 
 
 @dataclass(frozen=True)
-class Shard:
-    """Photos of one split that make one pair of Parquet files; whatever a worker needs to build it.
+class ShardJob:
+    """All that a worker needs to build a shard: photos of one split that become one pair of Parquet files.
 
-    earlier: photos and faces files of an earlier build that hold rows of these photos, which are taken over.
-    aside: build it below BUILDING, as an earlier build's files keep their places until all shards stand.
-    digests: what an earlier build noted of these very files: sha256 of photos and faces.
+    index: among all shards.
+    split: of its photos; None for those in none of the source's lists, which have no faces file.
+    index_in_split: number of its faces file.
+    earlier: files of an earlier build that hold rows of these photos, which are reused.
+    aside: whether it is built below BUILDING, because an earlier build's files keep their places until all shards
+        are finished.
+    digests: sha256 of its photos file and faces file, if an earlier build finished this very shard.
     """
 
     index: int
     split: str | None
     index_in_split: int
-    entries: tuple[Entry, ...]
+    photos: tuple[ShardPhoto, ...]
     config: BuildConfig
     fingerprint: str
-    earlier: tuple[Files, ...] = ()
+    earlier: tuple[EarlierFiles, ...] = ()
     aside: bool = False
     digests: tuple[str | None, str | None] | None = None
 
     @property
     def root(self) -> Path:
+        """The dataset's folder."""
         return dataset_root(self.config)
 
     @property
     def files(self) -> ShardFiles:
+        """Its files in the finished dataset."""
         faces = None if self.split is None else f"faces/split={self.split}/part-{self.index_in_split:05d}.parquet"
         return ShardFiles(f"photos/part-{self.index:05d}.parquet", faces, self.fingerprint)
 
@@ -94,17 +87,18 @@ class Shard:
 
     @property
     def diary(self) -> str:
+        """The crash diary: which photo is in work."""
         return f"diary/{self.fingerprint[:32]}.txt"
 
     @property
     def record(self) -> str:
-        """Here stand the digests of its files until the card has them."""
+        """The file that holds the digests of its files until the card does."""
         return f"finished/{self.fingerprint[:32]}.json"
 
     @property
     def names(self) -> list[str]:
-        """Every file that its building may write, below the dataset's folder."""
-        files = [self.files.photos, self.files.timings, *([self.files.faces] if self.files.faces else [])]
+        """Every file that building it may write, below the dataset's folder."""
+        files = self.files.names
         return [*files, *(f"{BUILDING}/{name}" for name in files), self.diary, self.record]
 
     @property
@@ -112,13 +106,13 @@ class Shard:
         """The folder below which it is built."""
         return self.root / BUILDING if self.aside else self.root
 
-    def standing(self, perhaps_again: bool = False) -> Path | None:
-        """The folder below which its files stand with its fingerprint, if they do; the later ones of two.
+    def finished_below(self, with_retries: bool = False) -> Path | None:
+        """The folder below which its files lie with its fingerprint; None if they lie nowhere, BUILDING if in both.
 
         Args:
-            perhaps_again: also if some of its photos are to be tried again.
+            with_retries: also accept files in which some photos are to be tried again.
         """
-        marks = [self.fingerprint, self.fingerprint + AGAIN] if perhaps_again else [self.fingerprint]
+        marks = [self.fingerprint, self.fingerprint + RETRY] if with_retries else [self.fingerprint]
         for base in (self.root / BUILDING, self.root):
             faces = self.files.faces
             if (faces is None or read_fingerprint(base / faces) == self.fingerprint) and (
@@ -128,204 +122,125 @@ class Shard:
         return None
 
 
-@dataclass(frozen=True)
-class Scan:
-    """A job of the scan: photos to be read and hashed."""
-
-    photos: tuple[Photo, ...]
-    config: BuildConfig
-
-
-def scans(config: BuildConfig) -> list[Scan]:
-    """The photos of the source, in jobs for ``scan``; their paths are absolute from here on.
-
-    Raises:
-        ConfigError: the source is not as it should be, or the dataset's folder is not ours.
-    """
-    check_output(config)
-    folders = {key: getattr(config.source, key, None) for key in ("root", "image_root")}
-    source = config.source.model_copy(update={key: folder.absolute() for key, folder in folders.items() if folder})
-    config = config.model_copy(update={"source": source, "out": config.out.absolute()})
-    photos = list_photos(config)
-    return [Scan(tuple(photos[i : i + SCAN]), config) for i in range(0, len(photos), SCAN)]
-
-
-def some_files(jobs: Sequence[Scan]) -> list[Path]:
-    """A few files of the source, from its start, middle and end, that tell whether a worker sees the same source."""
-    photos = [jobs[i].photos[len(jobs[i].photos) // 2] for i in sorted({0, len(jobs) // 2, len(jobs) - 1})]
-    every = [photo for job in jobs[:1] for photo in job.photos][:PROVING] + photos
-    root = jobs[0].config.source.root
-    files = dict.fromkeys(root / (photo.table_row.file if photo.table_row else photo.path) for photo in every)
-    return [file for file in files if os.path.isfile(file)][-PROVING:]  # False for what no file can be called
-
-
-def unseen(job: Scan, found: Sequence[Scanned]) -> str | None:
-    """Why a scan is not to be used: a photo that could not be read, but can be here."""
-    missed = [photo for photo, scanned in zip(job.photos, found) if scanned.sha256 is None and not photo.fault]
-    for photo, content in zip(missed, contents(job.config, missed)):
-        if sha256(content) is not None:
-            return f"cannot read {printed(photo.path)}, which the coordinator reads"
-    return None
-
-
-def scan(job: Scan) -> list[Scanned]:
-    """Hash each photo's bytes; its looks too where near duplicates are dropped."""
-    wants_looks = job.config.near_duplicates == "drop"
-    found = []
-    for photo, content in zip(job.photos, contents(job.config, job.photos)):
-        digest = sha256(content)
-        looks = _looks(content, job.config.max_pixels) if wants_looks and digest and photo.split else None
-        found.append(Scanned(digest, looks))
-    return found
-
-
-def contents(config: BuildConfig, photos: Sequence[Photo]) -> Iterator[Cell]:
-    """Where each photo's bytes are: a path, or the bytes of a table's row, None for an empty row, an error for one
-    that cannot be read."""
-    if not isinstance(config.source, TableSource):
-        yield from (config.source.root / p.path for p in photos)
-    else:
-        from ufvnet.data.sources.image_table import read_cells
-
-        yield from read_cells(config.source, photos)
-
-
-def _looks(content: Cell, max_pixels: int) -> str | None:
-    try:
-        if content is None or isinstance(content, OSError):
-            return None
-        return dhash(read_image(content, max_pixels).rgb)
-    except ImageProblem:
-        return None
-
-
-def plan(
-    config: BuildConfig, scanned: Iterable[tuple[Scan, list[Scanned]]] | None = None, allow_loss: bool = True
-) -> list[Shard]:
+def plan_shards(build: ResolvedBuild, hashes: Iterable[PhotoHashes] | None = None) -> list[ShardJob]:
     """Divide the photos into shards of one split each, and persist which files the build is going to write.
 
-    A photo's shard is its name's hash modulo a power of two, so that a photo that comes or goes touches one shard
-    only, until there are twice as many. Files of an earlier build stay in their places until ``finish``.
+    A photo's shard is its name's hash modulo a power of two, so that a photo that comes or goes changes one shard only,
+    until there are twice as many photos. Files of an earlier build stay in their places until the build is finished.
 
     Args:
-        config: what to build.
-        scanned: the jobs of ``scans`` with what ``scan`` gave; they are done here if not given.
-        allow_loss: whether photos that an earlier build used may be lost.
+        build: photos and settings.
+        hashes: of each photo, as ``scan`` gives them; without them, the photos are scanned here.
 
     Raises:
-        ConfigError: the source is not as it should be, or the dataset's folder holds what is not ours.
+        ConfigError: the source has no photos, or something in the dataset's folder is not ours.
         PipelineError: too many photos would be lost; nothing was changed.
     """
-    done = list(scanned) if scanned is not None else [(job, scan(job)) for job in scans(config)]
-    if not done:
+    config = build.config
+    if not build.photos:
         raise ConfigError(f"source.root = {printed(config.source.root)}: no photos in it")
-    config = done[0][0].config
-    entries = _without_copies([Entry(p, s) for job, found in done for p, s in zip(job.photos, found)], config)
-    known = Plan(dataset_root(config))
-    if not allow_loss:
-        losses.check(known.root, good_photos(known.root, known.finished), dict(map(_expected, entries)))
-    made_by = _made_by(config)
-    entries = [replace(e, key=_key(made_by, e)) for e in entries]
-    shards: list[Shard] = []
-    for split in sorted({e.photo.split for e in entries}, key=lambda s: (s is None, s)):
+    if hashes is None:
+        hashes = (found for job in scan_jobs(build) for found in scan(job))
+    photos = _without_copies([ShardPhoto(*pair) for pair in zip(build.photos, hashes, strict=True)], config)
+    known = KnownFiles(build.root)
+    if not config.allow_loss:
+        check_lost(known.root, used_photos(known.root, known.finished), dict(map(_expected, photos)))
+    settings = _settings_fingerprint(config)
+    photos = [replace(p, key=_key(settings, p)) for p in photos]
+    shards: list[ShardJob] = []
+    for split in sorted({p.photo.split for p in photos}, key=lambda s: (s is None, s)):
         if split is not None:
             check_name("the name of a split", split)
-        for j, members in _buckets([e for e in entries if e.photo.split == split], config.shard_size):
-            mark = fingerprint("shard", [e.key for e in members])
-            shards.append(Shard(len(shards), split, j, tuple(members), config, mark))
+        for j, members in _buckets([p for p in photos if p.photo.split == split], config.shard_size):
+            mark = fingerprint("shard", [p.key for p in members])
+            shards.append(ShardJob(len(shards), split, j, tuple(members), config, mark))
     shards = _beside_earlier(shards, known)
-    if not all(s.digests is not None and s.standing() == s.root for s in shards):
+    if not all(s.digests is not None and s.finished_below() == s.root for s in shards):
         known.extend([s.files for s in shards], [CARD, PAIRS, *(name for s in shards for name in s.names)])
     return shards
 
 
-def _expected(entry: Entry) -> tuple[str, tuple[str, str | None]]:
-    """A photo's path as rows have it, and what becomes of it as far as is known before it is decoded."""
-    digest = entry.scanned.sha256
-    fate = "ok"
-    if entry.photo.fault is not None:
-        fate = entry.photo.fault[0]
-    elif entry.photo.split is None:
-        fate = "not_listed"
+def _expected(planned: ShardPhoto) -> tuple[str, tuple[str, str | None]]:
+    """A photo's path as rows have it, and (status, sha256) as far as they are known before it is decoded."""
+    digest = planned.hashes.sha256
+    status = "ok"
+    if planned.photo.fault is not None:
+        status = planned.photo.fault[0]
+    elif planned.photo.split is None:
+        status = "not_listed"
     elif digest is None:
-        fate = "missing or unreadable"
-    elif entry.copy_of is not None:
-        fate = "duplicate"
-    return escape_name(entry.photo.path), (fate, digest)
+        status = "missing or unreadable"
+    elif planned.copy_of is not None:
+        status = "duplicate"
+    return escape_name(planned.photo.path), (status, digest)
 
 
-def utf8(text: str) -> str:
-    """Text that may quote names that are not UTF-8; their bytes are escaped, as Parquet strings must be UTF-8."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _made_by(config: BuildConfig) -> str:
+def _settings_fingerprint(config: BuildConfig) -> str:
     settings = config.model_dump(mode="json", include=set(DECIDING))
-    way = DEGRADATIONS[config.degradation]
-    seed = config.seed if way.random else None
-    return fingerprint("photo", SCHEMA_VERSION, READING, settings, way.version, seed, config.near_duplicates == "off")
+    degradation = DEGRADATIONS[config.degradation]
+    seed = config.seed if degradation.random else None
+    without_dhash = config.near_duplicates == "off"
+    return fingerprint("photo", SCHEMA_VERSION, READING, settings, degradation.version, seed, without_dhash)
 
 
-def _key(made_by: str, entry: Entry) -> str:
-    photo, scanned = entry.photo, entry.scanned
+def _key(settings: str, planned: ShardPhoto) -> str:
+    photo, digest = planned.photo, planned.hashes.sha256
     points = None if photo.landmarks is None else photo.landmarks.tobytes().hex()
-    told = (photo.path, photo.split, photo.identity, points, photo.hint, *(photo.fault or ()))
-    return fingerprint(made_by, told, scanned.sha256, entry.copy_of, entry.alike)[:32]
+    facts = (photo.path, photo.split, photo.identity, points, photo.hint, *(photo.fault or ()))
+    return fingerprint(settings, facts, digest, planned.copy_of, planned.alike)[:32]
 
 
-def _buckets(entries: list[Entry], size: int) -> Iterator[tuple[int, list[Entry]]]:
-    """Numbered groups of about ``size`` or down to half as many; rows of a table stay with their block."""
-    number = 1
-    while number * size < len(entries):
-        number *= 2
-    buckets: dict[int, list[Entry]] = {}
-    for entry in entries:
-        row = entry.photo.table_row
-        name = f"{row.file}#{row.block}" if row else entry.photo.path
-        place = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
-        buckets.setdefault(int.from_bytes(place[:4], "big") % number, []).append(entry)
+def _buckets(photos: list[ShardPhoto], size: int) -> Iterator[tuple[int, list[ShardPhoto]]]:
+    """(number, photos) of groups of between half of ``size`` and ``size`` on average; a table's block stays whole."""
+    count = 1
+    while count * size < len(photos):
+        count *= 2
+    buckets: dict[int, list[ShardPhoto]] = {}
+    for planned in photos:
+        row = planned.photo.table_row
+        name = f"{row.file}#{row.block}" if row else planned.photo.path
+        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+        buckets.setdefault(int.from_bytes(digest[:4], "big") % count, []).append(planned)
     for j in sorted(buckets):
-        yield j, sorted(buckets[j], key=lambda e: e.photo.table_row or e.photo.path)
+        yield j, sorted(buckets[j], key=lambda p: p.photo.table_row or p.photo.path)
 
 
-def _without_copies(entries: list[Entry], config: BuildConfig) -> list[Entry]:
-    """Entries of the same bytes, or that look alike where such are dropped, point to the one that keeps its place."""
-    order = sorted(range(len(entries)), key=lambda i: rank(entries[i].photo.split, entries[i].photo.path))
+def _without_copies(photos: list[ShardPhoto], config: BuildConfig) -> list[ShardPhoto]:
+    """The photos; each one with the bytes of an earlier one, or that looks like it where such are dropped, points to
+    the earlier one. Earlier is by ``rank``."""
+    order = sorted(range(len(photos)), key=lambda i: rank(photos[i].photo.split, photos[i].photo.path))
     first: dict[str, str] = {}
     unique: list[int] = []
     for i in order:
-        photo, scanned = entries[i].photo, entries[i].scanned
-        if scanned.sha256 is not None and photo.split is not None:
-            original = first.setdefault(scanned.sha256, photo.path)
+        photo, hashes = photos[i].photo, photos[i].hashes
+        if hashes.sha256 is not None and photo.split is not None:
+            original = first.setdefault(hashes.sha256, photo.path)
             if original != photo.path:
-                entries[i] = replace(entries[i], copy_of=original)
-            elif scanned.dhash is not None:
+                photos[i] = replace(photos[i], copy_of=original)
+            elif hashes.dhash is not None:
                 unique.append(i)
-    gone = originals([entries[i].scanned.dhash or "" for i in unique], config.near_distance)
-    for number, pair in gone.items():
-        like = entries[unique[pair.like]].photo.path
-        entries[unique[number]] = replace(entries[unique[number]], copy_of=like, alike=pair.distance)
-    return entries
+    dropped = find_dropped([photos[i].hashes.dhash or "" for i in unique], config.near_distance)
+    for number, pair in dropped.items():
+        original = photos[unique[pair.original]].photo.path
+        photos[unique[number]] = replace(photos[unique[number]], copy_of=original, alike=pair.distance)
+    return photos
 
 
-# Files of an earlier build
+def _beside_earlier(shards: list[ShardJob], known: KnownFiles) -> list[ShardJob]:
+    """The shards with what earlier builds left: digests of those that are finished, files of rows for the others.
 
-
-def _beside_earlier(shards: list[Shard], known: Plan) -> list[Shard]:
-    """The shards with what earlier builds left: digests of those that stand, files of rows for the others.
-
-    A build that finds files in places of its own, or a finished dataset, builds aside: what stands there stays until
-    everything new does.
+    If files lie in the places of this build's shards, or if a finished dataset is there, this build writes aside, and
+    what is there stays until all new shards are finished.
     """
-    noted = {s.fingerprint: (s.photos_sha256, s.faces_sha256) for s in known.shards if s.photos_sha256}
+    digests = {s.fingerprint: (s.photos_sha256, s.faces_sha256) for s in known.shards if s.photos_sha256}
     planned = {s.files.photos: s.fingerprint for s in shards} | {s.files.faces: s.fingerprint for s in shards}
-    standing = {name for s in known.shards for name in (s.photos, s.faces) if name and (known.root / name).exists()}
-    aside = known.rebuild or any(read_fingerprint(known.root / n) != planned.get(n) for n in standing)
-    places = places_of_keys(known.root, known.shards)
+    present = {name for s in known.shards for name in (s.photos, s.faces) if name and (known.root / name).exists()}
+    aside = known.rebuild or any(read_fingerprint(known.root / n) != planned.get(n) for n in present)
+    places = files_by_key(known.root, known.shards)
     return [
         replace(
-            s, aside=aside, digests=noted.get(s.fingerprint),
-            earlier=tuple(dict.fromkeys(places[e.key] for e in s.entries if e.key in places)),
+            s, aside=aside, digests=digests.get(s.fingerprint),
+            earlier=tuple(dict.fromkeys(places[p.key] for p in s.photos if p.key in places)),
         )
         for s in shards
     ]  # fmt: skip

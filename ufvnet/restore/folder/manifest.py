@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.files import printed, seal, sha256, unseal, write_atomically, write_json
-from ufvnet.restore.supervise import WORK, forget, notes
 
+from .notes import WORK, forget, notes
 from .outputs import WRITTEN, Claim, Earlier, Outputs, check_there, file_of, keep_claims, not_ours, unmark
 
 MANIFEST, SUMMARY = "manifest.parquet", "summary.json"

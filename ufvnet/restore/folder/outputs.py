@@ -31,9 +31,9 @@ from ufvnet.files import (
     unseal,
     write_atomically,
 )
-from ufvnet.restore.supervise import WORK, notes
 
 from .inputs import OURS
+from .notes import WORK, notes
 
 KIND = "restored"
 """What the marker of a run's output folder says."""

@@ -7,7 +7,7 @@ import functools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,25 +15,24 @@ from typing import Any
 import filelock
 
 from ufvnet.config import ConfigError, RestoreConfig, fingerprint
+from ufvnet.crashes import Diary
 from ufvnet.errors import OutputLostError
 from ufvnet.files import escape_name, printed
+from ufvnet.progress import Progress
 from ufvnet.restore.face_finder import Looker
 from ufvnet.restore.picture import ENDINGS
 from ufvnet.restore.restorer import Restorer
-from ufvnet.restore.supervise import WORK, Reading, forget
 
 from .inputs import PIPE, Cell, Source, list_sources, other_columns, table_cells
 from .job import Job
 from .manifest import JOURNAL, Account, check_account, finish, prepare
+from .notes import DIARY, WORK, forget
 from .outputs import LOCK, check_folder, mark, remove_temporaries
 from .scheduler import Engine
 from .targets import PART, FileTarget, PartTarget, empty_row
 
 ALGORITHM = 2
 """Part of every fingerprint; another number makes earlier outputs stale."""
-
-Progress = Callable[[int, int, Mapping[str, int]], None]
-"""Called with pictures done, pictures in all, and counts by status."""
 
 
 @dataclass(frozen=True)
@@ -179,9 +178,8 @@ def restore_shard(shard: Shard, progress: Progress | None = None) -> dict[str, i
     with Account(config.output, shard.journal, config.into_input) as account:
         counter.account, counter.total = account, shard.rows
         jobs = _Jobs(config, shard, account, key_of(config, restorer, looker), counter)
-        reading = Reading(account.path)
-        Engine(config, restorer, looker, reading).run(jobs, lambda job: counter.add(1))
-        reading.close()
+        with Diary(account.path.with_suffix(DIARY)) as diary:
+            Engine(config, restorer, looker, diary).run(jobs, lambda job: counter.add(1))
         return dict(account.counts)
 
 

@@ -4,8 +4,6 @@ written, all at the same time and with only so many pictures in memory."""
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import sys
 import threading
 import time
 from collections import deque
@@ -18,9 +16,9 @@ import torch
 from PIL import Image
 
 from ufvnet.config import RestoreConfig
+from ufvnet.crashes import Diary
 from ufvnet.restore.face_finder import Looker
 from ufvnet.restore.restorer import Restored, Restorer
-from ufvnet.restore.supervise import Reading
 
 from .job import Job
 from .room import A_THREAD, Room
@@ -33,17 +31,6 @@ place."""
 
 Crop = tuple[Job, int, Image.Image]
 """A job, the place of one of its faces, and its picture."""
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep what layers free for the next ones, for as long as this process lives.
-
-    It would give large blocks back to the kernel, which clears them page by page when they are asked for anew: a
-    twentieth of the time (benchmarks/README.md).
-    """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 @dataclass(frozen=True)
@@ -62,18 +49,18 @@ class Engine:
         config: how.
         restorer: the model.
         looker: finds faces.
-        reading: is told which pictures are in work; None where a crash need not be survived.
+        diary: notes which pictures are in work; None where a crash need not be survived.
     """
 
-    def __init__(self, config: RestoreConfig, restorer: Restorer, looker: Looker, reading: Reading | None = None):
+    def __init__(self, config: RestoreConfig, restorer: Restorer, looker: Looker, diary: Diary | None = None):
         self.config, self.restorer = config, restorer
         self.device = restorer.device.type
         self.size = config.batch_size or BATCH_SIZES.get(self.device, 16)
         self.threads = config.threads or torch.get_num_threads()
         room = Room(max(config.max_pixels, self.threads * A_THREAD))
-        self.prepare = Preparer(config, restorer.hr_size, looker, room, reading.suspects if reading else ())
+        self.prepare = Preparer(config, restorer.hr_size, looker, room, diary.deaths if diary else ())
         self.finish = Finisher(config, restorer.hr_size, room)
-        self._in_work = reading or (lambda name: contextlib.nullcontext())
+        self._in_work = diary.in_work if diary else (lambda name: contextlib.nullcontext())
         self._changed = threading.Condition()
         self._open = self._computing = 0
         self._error: BaseException | None = None
@@ -97,7 +84,6 @@ class Engine:
         )
         if self.device == "cpu":
             torch.set_num_threads(1)  # a batch a core: torch's own threads wait for each other after every layer
-            keep_freed_memory()
         try:
             self._drive(iter(jobs), done, pools, ahead=(lanes + 2) * self.size)
         finally:

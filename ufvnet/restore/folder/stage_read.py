@@ -15,7 +15,7 @@ from ufvnet.imaging.formats import picture_endings, why_not_read_by_name
 from ufvnet.restore.face_finder import Looker
 from ufvnet.restore.output_size import LEAST_SIDE, check_output
 from ufvnet.restore.picture import Picture, read_picture
-from ufvnet.restore.supervise import cause_of_death
+from ufvnet.restore.trial import crash_in_trial
 
 from .job import Job, side
 from .room import Room
@@ -66,7 +66,7 @@ class Preparer:
                 return
         job.row["sha256"] = sha256(data)
         if job.name in self.suspects and job.content is not None:
-            cause = cause_of_death(self.config, job.name, job.content, job.ending)
+            cause = crash_in_trial(self.config, job.name, job.content, job.ending)
             if cause:
                 raise ImageProblem("failed", cause)
         picture = read_picture(data, self.config.max_pixels, admit)

@@ -1,6 +1,6 @@
 """Script of the process in which one Python method runs, so that no other method sees what it does to its process.
 
-It is run as a file, without importing ufvnet, and talks to ``own_process`` over its standard input and output.
+It imports nothing heavy of ufvnet, and talks to ``own_process`` over its standard input and output.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ import importlib.util
 import inspect
 import json
 import os
+import queue
 import struct
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
+from ufvnet.children import when_parent_ends
+
 FAILURES = (Exception, SystemExit)
 """What a method may raise without ending more than itself; Ctrl-C is meant for the whole run."""
+PATIENCE = 5
+"""Seconds for the process to end by itself."""
 HEADER = struct.Struct("<IQ")
 
 
@@ -61,8 +65,10 @@ def main() -> None:
         os.dup2(2, 1)  # what the method prints must not mix with the answers
     except OSError:  # there is no standard error
         os.dup2(null, 1)
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    hello, _ = receive(requests)
+    calls = _calls(requests)
+    hello, _ = next(calls, ({}, b""))
+    if not hello:  # the other side has ended already
+        return
     sys.path[:] = hello["path"]
     try:
         function = _function(hello["name"])
@@ -73,19 +79,36 @@ def main() -> None:
         return send(answers, {"error": f"is {type(function).__name__}; it must be a function"})
     send(answers, {"files": files})
     process_id = os.getpid()
-    with contextlib.suppress(EOFError, KeyboardInterrupt):
-        while True:
-            answer = _answer(function, *receive(requests))
+    with contextlib.suppress(KeyboardInterrupt):
+        for call in calls:
+            answer = _answer(function, *call)
             if os.getpid() != process_id:
                 os._exit(0)  # the method forked and went on: two processes must not answer one call
             send(answers, *answer)
 
 
-def _end_with_parent(parent: int) -> None:
-    """End this process when the one that started it is gone; a method at work would not notice."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+def _calls(requests: IO[bytes]) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Messages until the other side ends.
+
+    A thread reads them, so that a method at work when the other side is killed has PATIENCE seconds to finish.
+    """
+    messages: queue.SimpleQueue[tuple[dict[str, Any], bytes] | None] = queue.SimpleQueue()
+
+    def read() -> bool:
+        try:
+            messages.put(receive(requests))
+        except EOFError:
+            return False
+        return True
+
+    def end() -> None:
+        messages.put(None)
+        time.sleep(PATIENCE)
+        os._exit(1)
+
+    when_parent_ends(end, read)
+    while (message := messages.get()) is not None:
+        yield message
 
 
 def _answer(function: Any, call: dict[str, Any], pixels: bytes) -> tuple[dict[str, Any], bytes]:

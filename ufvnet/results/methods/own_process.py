@@ -23,7 +23,6 @@ from . import method_process
 MOST_PROCESSES = 2
 """Processes kept for the next call; an evaluation's tasks come method by method."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-END_TIMEOUT = 5  # seconds for a process to end by itself
 
 
 class MethodError(Exception):
@@ -49,7 +48,7 @@ class PythonMethod:
             raise ConfigError(f"models: {printed(name)}: cannot be imported ({printed(where)} is not there)")
         self.lock = threading.Lock()
         self.process = subprocess.Popen(
-            python(method_process.__file__), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
+            python("-m", method_process.__name__), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
         )
         self.close = weakref.finalize(self, _end_process, self.process)
         try:
@@ -105,7 +104,7 @@ def _end_process(process: subprocess.Popen[bytes]) -> None:
             if stream:
                 stream.close()
     try:
-        process.wait(END_TIMEOUT)
+        process.wait(method_process.PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -1,0 +1,119 @@
+"""The crash diary: names of things in work, in a file that outlives the process, so that the next one is warned.
+
+A photo, a picture or a method can end the whole process (a fault in a decoder's own code, want of memory), which no
+``except`` sees. Whoever comes next finds its name here. It may then try the suspect in a process of its own first, as
+restoring does, or leave it out once DEATHS processes in a row have died of it, as building and scoring do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from ufvnet.files import printed, seal, unseal
+
+DEATHS = 3
+"""Number of processes that must die one after the other before their work is blamed: one may die of its machine."""
+
+log = logging.getLogger(__name__)
+
+
+class Diary:
+    """What a process has in work, and how many processes before it died of what.
+
+    A context manager: the file is removed at the end, also after an exception, as a failure that Python sees is no
+    crash. Its methods may be called from several threads. A file that is damaged counts as empty.
+
+    Attributes:
+        deaths: name -> number of processes, one after the other, that died with it in work. A name stays after other
+            things have killed a process, with 0 deaths: a resumed run does failed rows again.
+
+    Raises:
+        OSError: the file cannot be opened, or is a symbolic link.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self._lock = path, threading.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "r+b", buffering=0, opener=_open)  # noqa: SIM115 (closed by ``close``)
+        text = self._file.read()
+        self._length = len(text)
+        in_work, self.deaths = _parse(path, text)
+        for name in self.deaths if in_work else ():
+            if name not in in_work and not self.is_condemned(name):
+                self.deaths[name] = 0
+        for name in in_work:
+            self.deaths[name] = self.deaths.get(name, 0) + 1
+        self._in_work: set[str] = set()
+        self._write()  # at once: a death before anything is in work is the fault of none of them
+
+    def __enter__(self) -> Diary:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def is_suspect(self, name: str) -> bool:
+        """Whether a process died with this in work."""
+        return name in self.deaths
+
+    def is_condemned(self, name: str) -> bool:
+        """Whether DEATHS processes in a row died with this in work."""
+        return self.deaths.get(name, 0) >= DEATHS
+
+    @contextlib.contextmanager
+    def in_work(self, name: str) -> Iterator[None]:
+        """Note that ``name`` is in work while the block runs.
+
+        The file may name it until the next thing begins: a suspect by mistake costs a trial, a write more.
+        """
+        with self._lock:
+            self._in_work.add(name)
+            self._write()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_work.discard(name)
+
+    def add_death(self, name: str) -> None:
+        """Count a process that this one started for ``name`` and that died of it."""
+        with self._lock:
+            self.deaths[name] = self.deaths.get(name, 0) + 1
+            self._write()
+
+    def close(self) -> None:
+        """Remove the file: nothing is in work any more."""
+        with self._lock:
+            self._file.close()
+            self.path.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        """One call writes over all that stood there, so that a kill leaves either the old text or the new one."""
+        if self._file.closed:
+            return
+        text = json.dumps(seal({"in_work": sorted(self._in_work), "deaths": self.deaths})).encode()
+        self._length = max(self._length, len(text))
+        self._file.seek(0)
+        self._file.write(text.ljust(self._length))
+
+
+def _open(path: str, flags: int) -> int:
+    """Open a file, made if it is not there; not through a symbolic link, which may lead elsewhere."""
+    return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def _parse(path: Path, text: bytes) -> tuple[set[str], dict[str, int]]:
+    """What was in work when the file was written last, and the deaths before that."""
+    entry = unseal(text) if text else {"in_work": [], "deaths": {}}
+    if entry is None or not {"in_work", "deaths"} <= set(entry):
+        log.warning("%s: is damaged and starts anew: what it suspected of killing processes is forgotten",
+                    printed(path))  # fmt: skip
+        return set(), {}
+    return set(entry["in_work"]), dict(entry["deaths"])

@@ -1,0 +1,153 @@
+"""The shards of a build to a finished dataset: checked, put in their places, look-alikes listed, the card written."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ufvnet.config import BuildConfig, fingerprint
+from ufvnet.data import card
+from ufvnet.data.schema import SCHEMA_VERSION, STATUSES, read_fingerprint, write_rows
+from ufvnet.files import is_intact, sha256
+
+from .degrade import DEGRADATIONS
+from .duplicates import find_look_alikes, rank
+from .folder import PAIRS, KnownFiles
+from .lost_photos import check_lost
+from .resolved import ResolvedBuild
+from .reuse import used_photos
+from .shard_writer import DIGESTS, ShardReport
+from .shards import ShardJob
+
+PAIR = pa.schema(
+    [("path", pa.string()), ("split", pa.string()), ("like", pa.string()), ("like_split", pa.string()),
+     ("distance", pa.int32())]
+)  # fmt: skip
+
+
+def finish_dataset(build: ResolvedBuild, shards: Iterable[ShardJob], reports: Iterable[ShardReport]) -> dict[str, Any]:
+    """Check that every photo has a row, put the shards in their places, list photos that look alike, write the card.
+
+    Until all checks have passed, an earlier build of the dataset stays as it was.
+
+    Returns:
+        The card, as in dataset.json.
+
+    Raises:
+        RuntimeError: rows and photos do not add up, or a shard's files are not those that were planned.
+        PipelineError: too many photos would be lost; nothing was changed.
+    """
+    shards, by_index = list(shards), {report.index: report for report in reports}
+    counts: Counter[str] = Counter()
+    for report in by_index.values():
+        counts.update(report.counts)
+    total = sum(len(s.photos) for s in shards)
+    if counts.total() != total:
+        raise RuntimeError(f"{total} photos were found but {counts.total()} are accounted for")
+    known = KnownFiles(build.root)
+    bases = [_base(shard) for shard in shards]
+    if not build.config.allow_loss:
+        check_lost(build.root, used_photos(build.root, known.finished), _outcomes(shards, bases))
+    _put_in_place(known, shards, bases)
+    pairs, pairs_sha256 = _write_pairs(build.config, build.root, shards)
+    content = _card(build.written, shards, by_index, {"near_duplicates": pairs, "near_duplicates_sha256": pairs_sha256})
+    card.write(build.root, content)
+    known.close({card.CARD, *_names(shards), *([PAIRS] if pairs else [])})
+    return content
+
+
+def _base(shard: ShardJob) -> Path:
+    """The folder below which a shard's files lie.
+
+    Raises:
+        RuntimeError: they lie nowhere.
+    """
+    base = shard.finished_below(with_retries=True)
+    if base is None:
+        raise RuntimeError(f"{shard.photos_file} is not as it was planned; build again")
+    return base
+
+
+def _outcomes(shards: list[ShardJob], bases: list[Path]) -> dict[str, tuple[str, str | None]]:
+    """(status, sha256) of every photo, by path."""
+    columns = ["path", "status", "sha256"]
+    files = (base / shard.files.photos for shard, base in zip(shards, bases))
+    return {r["path"]: (r["status"], r["sha256"]) for f in files for r in pq.read_table(f, columns=columns).to_pylist()}
+
+
+def _names(shards: Iterable[ShardJob]) -> set[str]:
+    """The names of the shards' files in the finished dataset."""
+    return {name for shard in shards for name in shard.files.names}
+
+
+def _put_in_place(known: KnownFiles, shards: list[ShardJob], bases: list[Path]) -> None:
+    """Remove files that an earlier build had and this one has not, and move what was built aside to its place.
+
+    If this is killed halfway, the next build goes on from there: every shard's files lie in one place or the other.
+    """
+    known.remove({name for files in known.shards for name in files.names} - _names(shards))
+    for shard, base in zip(shards, bases):
+        for name in sorted(shard.files.names) if base != shard.root else ():
+            known.check(name)
+            (shard.root / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(base / name, shard.root / name)
+
+
+def _write_pairs(config: BuildConfig, root: Path, shards: list[ShardJob]) -> tuple[dict[str, int] | None, str | None]:
+    """Write near_duplicates.parquet; returns the numbers of pairs within one split and across two, and its sha256."""
+    if config.near_duplicates == "off":
+        return None, None
+    file = root / PAIRS
+    columns = ["path", "split", "status", "dhash", "key"]
+    rows = [row for s in shards for row in pq.read_table(s.photos_file, columns=columns).to_pylist()]
+    rows = [r for r in rows if r["dhash"] and r["split"] and r["status"] != "duplicate"]
+    rows.sort(key=lambda r: rank(r["split"], r["path"]))
+    mark = fingerprint("pairs", [r["key"] for r in rows], config.near_distance)
+    if read_fingerprint(file) != mark or not is_intact(file, card.pairs_sha256(root)):
+        found = find_look_alikes([r["dhash"] for r in rows], [r["split"] for r in rows], config.near_distance)
+        pairs = [{"path": rows[p.photo]["path"], "split": rows[p.photo]["split"], "like": rows[p.original]["path"],
+                  "like_split": rows[p.original]["split"], "distance": p.distance} for p in found]  # fmt: skip
+        write_rows(file, PAIR, pairs, mark)
+    table = pq.read_table(file, columns=["split", "like_split"])
+    within = sum(a == b for a, b in zip(table["split"].to_pylist(), table["like_split"].to_pylist()))
+    return {"within": within, "across": len(table) - within}, sha256(file)
+
+
+def _card(
+    config: BuildConfig, shards: list[ShardJob], reports: dict[int, ShardReport], pairs: dict[str, Any]
+) -> dict[str, Any]:
+    """The card; ``pairs`` is what it says of photos that look alike."""
+    counts, faces = Counter[str](), Counter[str]()
+    for shard in shards:
+        counts.update(reports[shard.index].counts)
+        if shard.split is not None:
+            faces[shard.split] += reports[shard.index].faces
+    degradation = DEGRADATIONS[config.degradation]
+    return {
+        "name": config.name,
+        "schema_version": SCHEMA_VERSION,
+        "hr_size": config.hr_size,
+        "degradation": {"name": degradation.name, "version": degradation.version, "summary": degradation.summary},
+        "photos": counts.total(),
+        "counts": {status: counts.get(status, 0) for status in STATUSES},
+        "faces": dict(sorted(faces.items())),
+        **pairs,
+        "fingerprints": {split: fingerprint("split", [s.fingerprint for s in shards if s.split == split])
+                         for split in sorted(faces)},
+        "shards": [asdict(s.files) | {d: getattr(reports[s.index], d) for d in DIGESTS} for s in shards],
+        "config": config.model_dump(mode="json", exclude={"cluster", "allow_loss"}),
+        "versions": _versions(),
+    }  # fmt: skip
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("ufvnet", "pillow", "numpy", "pyarrow", "dlib-bin")}

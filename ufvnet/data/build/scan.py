@@ -1,0 +1,98 @@
+"""The scan of a build: every photo's bytes are hashed, in jobs that workers can do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ufvnet.config import BuildConfig, TableSource
+from ufvnet.data.sources.cells import Cell
+from ufvnet.data.sources.photo import Photo
+from ufvnet.files import printed, sha256
+from ufvnet.imaging.decode import ImageProblem
+from ufvnet.imaging.rgb import read_image
+
+from .duplicates import dhash
+from .resolved import ResolvedBuild
+
+PHOTOS_PER_JOB = 500
+
+PROOF_FILES = 3
+"""Files of the source that each worker must see."""
+
+
+@dataclass(frozen=True)
+class PhotoHashes:
+    """What the scan found of a photo.
+
+    sha256: of its bytes; None if they cannot be read.
+    dhash: its difference hash, where near duplicates are dropped.
+    """
+
+    sha256: str | None
+    dhash: str | None = None
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """Photos that one worker reads and hashes."""
+
+    photos: tuple[Photo, ...]
+    config: BuildConfig
+
+
+def scan_jobs(build: ResolvedBuild) -> list[ScanJob]:
+    """The photos of a build in jobs for ``scan``, in order."""
+    starts = range(0, len(build.photos), PHOTOS_PER_JOB)
+    return [ScanJob(build.photos[i : i + PHOTOS_PER_JOB], build.config) for i in starts]
+
+
+def scan(job: ScanJob) -> list[PhotoHashes]:
+    """Hash each photo's bytes, and its looks where near duplicates are dropped."""
+    wants_dhash = job.config.near_duplicates == "drop"
+    hashes = []
+    for photo, content in zip(job.photos, contents(job.config, job.photos)):
+        digest = sha256(content)
+        looks = _dhash(content, job.config.max_pixels) if wants_dhash and digest and photo.split else None
+        hashes.append(PhotoHashes(digest, looks))
+    return hashes
+
+
+def _dhash(content: Cell, max_pixels: int) -> str | None:
+    try:
+        if content is None or isinstance(content, OSError):
+            return None
+        return dhash(read_image(content, max_pixels).rgb)
+    except ImageProblem:
+        return None
+
+
+def contents(config: BuildConfig, photos: Sequence[Photo]) -> Iterator[Cell]:
+    """Where the bytes of each photo are: a path, or the bytes of a table's row; None for an empty row, an error for a
+    row that cannot be read."""
+    if not isinstance(config.source, TableSource):
+        yield from (config.source.root / p.path for p in photos)
+    else:
+        from ufvnet.data.sources.image_table import read_cells
+
+        yield from read_cells(config.source, photos)
+
+
+def proof_files(jobs: Sequence[ScanJob]) -> list[Path]:
+    """A few files from the start, middle and end of the source, which show whether a worker sees the same source."""
+    photos = [jobs[i].photos[len(jobs[i].photos) // 2] for i in sorted({0, len(jobs) // 2, len(jobs) - 1})]
+    candidates = [photo for job in jobs[:1] for photo in job.photos][:PROOF_FILES] + photos
+    root = jobs[0].config.source.root
+    files = dict.fromkeys(root / (photo.table_row.file if photo.table_row else photo.path) for photo in candidates)
+    return [file for file in files if os.path.isfile(file)][-PROOF_FILES:]  # isfile: False for names no file can have
+
+
+def objection(job: ScanJob, hashes: Sequence[PhotoHashes]) -> str | None:
+    """Why the result of a scan must not be used: its worker could not read a photo that this process can read."""
+    unread = [photo for photo, found in zip(job.photos, hashes) if found.sha256 is None and not photo.fault]
+    for photo, content in zip(unread, contents(job.config, unread)):
+        if sha256(content) is not None:
+            return f"cannot read {printed(photo.path)}, which the coordinator reads"
+    return None

@@ -1,0 +1,20 @@
+"""The process of a trial: ``python -P -m ufvnet.restore.trial_worker`` restores a picture and writes it nowhere."""
+
+from __future__ import annotations
+
+import sys
+
+from ufvnet.children import take_job
+
+
+def main() -> None:
+    """Restore the job's picture, then give back the token, which says that it did no harm."""
+    from ufvnet.restore.single import restore_alone
+
+    token, config, name, content, ending = take_job()
+    restore_alone(config, name, content, ending)
+    sys.stdout.write(token)
+
+
+if __name__ == "__main__":
+    main()
