@@ -138,8 +138,8 @@ def test_the_four_tables_stand_there_in_four_formats_with_the_paper_s_numbers(re
 
 def test_measured_cells_are_the_means_of_the_scores(results: Results, scores: pd.DataFrame) -> None:
     table = pd.read_csv(results.folder / "tables" / "table_3.csv").set_index("method")
-    of = scores[(scores["dataset"] == "A") & (scores["model"] == "bicubic") & (scores["k"] >= 2)]
-    expected = f"{of['psnr_y'].mean():.2f} / {of['ssim_y'].mean():.4f}"
+    cell = scores[(scores["dataset"] == "A") & (scores["model"] == "bicubic") & (scores["k"] >= 2)]
+    expected = f"{cell['psnr_y'].mean():.2f} / {cell['ssim_y'].mean():.4f}"
     assert table.loc["bicubic", "trained MR7 → A-MR7"] == expected
     assert table.loc["ufvnet", "trained MR7 → A-MR7"] == "–"  # it was trained on MR8
 

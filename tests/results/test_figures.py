@@ -46,7 +46,7 @@ def test_every_figure_is_a_png_and_a_pdf_with_fonts_that_publishers_take(written
     ugly = "script-alert-x-script-MR8"
     assert names == {"gain", "curves", "weights_ufvnet-MR8", *(
         f"{kind}_{name}" for name in "AB" for kind in ("grid", "errors")
-    ), *(f"extremes_{name}_{of}" for name in "AB" for of in ("ufvnet-MR8", ugly))}  # fmt: skip
+    ), *(f"extremes_{name}_{label}" for name in "AB" for label in ("ufvnet-MR8", ugly))}  # fmt: skip
     for png in written:
         assert Image.open(png).format == "PNG"
         pdf = png.with_suffix(".pdf").read_bytes()
@@ -93,9 +93,9 @@ def test_the_grid_s_pixels_are_the_faces_own(written: list[Path], galleries: lis
 def test_worst_and_best_are_ranked_by_psnr_and_share_no_face(
     galleries: list[Gallery], shown_scores: pd.DataFrame
 ) -> None:
-    of = shown_scores.query("dataset == 'A' and model == @UFVNET and k == 2").sort_values("psnr_y")
-    assert [p.face_id for p in galleries[0].worst[UFVNET]] == list(of["face_id"][:3])
-    assert [p.face_id for p in galleries[0].best[UFVNET]] == list(of["face_id"][:2:-1])
+    ranked = shown_scores.query("dataset == 'A' and model == @UFVNET and k == 2").sort_values("psnr_y")
+    assert [p.face_id for p in galleries[0].worst[UFVNET]] == list(ranked["face_id"][:3])
+    assert [p.face_id for p in galleries[0].best[UFVNET]] == list(ranked["face_id"][:2:-1])
 
 
 def test_a_failed_image_comes_first_among_the_worst_with_its_reason(
@@ -171,9 +171,9 @@ def test_weights_stand_against_eq_4_of_the_model_s_own_anchors(
     np.testing.assert_allclose(target["w1 (anchor 1/8), Eq. 4"].y[[0, 1, 7]], [0.4545, 0.5, 0.2], atol=5e-5)
     np.testing.assert_allclose(target["w3 (anchor 1/2), Eq. 4"].y[[0, 1, 7]], [0.1818, 0.125, 0.5], atol=5e-5)
     measured = next(c for c in panels[UFVNET][0].curves if c.label == "w2 (anchor 1/4)")
-    of = shown_scores.query("dataset == 'A' and model == @UFVNET")
-    np.testing.assert_allclose(measured.y, of.groupby("px")["w2"].mean(), atol=1e-6)
-    assert isinstance(weights_panel(of, (1 / 8, 1 / 4, 1 / 2)), Panel)
+    scores = shown_scores.query("dataset == 'A' and model == @UFVNET")
+    np.testing.assert_allclose(measured.y, scores.groupby("px")["w2"].mean(), atol=1e-6)
+    assert isinstance(weights_panel(scores, (1 / 8, 1 / 4, 1 / 2)), Panel)
 
 
 def test_only_row_groups_with_a_face_that_is_shown_are_decoded(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +209,7 @@ def test_error_maps_are_of_luma_on_a_scale_that_bicubic_sets(galleries: list[Gal
 def test_many_methods_go_on_pages_that_fit_the_paper(galleries: list[Gallery]) -> None:
     gallery = galleries[0]
     many = ["bicubic", *(f"a-method-of-a-rather-long-name-{i} (MR8)" for i in range(13))]
-    restored = {(m, p): c for (of, p), c in gallery.restored.items() for m in many if of == "bicubic"}
+    restored = {(m, p): c for (label, p), c in gallery.restored.items() for m in many if label == "bicubic"}
     pages = dict(face_figures(replace(gallery, labels=many, restored=restored, worst={}, best={})))
     assert list(pages) == [f"{kind}_A{page}" for kind in ("grid", "errors") for page in ("", "_2", "_3")]
     assert all(f.get_size_inches()[0] <= PAGE_WIDTH + 1e-6 for f in pages.values())
@@ -238,5 +238,5 @@ def test_there_are_no_curves_where_the_only_method_fails_everywhere(
     assert "extremes_A_ufvnet-MR8" in written
     assert not written & {"curves", "gain"}
     scores.loc[scores["dataset"] == "B", "psnr_y"] = 30.0
-    assert [len(of["psnr_y"].curves[0].x) for of in (curve_panels(scores, name) for name in "AB")] == [0, 8]
+    assert [len(panels["psnr_y"].curves[0].x) for panels in (curve_panels(scores, name) for name in "AB")] == [0, 8]
     assert "curves" in names()

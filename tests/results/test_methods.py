@@ -93,8 +93,8 @@ class Same(torch.nn.Module):
 
 
 def _same_as_bicubic(scores: pd.DataFrame, name: str) -> None:
-    of = {m: s.sort_values(["face_id", "k"])["psnr_rgb"].to_numpy() for m, s in scores.groupby("model")}
-    np.testing.assert_array_equal(of[name], of["bicubic"])
+    psnr = {m: s.sort_values(["face_id", "k"])["psnr_rgb"].to_numpy() for m, s in scores.groupby("model")}
+    np.testing.assert_array_equal(psnr[name], psnr["bicubic"])
 
 
 def test_a_python_function_is_a_row(table: Any, functions: str) -> None:
@@ -153,11 +153,11 @@ def test_a_method_that_fails_on_one_image_leaves_the_others_and_says_so(table: A
 
 def test_a_method_that_spoils_its_input_and_fails_spoils_no_other_image(table: Any, functions: str) -> None:
     scores, tables = table(["bicubic", f"{functions}:inplace"])
-    of = scores[scores["model"] == "inplace"].set_index(["face_id", "k"])
-    good = of.index[of["status"] == "ok"]
+    inplace = scores[scores["model"] == "inplace"].set_index(["face_id", "k"])
+    good = inplace.index[inplace["status"] == "ok"]
     bicubic = scores[scores["model"] == "bicubic"].set_index(["face_id", "k"])
     assert len(good) == 8 * FACES - 1
-    np.testing.assert_array_equal(of.loc[good, "psnr_y"], bicubic.loc[good, "psnr_y"])
+    np.testing.assert_array_equal(inplace.loc[good, "psnr_y"], bicubic.loc[good, "psnr_y"])
     assert "**" not in next(line for line in tables["table_1"].splitlines() if line.startswith("| inplace"))
 
 
@@ -232,9 +232,9 @@ def test_a_method_that_gives_no_sr_image_has_a_row_that_says_so(
     table: Any, functions: str, name: str, reason: str
 ) -> None:
     scores, tables = table(["bicubic", f"{functions}:{name}"])
-    of = scores[scores["model"] == name]
-    assert (of["status"] == "failed").all()
-    assert of["reason"].str.startswith(reason).all()
+    failed = scores[scores["model"] == name]
+    assert (failed["status"] == "failed").all()
+    assert failed["reason"].str.startswith(reason).all()
     assert f"| {name} | failed†" in tables["scales_A_y"]
     assert "| failed†" in tables["table_1"]
 

@@ -91,9 +91,9 @@ def test_the_report_says_how_each_number_was_made(
         assert str(gallery.test_set.view.root) in html
     for package in provenance.PACKAGES:
         assert f"{package} {provenance.version(package)}" in html
-    found = re.search(r"ufvnet evaluate FILE</code></summary><pre[^>]*>(.*?)</pre>", html, re.DOTALL)
-    assert found
-    config = json.loads(found[1].replace("&#34;", '"').replace("&lt;", "<").replace("&gt;", ">").replace("&#39;", "'"))
+    match = re.search(r"ufvnet evaluate FILE</code></summary><pre[^>]*>(.*?)</pre>", html, re.DOTALL)
+    assert match
+    config = json.loads(match[1].replace("&#34;", '"').replace("&lt;", "<").replace("&gt;", ">").replace("&#39;", "'"))
     assert EvaluateConfig.model_validate(config).model_dump(exclude={"cluster"}) == failed.config.model_dump(
         exclude={"cluster"}
     )
@@ -115,10 +115,10 @@ def test_the_overview_has_the_means_and_counts_what_failed(
 ) -> None:
     table = overview_table(replace(failed, scores=failed.scores.assign(identity=0.25)))
     row = dict(zip(table.header, next(map(cell_text, r) for r in table.rows if r[0] == UFVNET)))
-    of = failed.scores.query("dataset == 'A' and model == @UFVNET")
-    assert row["A: PSNR / SSIM"] == f"{of['psnr_y'].mean():.2f} / {of['ssim_y'].mean():.4f}†"
+    ufvnet = failed.scores.query("dataset == 'A' and model == @UFVNET")
+    assert row["A: PSNR / SSIM"] == f"{ufvnet['psnr_y'].mean():.2f} / {ufvnet['ssim_y'].mean():.4f}†"
     bicubic = failed.scores.query("dataset == 'A' and model == 'bicubic'")
-    both = of["psnr_y"].to_numpy() - bicubic["psnr_y"].to_numpy()
+    both = ufvnet["psnr_y"].to_numpy() - bicubic["psnr_y"].to_numpy()
     assert row["A: gain [dB]"] == f"{np.nanmean(both):+.2f}"
     assert (row["failed"], row["A: identity"]) == ("1", "0.250")
     assert all(table.rows[i][0] == "bicubic" for i, _ in table.best)  # untrained networks lose
@@ -130,8 +130,8 @@ def test_the_overview_has_the_means_and_counts_what_failed(
 
 def test_every_table_stands_in_the_report_once(tables: list[Table], written: Path) -> None:
     assert written.read_text().count("<table>") == len(tables) + 4  # overview, failures, test sets, methods
-    of = [t for _, _, group in grouped(tables) for t in group]
-    assert sorted(t.key for t in of) == sorted(t.key for t in tables)
+    members = [t for _, _, group in grouped(tables) for t in group]
+    assert sorted(t.key for t in members) == sorted(t.key for t in tables)
 
 
 def test_embedded_pictures_are_the_measured_pixels(galleries: list[Gallery]) -> None:
@@ -293,8 +293,8 @@ def test_methods_sizes_and_faces_are_chosen_and_their_scores_shown(page: Any, ga
     assert cell.image is not None
     error = np.abs(luma(cell.image) - luma(gallery.hr(pick.face_id))).mean()
     expect(page.locator("#right-mean")).to_contain_text("bicubic: mean error")
-    said = float(page.locator("#right-mean").inner_text().split()[-1])
-    assert said == pytest.approx(error, abs=0.011)
+    shown_error = float(page.locator("#right-mean").inner_text().split()[-1])
+    assert shown_error == pytest.approx(error, abs=0.011)
     page.select_option("#right", label="HR")
     expect(page.locator("#right-mean")).to_have_text("HR: mean error 0.00")
 

@@ -74,9 +74,11 @@ def test_a_method_that_kills_its_process_fails_and_the_others_are_untouched(buil
     map_on_cluster(scoring.score_faces, tasks, Cluster(workers=1))
     evaluation = scoring.read_scores(resolved)
     results = write_results(evaluation)  # in this process, which the method does not kill
-    of = evaluation.scores.groupby("model")
-    assert {m: set(s["status"]) for m, s in of} == {"bicubic": {"ok"}, "restore": {"failed"}, "leave": {"failed"}}
-    assert set(of.get_group("restore")["reason"]) == {"it kills the process that runs it: 3 died, one after the other"}
-    assert set(of.get_group("leave")["reason"]) == {"SystemExit: no licence"}
+    groups = evaluation.scores.groupby("model")
+    assert {m: set(s["status"]) for m, s in groups} == {"bicubic": {"ok"}, "restore": {"failed"}, "leave": {"failed"}}
+    assert set(groups.get_group("restore")["reason"]) == {
+        "it kills the process that runs it: 3 died, one after the other"
+    }
+    assert set(groups.get_group("leave")["reason"]) == {"SystemExit: no licence"}
     assert "it kills the process that runs it" in results.report.read_text()
     assert not list(tmp_path.rglob("*.diary"))

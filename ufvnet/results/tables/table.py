@@ -62,7 +62,7 @@ class Gain:
 
     @property
     def mean(self) -> str:
-        if math.isnan(self.value):  # of gains and losses without end, too
+        if math.isnan(self.value):  # no image in common, or infinite gains and losses
             return NOTHING
         return f"{self.value:+.{self.digits}f}" if math.isfinite(self.value) else f"{self.value:+}"
 
@@ -108,13 +108,12 @@ class Table:
     @property
     def best(self) -> frozenset[tuple[int, int]]:
         """(row, column) of the highest score of each ranked column; several may share it."""
-        cells = set()
+        best = set()
         for column in self.ranked:
-            cells_of_column = {i: row[column] for i, row in enumerate(self.rows)}
-            ranks = {i: cell.rank for i, cell in cells_of_column.items() if isinstance(cell, Score)}
+            ranks = {i: cell.rank for i, row in enumerate(self.rows) if isinstance(cell := row[column], Score)}
             highest = max((rank for rank in ranks.values() if not math.isnan(rank)), default=math.nan)
-            cells |= {(i, column) for i, rank in ranks.items() if rank == highest}
-        return frozenset(cells)
+            best |= {(i, column) for i, rank in ranks.items() if rank == highest}
+        return frozenset(best)
 
 
 def cell_text(cell: Cell) -> str:
