@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +60,17 @@ def evaluation(config: EvaluateConfig) -> ScoredEvaluation:
 
 @pytest.fixture(scope="module")
 def results(evaluation: ScoredEvaluation) -> Results:
-    return write_results(evaluation)
+    """Written where methods and datasets cannot be resolved a second time."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("it is resolved already")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((resolve, "resolve_method"), (resolve, "read_card"), (data, "open")):
+            patch.setattr(module, name, fail)
+        tasks = plan_scoring(evaluation)
+        assert len(tasks) == len(evaluation.methods) * sum(len(t.row_groups) for t in evaluation.test_sets)
+        return write_results(evaluation)
 
 
 @pytest.fixture(scope="module")
@@ -187,18 +196,10 @@ def test_a_wrong_evaluation_fails_before_any_work(config: EvaluateConfig, overri
         resolve_evaluation(load(EvaluateConfig, wrong, [override]))
 
 
-def test_what_was_resolved_is_not_resolved_again_by_tables_figures_and_report(
-    evaluation: ScoredEvaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise AssertionError("it is resolved already")
-
-    monkeypatch.setattr(resolve, "resolve_method", fail)
-    monkeypatch.setattr(resolve, "read_card", fail)
-    monkeypatch.setattr(data, "open", fail)
-    elsewhere = replace(evaluation, config=evaluation.config.model_copy(update={"out": tmp_path}))
-    assert len(plan_scoring(elsewhere)) == len(elsewhere.methods) * sum(len(t.row_groups) for t in elsewhere.test_sets)
-    assert write_results(elsewhere).report.is_file()
+def test_what_was_resolved_is_not_resolved_again_by_plan_tables_figures_and_report(results: Results) -> None:
+    assert results.report.is_file()  # written where resolving anything fails
+    assert {path.suffix for path in (results.folder / "tables").iterdir()} == {".csv", ".html", ".md", ".tex"}
+    assert all(figure.is_file() for figure in results.figures)
 
 
 def test_what_a_worker_receives_is_a_part_of_the_evaluation_that_can_be_pickled(evaluation: ScoredEvaluation) -> None:
