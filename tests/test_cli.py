@@ -62,7 +62,7 @@ def test_models_list_names_every_row_of_table_iv() -> None:
         (("restore", "nowhere", "out", "--model", "nomodel"), "no model folder there"),
         (
             ("build", "configs/datasets/celeba.yaml", "-s", "source.root=nowhere"),
-            "source.root = nowhere: no such folder",
+            f"source.root = {ROOT / 'nowhere'}: no such folder",
         ),
         (("train", "configs/recipes/onesrg-tiny.yaml", "-s", "dataset=nowhere"), "no built dataset there"),
         (("evaluate", "configs/evaluations/tiny-congress.yaml", "-s", "models=['nowhere']"), "no model folder there"),
