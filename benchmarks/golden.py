@@ -19,6 +19,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from ufvnet import data
 from ufvnet.config import EvaluateConfig, load
 from ufvnet.results import scoring
+from ufvnet.results.evaluation import resolve_evaluation
 
 SETTINGS: dict[str, Any] = {"data_range": 255, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
 LIMITS = (1e-4, 1e-6)
@@ -28,9 +29,10 @@ def main(path: Path, split: str) -> None:
     with tempfile.TemporaryDirectory() as out:
         entry = {"name": path.name, "path": path, "split": split}
         config = load(EvaluateConfig, {"name": "golden", "models": ["bicubic"], "datasets": [entry], "out": out})
-        for task in scoring.plan(config):
+        evaluation = resolve_evaluation(config)
+        for task in scoring.plan_scoring(evaluation):
             scoring.score_faces(task)
-        scores = scoring.read_scores(config).set_index(["face_id", "k"]).to_dict("index")
+        scores = scoring.read_scores(evaluation).scores.set_index(["face_id", "k"]).to_dict("index")
     view = data.open(path).view("MR8", split).arrays()
     worst: dict[str, list[float]] = {}
     for place, face in enumerate(view.face_ids):

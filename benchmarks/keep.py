@@ -19,8 +19,8 @@ from ufvnet.config import TrainConfig, load
 from ufvnet.errors import TrainingError
 from ufvnet.models.store import save_half
 from ufvnet.training.checkpoints import last_whole
-from ufvnet.training.parts import parts_of
 from ufvnet.training.publish import publish
+from ufvnet.training.stages import resolve_parts
 
 
 def keep(config: TrainConfig, out: Path) -> Path:
@@ -29,7 +29,7 @@ def keep(config: TrainConfig, out: Path) -> Path:
     Raises:
         TrainingError: there is no checkpoint yet.
     """
-    _, whole = parts_of(config)
+    _, whole = resolve_parts(config)
     last = last_whole(whole.folder)
     if last is None:
         raise TrainingError(f"{whole.folder}: no checkpoint yet")

@@ -19,7 +19,8 @@ from ufvnet.imaging.resize import VIEWS, lr_side
 from ufvnet.imaging.upscale import upscale
 from ufvnet.models import PRESETS, UFVNet, WeightRegressor, anchor_weights, to_network
 from ufvnet.models.store import load, load_weights, read_card
-from ufvnet.results.figures.gallery import save, weights_figure
+from ufvnet.results.figures.charts import weights_figure
+from ufvnet.results.figures.write import save
 from ufvnet.training.losses import weight_errors
 
 BATCH = 64

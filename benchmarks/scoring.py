@@ -16,19 +16,20 @@ SETS = ("aaf", "us_congress")
 def scoring() -> Iterator[Row]:
     """A row: faces a second (all eight sizes) of two workers, of one, and their ratio over two."""
     from tasks.cluster import dask_client, map_jobs
-    from ufvnet.results.scoring import plan, score_faces
+    from ufvnet.results.evaluation import resolve_evaluation
+    from ufvnet.results.scoring import plan_scoring, score_faces
 
     with tempfile.TemporaryDirectory() as name:
         sets = [{"name": s, "path": _built(s, Path(name))} for s in SETS]
         rates = []
         for workers in (1, 2):
             config = load(EvaluateConfig, {"name": f"w{workers}", "models": ["bicubic"], "datasets": sets, "out": name})
-            tasks = plan(config)
+            tasks = plan_scoring(resolve_evaluation(config))
             with dask_client(load(BuildConfig, _build_config(SETS[0], workers)).cluster, len(tasks)) as client:
                 client.gather([client.submit(_warm, workers=[w]) for w in client.scheduler_info()["workers"]])
                 started = time.perf_counter()
                 map_jobs(client, score_faces, tasks)
-                rates.append(sum(t.faces for t in tasks) / (time.perf_counter() - started))
+                rates.append(sum(t.group.faces for t in tasks) / (time.perf_counter() - started))
     yield (
         "scoring bicubic on A and B, 2 workers, faces",
         "twice one worker",

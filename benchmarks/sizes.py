@@ -17,7 +17,7 @@ from PIL import Image
 from ufvnet import Restorer, data
 from ufvnet.imaging.resize import resize
 from ufvnet.metrics import luma, psnr, ssim
-from ufvnet.results.figures.gallery import save
+from ufvnet.results.figures.write import save
 
 SIZES = [(px, px) for px in (*range(6, 33), *range(34, 81, 2))] + [(20, 28), (28, 20)]
 TRAINED = tuple(range(8, 65, 8))

@@ -7,8 +7,9 @@ from pathlib import Path
 from tasks.evaluate import publish_results, score, write_results
 from tasks.runtime import flow
 from ufvnet.config import EvaluateConfig, load
-from ufvnet.results.evaluation import check_scored
-from ufvnet.results.folder import alone, check_folder
+from ufvnet.results.evaluation import Evaluation, resolve_evaluation
+from ufvnet.results.folder import lock_folder
+from ufvnet.results.write import check_scored
 
 
 @flow(name="evaluate")
@@ -18,10 +19,21 @@ def evaluate(config: EvaluateConfig | Path, overrides: list[str] | None = None) 
     Raises:
         EvaluationError: no image has a score.
     """
-    settings = load(EvaluateConfig, config, overrides or ())
-    check_folder(settings)
-    with alone(settings):
-        evaluation = write_results(settings, score(settings))
-    report = publish_results(evaluation)
-    check_scored(evaluation)
+    return run(resolve_evaluation(load(EvaluateConfig, config, overrides or ())))
+
+
+def run(evaluation: Evaluation) -> Path:
+    """Score, write, publish; returns the report.
+
+    Raises:
+        EvaluationError: no image has a score.
+    """
+    with lock_folder(evaluation.folder):
+        results = write_results(score(evaluation))
+    report = publish_results(results)
+    check_scored(results)
     return report
+
+
+evaluate_resolved = flow(name="evaluate", validate_parameters=False)(run)
+"""The same for a caller that has resolved the evaluation, as the command line does before Prefect starts."""

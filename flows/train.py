@@ -7,7 +7,7 @@ from pathlib import Path
 from tasks.runtime import flow, wait
 from tasks.train import plan_training, publish_curves, train_part
 from ufvnet.config import TrainConfig, load
-from ufvnet.training.parts import select_part
+from ufvnet.training.stages import select_part
 
 
 @flow(name="train")

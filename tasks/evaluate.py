@@ -5,58 +5,58 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-import pandas as pd
-
 from tasks.artifacts import artifact_key
 from tasks.cluster import map_on_cluster
 from tasks.progress import task_progress
 from tasks.runtime import NO_CACHE, create_image_artifact, create_markdown_artifact, get_run_logger, task
-from ufvnet.config import EvaluateConfig
 from ufvnet.progress import Tally
 from ufvnet.proof import proof
-from ufvnet.results import scoring
-from ufvnet.results.evaluation import Evaluation, write_evaluation
+from ufvnet.results import scoring, write
+from ufvnet.results.evaluation import Evaluation, ScoredEvaluation
+from ufvnet.results.tables.render import to_markdown
+from ufvnet.results.write import Results
 
 LARGEST_IMAGE = 2_000_000  # bytes; Prefect keeps an artifact's data in its database
-FACES_A_WORKER = 50
-"""Fewer are scored sooner than another worker starts."""
-SHARDS = 4  # of the test sets, that every worker must see as this process does
-PUBLISHED = ("grid_", "gain", "curves", "weights_")  # the report has the others
+FACES_PER_WORKER = 50
+"""Fewer are scored before another worker has started."""
+PROVEN_SHARDS = 4  # of the test sets; every worker must see them as this process does
+PUBLISHED = ("grid_", "gain", "curves", "weights_")  # the report has the other figures
 
 
 @task(name="score", retries=1, retry_delay_seconds=5, cache_policy=NO_CACHE)
-def score(config: EvaluateConfig) -> pd.DataFrame:
-    """A Dask task a model and row group, but for those with whole scores; gives all scores, each file read once."""
-    jobs = scoring.plan(config)
-    scores = {job.file: scoring.finished(job) for job in jobs}
+def score(evaluation: Evaluation) -> ScoredEvaluation:
+    """A Dask task per method and row group, except where finished scores are there; each file is read once."""
+    config = evaluation.config
+    jobs = scoring.plan_scoring(evaluation)
+    scores = {job.file: scoring.read_finished(job) for job in jobs}
     left = [job for job in jobs if scores[job.file] is None]
-    for job in left:  # processes that a run before this one lost may have been stopped by its user
+    for job in left:  # processes that an earlier run lost may have been stopped by its user
         job.diary.unlink(missing_ok=True)
+    shards = list(dict.fromkeys(job.group.shard for job in left))
+    workers = -(-sum(job.group.faces for job in left) // FACES_PER_WORKER)
     with task_progress(f"score {config.name}") as progress:
         tally = Tally(progress, len(left))
-        seen = {job.shard: None for job in left}
-        with proof(list(seen)[:SHARDS], config.out / config.name) as proven:
-            count = -(-sum(job.faces for job in left) // FACES_A_WORKER)
-            map_on_cluster(scoring.score_faces, left, config.cluster, lambda _: tally.add(), proven, count)
+        with proof(shards[:PROVEN_SHARDS], evaluation.folder) as proven:
+            map_on_cluster(scoring.score_faces, left, config.cluster, lambda _: tally.add(), proven, workers)
     get_run_logger().info("%s: %d of %d row groups scored, the others were there", config.name, tally.done, len(jobs))
-    scores |= {job.file: scoring.finished(job) for job in left}
-    return scoring.joined([(job, scores[job.file]) for job in jobs])
+    scores |= {job.file: scoring.read_finished(job) for job in left}
+    return evaluation.with_scores(scoring.join_scores([(job, scores[job.file]) for job in jobs]))
 
 
 @task(name="write-results", cache_policy=NO_CACHE)
-def write_results(config: EvaluateConfig, scores: pd.DataFrame) -> Evaluation:
+def write_results(evaluation: ScoredEvaluation) -> Results:
     """Tables, figures and report from the scores."""
-    return write_evaluation(config, scores)
+    return write.write_results(evaluation)
 
 
 @task(name="publish-results")
-def publish_results(evaluation: Evaluation) -> Path:
-    """The tables as a Markdown artifact each and grids and curves as image artifacts; returns the report."""
-    for table in evaluation.tables:
-        create_markdown_artifact(key=artifact_key(table.key), markdown=table.markdown(), description=table.caption)
-    for figure in (f for f in evaluation.figures if f.stem.startswith(PUBLISHED)):
+def publish_results(results: Results) -> Path:
+    """A Markdown artifact per table, image artifacts of grids and curves; returns the report."""
+    for table in results.tables:
+        create_markdown_artifact(key=artifact_key(table.key), markdown=to_markdown(table), description=table.caption)
+    for figure in (f for f in results.figures if f.stem.startswith(PUBLISHED)):
         content = figure.read_bytes()
         if len(content) <= LARGEST_IMAGE:
             url = "data:image/png;base64," + base64.b64encode(content).decode()
             create_image_artifact(key=artifact_key(figure.stem), image_url=url, description=figure.stem)
-    return evaluation.report
+    return results.report

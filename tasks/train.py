@@ -10,13 +10,14 @@ from tasks.runtime import create_table_artifact, get_run_logger, task
 from ufvnet.config import TrainConfig
 from ufvnet.training.curves import read_curves
 from ufvnet.training.launch import train_in_process
-from ufvnet.training.parts import Part, parts_of, select_part
+from ufvnet.training.part import Part
+from ufvnet.training.stages import resolve_parts, select_part
 
 
 @task(name="plan-training")
 def plan_training(config: TrainConfig, part: str | None = None) -> tuple[list[Part], Part]:
     """Stage 1's parts and the whole; the columns of those to train are decoded here, once, for all of them."""
-    stage1, whole = parts_of(config)
+    stage1, whole = resolve_parts(config)
     chosen = [*stage1, whole] if part is None else [select_part(stage1, whole, part)]
     ks = tuple(sorted({k for p in chosen for k in p.ks}))
     for dataset in whole.datasets:

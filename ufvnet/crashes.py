@@ -1,8 +1,9 @@
 """The crash diary: names of things in work, in a file that outlives the process, so that the next one is warned.
 
-A photo, a picture or a method can end the whole process (a fault in a decoder's own code, want of memory), which no
-``except`` sees. Whoever comes next finds its name here. It may then try the suspect in a process of its own first, as
-restoring does, or leave it out once DEATHS processes in a row have died of it, as building and scoring do.
+A photo, a picture or a method can end the whole process (by a fault in a decoder's own code, or by all the memory that
+it takes), which no ``except`` sees. The next process finds its name here. Restoring then tries such a suspect in a
+process of its own before it touches it; building and scoring leave it out once DEATHS processes in a row have died of
+it.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ log = logging.getLogger(__name__)
 
 
 class Diary:
-    """What a process has in work, and how many processes before it died of what.
+    """What this process has in work, and how many earlier ones died of what.
 
     A context manager: the file is removed at the end, also after an exception, as a failure that Python sees is no
     crash. Its methods may be called from several threads. A file that is damaged counts as empty.
 
     Attributes:
-        deaths: name -> number of processes, one after the other, that died with it in work. A name stays after other
-            things have killed a process, with 0 deaths: a resumed run does failed rows again.
+        deaths: suspects, name -> number of processes, one after the other, that died with it in work. A name stays
+            in it with 0 deaths after other things have killed a process: a resumed run does failed rows again.
 
     Raises:
         OSError: the file cannot be opened, or is a symbolic link.
@@ -59,10 +60,6 @@ class Diary:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def is_suspect(self, name: str) -> bool:
-        """Whether a process died with this in work."""
-        return name in self.deaths
-
     def is_condemned(self, name: str) -> bool:
         """Whether DEATHS processes in a row died with this in work."""
         return self.deaths.get(name, 0) >= DEATHS
@@ -71,7 +68,8 @@ class Diary:
     def in_work(self, name: str) -> Iterator[None]:
         """Note that ``name`` is in work while the block runs.
 
-        The file may name it until the next thing begins: a suspect by mistake costs a trial, a write more.
+        The file may name it until the next thing begins. To suspect it by mistake costs a trial; to take its name out
+        would cost a write for each thing.
         """
         with self._lock:
             self._in_work.add(name)

@@ -16,7 +16,7 @@ from PIL import TiffImagePlugin
 from ufvnet.imaging.decode import ImageProblem, quiet
 from ufvnet.imaging.mend import optional_parts, without_optional
 from ufvnet.imaging.rgb import read_image
-from ufvnet.restore.picture import encoded, read_picture
+from ufvnet.restore.picture import encode_picture, read_picture
 
 MENDED = list(damaged.mended())
 INCOMPLETE = list(damaged.incomplete())
@@ -36,7 +36,7 @@ def test_what_is_optional_never_fails_a_picture_and_is_said(name: str, data: byt
 def test_a_picture_with_a_damaged_part_is_written_in_every_format(name: str, data: bytes, said: str) -> None:
     read = read_picture(data, 10**6)
     for kind in FORMATS:
-        written, _ = encoded(read, kind, 90)
+        written, _ = encode_picture(read, kind, 90)
         again = read_picture(written, 10**6)
         assert (again.format, again.size) == (kind, damaged.SIZE)
         assert not [note for note in again.notes if "left out" in note]

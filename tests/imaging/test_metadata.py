@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from ufvnet.imaging.rgb import read_image
-from ufvnet.restore.picture import Picture, encoded, heif_is_known, picture_of, read_picture
+from ufvnet.restore.picture import Picture, encode_picture, heif_is_known, picture_of, read_picture
 
 WRITTEN = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF", *(["HEIF"] if heif_is_known() else []))
 
@@ -41,12 +41,12 @@ def test_an_orientation_is_applied_once_and_said_once_in_every_format(kind: str)
         assert read.notes.count("EXIF orientation applied") == 1
         image = read.rgb if hasattr(read, "rgb") else read.colour
         assert np.abs(np.asarray(image).astype(int) - np.asarray(upright)).mean() < 20
-    assert 274 not in Image.open(io.BytesIO(encoded(read_picture(data, 10**6), "PNG", 90)[0])).getexif()
+    assert 274 not in Image.open(io.BytesIO(encode_picture(read_picture(data, 10**6), "PNG", 90)[0])).getexif()
 
 
 def test_of_broken_exif_tags_only_those_are_lost() -> None:
     data = damaged.jpeg_with_exif(damaged.ifd((271, 2, 4, b"ABC\0"), (282, 2, 2, b"a\0\0\0")))
-    written, _ = encoded(read_picture(data, 10**6), "PNG", 90)
+    written, _ = encode_picture(read_picture(data, 10**6), "PNG", 90)
     assert dict(Image.open(io.BytesIO(written)).getexif()) == {271: "ABC"}
 
 
@@ -77,7 +77,7 @@ def test_no_extra_fails_the_writing_of_any_format_and_the_others_stay(
     sound = Image.Exif()
     sound[271] = "A camera"
     extras = {"exif": sound.tobytes(), "dpi": (72, 72), name: value}
-    written, _ = encoded(Picture(damaged.picture(mode), extras=extras), kind, 90)
+    written, _ = encode_picture(Picture(damaged.picture(mode), extras=extras), kind, 90)
     image = Image.open(io.BytesIO(written))
     image.load()
     assert image.size == damaged.SIZE
@@ -87,14 +87,14 @@ def test_no_extra_fails_the_writing_of_any_format_and_the_others_stay(
 
 def test_exif_that_a_jpeg_cannot_hold_is_said() -> None:
     picture = read_picture(damaged.file_of(damaged.picture(), "PNG", exif=damaged.long_exif()), 10**6)
-    assert encoded(picture, "JPEG", 90)[1] == "JPEG cannot hold its EXIF"
-    assert encoded(picture, "PNG", 90)[1] == ""
+    assert encode_picture(picture, "JPEG", 90)[1] == "JPEG cannot hold its EXIF"
+    assert encode_picture(picture, "PNG", 90)[1] == ""
 
 
 def test_xmp_without_its_orientation_is_kept_in_a_png() -> None:
     xmp = b'<x tiff:Orientation="6" dc:title="A face"/>'
     picture = read_picture(damaged.file_of(damaged.picture(), "JPEG", xmp=xmp), 10**6)
-    kept = Image.open(io.BytesIO(encoded(picture, "PNG", 90)[0])).info["xmp"]
+    kept = Image.open(io.BytesIO(encode_picture(picture, "PNG", 90)[0])).info["xmp"]
     assert b"A face" in kept
     assert b"Orientation" not in kept
     assert picture.size == damaged.SIZE[::-1]
@@ -128,7 +128,7 @@ def test_the_profile_and_the_pixels_of_an_output_agree(kind: str, mode: str, pro
     fits = (profile, mode) in (("srgb", "RGB"), ("grey", "L"), ("grey", "LA"))
     assert fits == ("icc_profile" in picture.extras)
     assert fits or "profile left out" in "; ".join(picture.notes)
-    written, lost = encoded(picture, kind, 90)
+    written, lost = encode_picture(picture, kind, 90)
     image = Image.open(io.BytesIO(written))
     found = image.info.get("icc_profile")
     if found:

@@ -65,3 +65,13 @@ def crops(built: Path, tmp_path: Path) -> Path:
     os.mkfifo(folder / "pipe.png")
     (folder / "cut.jpg").write_bytes((folder / "large.jpg").read_bytes()[:300])
     return folder
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """Three small pictures, one of them in a folder below."""
+    folder = tmp_path / "in"
+    (folder / "below").mkdir(parents=True)
+    for number, name in enumerate(("a.png", "b.png", "below/c.png")):
+        Image.new("RGB", (20, 20 + number), (200, 60 * number, 90)).save(folder / name)
+    return folder

@@ -1,16 +1,11 @@
-"""The output folder: only files that runs wrote are replaced, links lead nowhere, damage to the account is noticed."""
+"""The output folder: only files that runs wrote are replaced, links lead nowhere, and it may go away."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import logging
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -19,24 +14,10 @@ from restore_settings import config_of
 
 from ufvnet.config import ConfigError
 from ufvnet.errors import OutputLostError
-from ufvnet.restore.folder import shard
 from ufvnet.restore.folder.journal import Journal
-from ufvnet.restore.folder.manifest import close_account, is_whole
 from ufvnet.restore.folder.notes import WORK
-from ufvnet.restore.folder.output_folder import check_foreign_names
 from ufvnet.restore.folder.outputs import free_name
 from ufvnet.restore.folder.run import open_run, resolve_run, restore_folder
-from ufvnet.restore.folder.shard import restore_shard
-
-
-@pytest.fixture
-def few(tmp_path: Path) -> Path:
-    """Three small pictures, one of them in a folder below."""
-    folder = tmp_path / "in"
-    (folder / "below").mkdir(parents=True)
-    for number, name in enumerate(("a.png", "b.png", "below/c.png")):
-        Image.new("RGB", (20, 20 + number), (200, 60 * number, 90)).save(folder / name)
-    return folder
 
 
 def rows_of(out: Path) -> pd.DataFrame:
@@ -200,91 +181,6 @@ def test_names_of_ours_are_changed(base: str) -> None:
     assert not free_name(base).split("/")[-2:][0].startswith(".ufvnet")
 
 
-# What a resumed run trusts
-
-
-@pytest.fixture
-def killed(few: Path, model: Path) -> Path:
-    """The output folder of a run that was killed when everything was restored."""
-    run = resolve_run(config_of(few, model))
-    with contextlib.suppress(KeyboardInterrupt), open_run(run) as shards:
-        restore_shard(shards[0], run.resolved)
-        raise KeyboardInterrupt
-    return run.config.output
-
-
-def flipped(path: Path, step: int = 1) -> Iterator[None]:
-    """A file with one of its bits flipped, at every byte in turn."""
-    whole = path.read_bytes()
-    for place in range(0, len(whole), step):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << place % 8)]) + whole[place + 1 :])
-        yield
-    path.write_bytes(whole)
-
-
-def earlier_rows(out: Path) -> dict[str, Any]:
-    with Journal(out) as journal:
-        return {name: journal.earlier(name) for name in ("a.png", "b.png", "below/c.png")}
-
-
-def test_no_flipped_bit_of_a_journal_is_taken_for_a_row(killed: Path, caplog: pytest.LogCaptureFixture) -> None:
-    whole = earlier_rows(killed)
-    assert all(whole.values())
-    caplog.set_level(logging.CRITICAL, "ufvnet.restore.folder.journal")
-    for _ in flipped(killed / WORK / "manifest.jsonl"):
-        found = earlier_rows(killed)
-        assert all(row is None or row == whole[name] for name, row in found.items())
-        assert sum(row is None for row in found.values()) <= 2  # two where it was the end of a line
-
-
-def test_a_run_with_a_flipped_bit_in_its_journal_ends_as_a_whole_one(
-    killed: Path, few: Path, model: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (killed / "b.png").write_bytes(b"not what was written")
-    journal = killed / WORK / "manifest.jsonl"
-    lines = journal.read_text().splitlines()
-    number = next(i for i, line in enumerate(lines) if '"b.png"' in line)
-    forged = hashlib.sha256(b"not what was written").hexdigest()
-    lines[number] = lines[number].replace(json.loads(lines[number])["output_sha256"], forged)
-    journal.write_text("\n".join([*lines, ""]))
-    assert restore_folder(config_of(few, model, resume=True))["counts"]["restored"] == 3
-    assert "1 lines are damaged or cut off: what they recorded is done again" in caplog.text
-    Image.open(killed / "b.png").load()
-
-
-def test_a_row_that_is_damaged_when_the_run_ends_is_a_failed_row(killed: Path, few: Path, model: Path) -> None:
-    journal = killed / WORK / "manifest.jsonl"
-    journal.write_bytes(journal.read_bytes().replace(b'"status": "restored"', b'"status": "sestored"', 1))
-    summary = close_account(config_of(few, model), ["a.png", "b.png", "below/c.png"], {"seconds": 0.0})
-    assert summary["files"] == 3
-    assert (summary["counts"]["restored"], summary["counts"]["failed"]) == (2, 1)
-
-
-@pytest.mark.parametrize("name", ["manifest.parquet", "summary.json"])
-def test_a_flipped_bit_in_an_account_has_everything_done_again(
-    few: Path, model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
-) -> None:
-    restore_folder(config_of(few, model))
-    out = few.parent / "out"
-    account = {p: p.read_bytes() for p in (out / "manifest.parquet", out / "summary.json")}
-    assert is_whole(out)
-    caplog.set_level(logging.CRITICAL, "ufvnet.restore.folder.manifest")
-    for number, _ in enumerate(flipped(out / name)):
-        assert not is_whole(out), number
-        if number % 1000:
-            continue
-        check_foreign_names(out)  # which takes it for ours all the same
-        before = (out / name).read_bytes()
-        assert restore_folder(config_of(few, model, resume=True, scale=2))["counts"]["restored"] == 3
-        for path, data in account.items():
-            path.write_bytes(data)
-        (out / name).write_bytes(before)
-    caplog.set_level(logging.WARNING, "ufvnet.restore.folder.manifest")
-    (out / name).write_bytes(b"\0")
-    assert not is_whole(out)
-    assert "is damaged, or of another release: what it recorded is done again" in caplog.text
-
-
 # While a run goes on
 
 
@@ -305,25 +201,6 @@ def test_a_run_whose_output_goes_away_stops_at_once(few: Path, model: Path, what
     with pytest.raises(OutputLostError, match=r"manifest\.\w+ was removed or moved away while restoring"):
         restore_folder(config_of(few, model), lose)
     assert len(done) < 60
-
-
-def test_whatever_the_reader_of_a_table_raises_is_the_reason_of_its_rows(
-    few: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    picture = {"bytes": (few / "a.png").read_bytes(), "path": None}
-    pd.DataFrame({"image": [picture] * 4}).to_parquet(few / "faces.parquet")
-    real = shard.table_cells
-
-    def failing(*given: Any) -> Iterator[Any]:
-        for number, cell in enumerate(real(*given)):
-            if number == 2:
-                raise KeyError("odd")
-            yield cell
-
-    monkeypatch.setattr(shard, "table_cells", failing)
-    summary = restore_folder(config_of(few, model))
-    assert summary["counts"] | {"restored": 5, "failed": 2} == summary["counts"]
-    assert "KeyError" in rows_of(few.parent / "out").loc["faces.parquet#000003", "reason"]
 
 
 def test_a_name_that_cannot_be_a_path_is_a_failed_row(few: Path, model: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -125,6 +126,26 @@ def test_a_run_ends_when_the_process_that_waits_for_it_is_killed(faces: Path, mo
         assert running.wait() == -signal.SIGKILL
         worker.wait(timeout=60)
     assert not (faces.parent / "out" / "manifest.parquet").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX terminal")
+def test_the_process_that_restores_shows_its_progress_on_the_terminal(faces: Path, model: Path) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "ufvnet.cli", "restore", str(faces), str(faces.parent / "out"), "--model",
+               str(model), "--mode", "aligned"]  # fmt: skip
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen(command, stderr=theirs, stdout=subprocess.DEVNULL, env=environment) as running:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while part := os.read(ours, 2**16):
+                shown += part
+    os.close(ours)
+    assert running.returncode == 0
+    assert b"restore" in shown
+    assert b"/40" in shown
 
 
 def test_memory_settings_are_those_of_the_process_that_restores_and_not_of_a_caller(

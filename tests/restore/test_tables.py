@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,25 @@ def test_columns_that_have_the_names_of_ours_are_kept_under_others(
     assert list(frame["input_restore_reason"]) == list(frame["input_image"]) == list(range(12))
     assert list(frame["input_input_image"]) == [f"caption {i}" for i in range(12)]
     check(table.parent / "out", faces)
+
+
+def test_whatever_the_reader_of_a_table_raises_is_the_reason_of_its_rows(
+    few: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = {"bytes": (few / "a.png").read_bytes(), "path": None}
+    pd.DataFrame({"image": [picture] * 4}).to_parquet(few / "faces.parquet")
+    real = shard.table_cells
+
+    def failing(*given: Any) -> Iterator[Any]:
+        for number, cell in enumerate(real(*given)):
+            if number == 2:
+                raise KeyError("odd")
+            yield cell
+
+    monkeypatch.setattr(shard, "table_cells", failing)
+    summary = restore_folder(config_of(few, model))
+    assert summary["counts"] | {"restored": 5, "failed": 2} == summary["counts"]
+    assert "KeyError" in rows_of(few.parent / "out").loc["faces.parquet#000003", "reason"]
 
 
 # Tables that cannot be listed

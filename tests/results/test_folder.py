@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
+from tests.results.conftest import save_untrained, scored
 from ufvnet.config import ConfigError, EvaluateConfig, load
 from ufvnet.errors import EvaluationError
 from ufvnet.files import MARKER
-from ufvnet.results import evaluation as results
-from ufvnet.results import scoring
-from ufvnet.results.evaluation import Evaluation, check_scored, write_evaluation
-from ufvnet.results.folder import WRITTEN, Written, alone, check_folder
+from ufvnet.results import write
+from ufvnet.results.evaluation import resolve_evaluation
+from ufvnet.results.folder import WRITTEN, WrittenFiles, check_folder, lock_folder
+from ufvnet.results.scoring import ScoreTask, plan_scoring
+from ufvnet.results.write import Results, check_scored, write_results
 
 UP = """
 import numpy as np
@@ -47,10 +49,12 @@ def config(built: Path, tmp_path: Path) -> EvaluateConfig:
     )
 
 
-def evaluate(config: EvaluateConfig) -> Evaluation:
-    for task in scoring.plan(config):
-        scoring.score_faces(task)
-    return write_evaluation(config)
+def evaluate(config: EvaluateConfig) -> Results:
+    return write_results(scored(config))
+
+
+def plan(config: EvaluateConfig) -> list[ScoreTask]:
+    return plan_scoring(resolve_evaluation(config))
 
 
 def files(folder: Path) -> set[str]:
@@ -62,29 +66,29 @@ def test_with_a_shorter_list_of_methods_the_others_are_gone_but_for_their_scores
 ) -> None:
     evaluate(config)
     folder = config.out / config.name
-    alone_ = files(folder)
+    before = files(folder)
     longer = load(EvaluateConfig, config, [f"models=['bicubic', '{method}']"])
     evaluate(longer)
-    added = files(folder) - alone_
+    added = files(folder) - before
     assert {"tables/gain_A.csv", "tables/differences_A.tex", "figures/extremes_A_up.png", "figures/gain.pdf"} <= added
     (folder / "tables" / "gain_notes.csv").write_text("a note of the user's")
     (folder / "figures" / "mine.png").write_text("a picture of the user's")
     (folder / "tables" / "differences_A.md").write_text("changed by the user")
     evaluate(config)
     theirs = {"tables/gain_notes.csv", "figures/mine.png", "tables/differences_A.md"}
-    assert {f for f in files(folder) - alone_ if not f.startswith("scores/")} == theirs
+    assert {f for f in files(folder) - before if not f.startswith("scores/")} == theirs
     assert any(f.startswith("scores/A/up/") for f in files(folder))
     assert "differences_A.md was changed after it was written: it is kept" in caplog.text
 
 
 def test_a_foreign_file_of_a_name_that_we_need_is_kept(tmp_path: Path) -> None:
     (tmp_path / MARKER).write_text("{}")
-    Written(tmp_path).place("report.html").write_text("ours")
+    WrittenFiles(tmp_path).path("report.html").write_text("ours")
     (tmp_path / "gain.md").write_text("mine")
-    written = Written(tmp_path)
+    written = WrittenFiles(tmp_path)
     for name in ("report.html", "gain.md"):
-        written.place(name).write_text("new")
-    written.tidy()
+        written.path(name).write_text("new")
+    written.remove_stale()
     assert {p.name: p.read_text() for p in tmp_path.glob("*.*") if not p.name.startswith(".")} == {
         "report.html": "new", "gain.md": "new", "gain.md.kept-1": "mine",
     }  # fmt: skip
@@ -97,9 +101,9 @@ def test_where_the_list_is_damaged_nothing_is_removed(
     (tmp_path / MARKER).write_text("{}")
     (tmp_path / "stale.md").write_text("old")
     (tmp_path / WRITTEN).write_text(content)
-    written = Written(tmp_path)
-    written.place("report.html").write_text("new")
-    written.tidy()
+    written = WrittenFiles(tmp_path)
+    written.path("report.html").write_text("new")
+    written.remove_stale()
     assert "no stale file is removed" in caplog.text
     assert (tmp_path / "stale.md").exists()
     assert json.loads((tmp_path / WRITTEN).read_text())["files"].keys() == {"report.html"}
@@ -107,28 +111,28 @@ def test_where_the_list_is_damaged_nothing_is_removed(
 
 def test_what_a_killed_run_wrote_is_known_to_the_next(tmp_path: Path) -> None:
     (tmp_path / MARKER).write_text("{}")
-    Written(tmp_path).place("figures/a.png").parent.mkdir()
+    WrittenFiles(tmp_path).path("figures/a.png").parent.mkdir()
     (tmp_path / "figures" / "a.png").write_text("of a run that was killed here")
-    following = Written(tmp_path)
-    following.place("report.html").write_text("new")
-    following.tidy()
+    following = WrittenFiles(tmp_path)
+    following.path("report.html").write_text("new")
+    following.remove_stale()
     assert files(tmp_path) == {MARKER, "report.html"}
 
 
 def test_two_figures_of_one_name_get_two_files(tmp_path: Path) -> None:
     (tmp_path / MARKER).write_text("{}")
-    place = Written(tmp_path).into("figures")
-    assert [place(n).name for n in ("a.png", "A.png", "a.png")] == ["a.png", "A~2.png", "a~3.png"]
+    path_for = WrittenFiles(tmp_path).below("figures")
+    assert [path_for(n).name for n in ("a.png", "A.png", "a.png")] == ["a.png", "A~2.png", "a~3.png"]
 
 
 def test_a_second_run_of_the_same_evaluation_is_refused(config: EvaluateConfig) -> None:
     with (
-        alone(config),
+        lock_folder(config.out / config.name),
         pytest.raises(ConfigError, match="another run writes there; wait for its end, or set another name"),
-        alone(config),
+        lock_folder(config.out / config.name),
     ):
         pass
-    with alone(config):  # the first has ended
+    with lock_folder(config.out / config.name):  # the first has ended
         pass
 
 
@@ -137,13 +141,12 @@ def test_a_folder_of_somebody_else_is_refused_and_left_alone(config: EvaluateCon
     (folder / "figures").mkdir(parents=True)
     (folder / "figures" / "gain.png").write_text("a figure of somebody else's")
     with pytest.raises(ConfigError, match="is not empty, and ufvnet did not make it"):
-        scoring.plan(config)
+        plan(config)
     assert files(folder) == {"figures/gain.png"}
 
 
 def test_an_evaluation_of_an_earlier_release_is_ours(config: EvaluateConfig) -> None:
-    for task in scoring.plan(config):
-        scoring.score_faces(task)
+    scored(config)
     folder = config.out / config.name
     for hidden in folder.glob(".ufvnet*"):
         hidden.unlink()
@@ -174,29 +177,27 @@ def _overlapping(config: EvaluateConfig, built: Path) -> dict[str, list[Any]]:
 def test_a_folder_that_overlaps_what_is_read_is_refused(config: EvaluateConfig, built: Path, where: str) -> None:
     wrong = load(EvaluateConfig, config, _overlapping(config, built)[where])
     with pytest.raises(ConfigError, match=r"overlaps (datasets|models)"):
-        scoring.plan(wrong)
+        plan(wrong)
 
 
 @pytest.mark.parametrize("name", ["scores", "tables", "figures", "scores/A", "scores/A/bicubic"])
 def test_symbolic_links_in_the_folder_are_not_followed(config: EvaluateConfig, tmp_path: Path, name: str) -> None:
-    scoring.plan(config)
+    plan(config)
     elsewhere, link = tmp_path / "elsewhere", config.out / config.name / name
     elsewhere.mkdir()
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(elsewhere)
     with pytest.raises(ConfigError, match="is a symbolic link"):
-        scoring.plan(config)
+        plan(config)
     assert not list(elsewhere.iterdir())
 
 
 @pytest.mark.parametrize("name", ["../../../escaped", "n" * 180, "a\0b", "a\nb\x1b[31m", "..", "A/B"])
 def test_a_model_s_name_never_becomes_a_path(config: EvaluateConfig, tmp_path: Path, name: str) -> None:
-    from tests.results.conftest import _untrained
-
-    folder = Path(_untrained(tmp_path / "model", "onesrg"))
+    folder = Path(save_untrained(tmp_path / "model", "onesrg"))
     card = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps(card | {"model": name}))
-    (task,) = scoring.plan(load(EvaluateConfig, config, [f"models=['{folder}']"]))
+    (task,) = plan(load(EvaluateConfig, config, [f"models=['{folder}']"]))
     assert task.file.parent.parent == config.out / config.name / "scores" / "A"
     assert len(task.file.parent.name) < 255
     assert task.file.parent.name.isprintable()
@@ -205,25 +206,25 @@ def test_a_model_s_name_never_becomes_a_path(config: EvaluateConfig, tmp_path: P
 def test_a_folder_that_is_removed_while_it_is_written_is_one_line_and_a_rerun_goes_on(
     config: EvaluateConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, draw = config.out / config.name, results.open_galleries
+    folder, draw = config.out / config.name, write.open_galleries
 
     def remove(*given: Any) -> Any:
         shutil.rmtree(folder)
         return draw(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(results, "open_galleries", remove)
+        patch.setattr(write, "open_galleries", remove)
         with pytest.raises(EvaluationError, match="was removed while it was written to; evaluate again"):
             evaluate(config)
     assert not folder.exists()
-    assert len(scoring.plan(config)) == 1
+    assert len(plan(config)) == 1
 
 
 def test_an_evaluation_without_a_single_score_is_no_success_but_has_a_report(
     config: EvaluateConfig, method: str
 ) -> None:
-    evaluation = evaluate(load(EvaluateConfig, config, [f"models=['{method.replace(':up', ':crash')}']"]))
-    assert "RuntimeError: no" in evaluation.report.read_text()
+    results = evaluate(load(EvaluateConfig, config, [f"models=['{method.replace(':up', ':crash')}']"]))
+    assert "RuntimeError: no" in results.report.read_text()
     with pytest.raises(EvaluationError, match="no image has a score, every method failed"):
-        check_scored(evaluation)
-    check_scored(replace(evaluation, scored=1))
+        check_scored(results)
+    check_scored(replace(results, scored=1))

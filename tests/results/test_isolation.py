@@ -16,12 +16,11 @@ import psutil
 import pytest
 import torch
 
-from tests.results.conftest import _untrained
+from tests.results.conftest import save_untrained, scored
 from ufvnet.children import environment
 from ufvnet.config import ConfigError, EvaluateConfig, load
 from ufvnet.models import SRG, names, register
 from ufvnet.models.srg import SROutput
-from ufvnet.results import scoring
 from ufvnet.results.methods.own_process import PythonMethod
 from ufvnet.results.methods.process_state import _parts, _same, process_state_kept
 
@@ -82,10 +81,7 @@ def scores(built: Path, tmp_path: Path) -> Any:
     def evaluate(name: str, models: list[str]) -> pd.DataFrame:
         sets = [{"name": "A", "path": built, "limit": 2}]
         raw = {"name": name, "models": models, "datasets": sets, "out": tmp_path / "out", "view": "MR3"}
-        config = load(EvaluateConfig, raw)
-        for task in scoring.plan(config):
-            scoring.score_faces(task)
-        return scoring.read_scores(config).drop(columns="milliseconds")
+        return scored(load(EvaluateConfig, raw)).scores.drop(columns="milliseconds")
 
     return evaluate
 
@@ -97,7 +93,7 @@ def _spoil() -> None:
 
 
 def test_a_python_method_that_changes_all_it_can_changes_no_other_row(scores: Any, tmp_path: Path) -> None:
-    file, network = tmp_path / "spoils.py", _untrained(tmp_path / "model", "ufvnet")
+    file, network = tmp_path / "spoils.py", save_untrained(tmp_path / "model", "ufvnet")
     file.write_text(PATCH)
     before = [read() for read, _ in _parts()]
     beside = scores("beside", [f"{file}:restore", "bicubic", network])
@@ -127,8 +123,8 @@ class Spoiling(torch.nn.Module):
 def test_a_network_of_the_user_s_that_changes_the_process_changes_no_other_row(scores: Any, tmp_path: Path) -> None:
     if "spoiling" not in names():
         register("spoiling", lambda width, hr_size: Spoiling(SRG(width, hr_size)))
-    spoiling = _untrained(tmp_path / "spoiling", "spoiling")
-    network = _untrained(tmp_path / "model", "ufvnet")
+    spoiling = save_untrained(tmp_path / "spoiling", "spoiling")
+    network = save_untrained(tmp_path / "model", "ufvnet")
     before = [read() for read, _ in _parts()]
     beside = scores("beside", [spoiling, network, "bicubic"])
     changed = [i for i, ((read, _), value) in enumerate(zip(_parts(), before)) if not _same(read(), value)]

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import ConfigError, Method
+from ufvnet.results.methods.faces import Faces
+from ufvnet.results.methods.kinds import read_images
 from ufvnet.results.methods.own_process import MethodError
-from ufvnet.results.methods.restoring import Faces, of_images
-from ufvnet.results.methods.rows import _row
+from ufvnet.results.methods.resolve import resolve_method
 
 SIDE = 16
 
@@ -42,14 +43,14 @@ def _faces(face: str) -> Faces:
 
 
 def test_what_is_no_image_is_the_reason_of_its_face_alone(images: Path) -> None:
-    assert _row(Method(name="theirs", images=images)).fingerprint
-    sr, _ = of_images(images, _faces("good"))
+    assert resolve_method(Method(name="theirs", images=images)).fingerprint
+    sr, _ = read_images(images, _faces("good"))
     assert (sr == 7).all()
     names = [p.name.removesuffix(".png") for p in (images / "A" / "8").iterdir() if p.name != "good.png"]
     assert len(names) == 7
     for name in names:
         with pytest.raises(MethodError) as caught:
-            of_images(images, _faces(name))
+            read_images(images, _faces(name))
         assert name.split(" (")[0].strip() in str(caught.value).partition(f"{name}.png")[2]
 
 
@@ -57,7 +58,7 @@ def test_a_face_s_name_leads_to_no_image_elsewhere(images: Path) -> None:
     Image.new("RGB", (SIDE, SIDE)).save(images.parent / "secret.png")
     for name in ("../../../secret", str(images.parent / "secret"), "a\0b", "n" * 300):
         with pytest.raises(MethodError, match="is not there"):
-            of_images(images, _faces(name))
+            read_images(images, _faces(name))
 
 
 @pytest.mark.parametrize("kind", ["onnx", "torchscript", "images"])
@@ -70,6 +71,6 @@ def test_another_kind_of_file_is_one_line_before_any_work(tmp_path: Path, kind: 
     others = [pickled, pipe, text, tmp_path / "nul\0"] + [tmp_path / "folder"] * (kind != "images")
     for file in others:
         with pytest.raises(ConfigError) as caught:
-            _row(Method.model_validate({"name": "theirs", kind: file}))
+            resolve_method(Method.model_validate({"name": "theirs", kind: file}))
         assert len(str(caught.value).splitlines()) == 1
         assert str(caught.value).isprintable()

@@ -12,12 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.results.conftest import scored
 from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, load
 from ufvnet.data.export import export
-from ufvnet.results import scoring
-from ufvnet.results.methods.rows import check_methods, missing_of
-from ufvnet.results.tables.table import all_tables
+from ufvnet.results.methods.configured import expand
+from ufvnet.results.methods.resolve import check_methods, resolve_method, resolve_methods
+from ufvnet.results.tables.render import to_markdown
+from ufvnet.results.tables.write import all_tables
 
 FACES = 3
 
@@ -62,10 +64,8 @@ def table(built: Path, tmp_path: Path) -> Any:
     def evaluate(models: list[Any], **more: Any) -> tuple[pd.DataFrame, dict[str, str]]:
         sets = [{"name": "A", "path": built, "limit": FACES}]
         config = load(EvaluateConfig, {"name": "e", "models": models, "datasets": sets, "out": tmp_path, **more})
-        for task in scoring.plan(config):
-            scoring.score_faces(task)
-        scores = scoring.read_scores(config)
-        return scores, {t.key: t.markdown() for t in all_tables(config, scores)}
+        evaluation = scored(config)
+        return evaluation.scores, {t.key: to_markdown(t) for t in all_tables(evaluation)}
 
     return evaluate
 
@@ -93,8 +93,8 @@ class Same(torch.nn.Module):
 
 
 def _same_as_bicubic(scores: pd.DataFrame, name: str) -> None:
-    of = {m: s.sort_values(["face_id", "k"])["psnr_rgb"].to_numpy() for m, s in scores.groupby("model")}
-    np.testing.assert_array_equal(of[name], of["bicubic"])
+    psnr = {m: s.sort_values(["face_id", "k"])["psnr_rgb"].to_numpy() for m, s in scores.groupby("model")}
+    np.testing.assert_array_equal(psnr[name], psnr["bicubic"])
 
 
 def test_a_python_function_is_a_row(table: Any, functions: str) -> None:
@@ -153,20 +153,18 @@ def test_a_method_that_fails_on_one_image_leaves_the_others_and_says_so(table: A
 
 def test_a_method_that_spoils_its_input_and_fails_spoils_no_other_image(table: Any, functions: str) -> None:
     scores, tables = table(["bicubic", f"{functions}:inplace"])
-    of = scores[scores["model"] == "inplace"].set_index(["face_id", "k"])
-    good = of.index[of["status"] == "ok"]
+    inplace = scores[scores["model"] == "inplace"].set_index(["face_id", "k"])
+    good = inplace.index[inplace["status"] == "ok"]
     bicubic = scores[scores["model"] == "bicubic"].set_index(["face_id", "k"])
     assert len(good) == 8 * FACES - 1
-    np.testing.assert_array_equal(of.loc[good, "psnr_y"], bicubic.loc[good, "psnr_y"])
+    np.testing.assert_array_equal(inplace.loc[good, "psnr_y"], bicubic.loc[good, "psnr_y"])
     assert "**" not in next(line for line in tables["table_1"].splitlines() if line.startswith("| inplace"))
 
 
 def test_a_changed_function_is_scored_anew_though_it_is_wrapped(functions: str) -> None:
-    from ufvnet.results.methods.rows import _row, as_method
-
-    before = _row(as_method(f"{functions}:wrapped")).fingerprint
+    before = resolve_method(expand(f"{functions}:wrapped")).fingerprint
     Path(functions).write_text(Path(functions).read_text() + "\n# changed\n")
-    assert _row(as_method(f"{functions}:wrapped")).fingerprint != before
+    assert resolve_method(expand(f"{functions}:wrapped")).fingerprint != before
 
 
 OBJECTS = """
@@ -191,16 +189,14 @@ class Up:
 def test_a_changed_object_that_is_called_is_scored_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, changed: str
 ) -> None:
-    from ufvnet.results.methods.rows import _row, as_method
-
     for module, text in (("ours", OBJECTS), ("theirs", THEIRS)):
         (tmp_path / f"{module}.py").write_text(text)
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.syspath_prepend(tmp_path)
-    before = _row(as_method(f"ours:{name}")).fingerprint
+    before = resolve_method(expand(f"ours:{name}")).fingerprint
     with (tmp_path / f"{changed}.py").open("a") as file:
         file.write("# changed")
-    assert _row(as_method(f"ours:{name}")).fingerprint != before
+    assert resolve_method(expand(f"ours:{name}")).fingerprint != before
 
 
 def test_a_file_may_have_dataclasses_and_import_its_neighbours(table: Any, tmp_path: Path) -> None:
@@ -236,9 +232,9 @@ def test_a_method_that_gives_no_sr_image_has_a_row_that_says_so(
     table: Any, functions: str, name: str, reason: str
 ) -> None:
     scores, tables = table(["bicubic", f"{functions}:{name}"])
-    of = scores[scores["model"] == name]
-    assert (of["status"] == "failed").all()
-    assert of["reason"].str.startswith(reason).all()
+    failed = scores[scores["model"] == name]
+    assert (failed["status"] == "failed").all()
+    assert failed["reason"].str.startswith(reason).all()
     assert f"| {name} | failed†" in tables["scales_A_y"]
     assert "| failed†" in tables["table_1"]
 
@@ -292,7 +288,8 @@ def test_methods_that_are_not_there_may_be_named_and_skipped(table: Any, built: 
     assert set(scores["model"]) == {"bicubic"}
     assert "Left out (model = models/nowhere: no model folder there" in tables["table_2"]
     settings = {"name": "e", "models": ["m:f"], "datasets": [{"name": "A", "path": built}], "missing": "skip"}
-    assert len(missing_of(load(EvaluateConfig, settings))) == 1
+    methods, left_out = resolve_methods(load(EvaluateConfig, settings))
+    assert (len(methods), len(left_out)) == (0, 1)
 
 
 def test_an_experiment_s_methods_are_checked_before_its_models_are_there(built: Path, tmp_path: Path) -> None:

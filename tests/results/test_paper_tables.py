@@ -10,12 +10,18 @@ import pandas as pd
 import pytest
 
 from ufvnet.config import EvaluateConfig, Method, load
-from ufvnet.results.figures.gallery import curve_panels
-from ufvnet.results.methods.rows import Row
-from ufvnet.results.report.page import overview_table
+from ufvnet.results.evaluation import ScoredEvaluation
+from ufvnet.results.figures.curves import curve_panels
+from ufvnet.results.methods.resolve import ResolvedMethod
 from ufvnet.results.report.svg import panels_svg
+from ufvnet.results.statistics import MeanScore
+from ufvnet.results.tables.beside_paper import paper_table
+from ufvnet.results.tables.captions import failures
+from ufvnet.results.tables.measured import difference_table, gain_table, scale_table
+from ufvnet.results.tables.overview import overview_table
 from ufvnet.results.tables.paper import TABLES
-from ufvnet.results.tables.table import Table, difference_table, failures, gain_table, paper_table, scale_table
+from ufvnet.results.tables.render import to_csv, to_html, to_latex, to_markdown
+from ufvnet.results.tables.table import Score, Table, cell_text
 
 FACES, KS = 4, range(1, 9)
 
@@ -35,7 +41,8 @@ def _scores(psnrs: dict[str, Any]) -> pd.DataFrame:
 
 
 def _lines(table: Table) -> dict[str, dict[str, str]]:
-    return {row[0]: dict(zip(table.header, row)) for row in table.rows}
+    rows = [[cell_text(cell) for cell in row] for row in table.rows]
+    return {row[0]: dict(zip(table.header, row)) for row in rows}
 
 
 @pytest.fixture
@@ -43,8 +50,12 @@ def config(tmp_path: Path) -> EvaluateConfig:
     return load(EvaluateConfig, {"name": "e", "datasets": [{"name": "A", "path": tmp_path}]})
 
 
-def _row(name: str, trained_on: str = "") -> Row:
-    return Row(name, name, trained_on, "", name, Method(name=name, python="m:f"))
+def _method(name: str, trained_on: str = "") -> ResolvedMethod:
+    return ResolvedMethod(name, name, trained_on, "", name, Method(name=name, python="m:f"))
+
+
+def _evaluation(config: EvaluateConfig, scores: pd.DataFrame, *methods: ResolvedMethod) -> ScoredEvaluation:
+    return ScoredEvaluation(config, methods, (), (), scores)
 
 
 def _exact(of: float, *faces: int) -> np.ndarray:
@@ -64,7 +75,7 @@ def test_exact_images_of_both_methods_differ_by_nothing_and_no_face_is_dropped(c
     assert line["16 px"] == "+1.00 [+1.00, +1.00]"
     assert line["mean"].startswith("+0.94 [")  # 30 of 32 pairs differ by 1
     assert _lines(scale_table(scores, "A", "y"))["mine"]["8 px"] == "inf / 0.9000"
-    assert _lines(overview_table(config, scores))["mine"]["A: gain [dB]"] == "+0.94"
+    assert _lines(overview_table(_evaluation(config, scores)))["mine"]["A: gain [dB]"] == "+0.94"
 
 
 def test_an_exact_image_of_one_method_is_an_infinite_difference_everywhere(config: EvaluateConfig) -> None:
@@ -73,7 +84,7 @@ def test_an_exact_image_of_one_method_is_an_infinite_difference_everywhere(confi
     assert (line["8 px"], line["16 px"], line["mean"]) == ("+inf", "+1.00 [+1.00, +1.00]", "+inf")
     differences = _lines(difference_table(scores, "A", 0))
     assert (differences["mine"]["bicubic"], differences["bicubic"]["mine"]) == ("+inf", "-inf")
-    assert _lines(overview_table(config, scores))["mine"]["A: gain [dB]"] == "+inf"
+    assert _lines(overview_table(_evaluation(config, scores)))["mine"]["A: gain [dB]"] == "+inf"
     assert "inf" not in "".join(panels_svg(list(curve_panels(scores, "A").values())))
 
 
@@ -87,7 +98,7 @@ def test_infinite_gains_and_losses_have_no_mean() -> None:
 
 def test_methods_of_one_row_each_stand_in_the_table(config: EvaluateConfig) -> None:
     scores = _scores({"mine (MR8)": 31, "mine": 30})
-    lines = _lines(paper_table(TABLES[1], config, scores, [_row("mine", "MR8"), _row("mine")]))
+    lines = _lines(paper_table(TABLES[1], _evaluation(config, scores, _method("mine", "MR8"), _method("mine"))))
     at = [lines[name]["trained MR8 → A-MR8"] for name in ("mine", "mine (MR8)")]
     assert at == ["30.00 / 0.9000", "31.00 / 0.9000"]
     assert lines["mine"]["trained MR3 → A-MR8"] == "30.00 / 0.9000"
@@ -98,7 +109,8 @@ def test_sparnet_and_onesrg_together_have_a_row_each(
     config: EvaluateConfig, number: int, name: str, other: str
 ) -> None:
     scores = _scores({"onesrg (MR8)": 30, "sparnet (MR8)": 31})
-    lines = _lines(paper_table(TABLES[number], config, scores, [_row("onesrg", "MR8"), _row("sparnet", "MR8")]))
+    evaluation = _evaluation(config, scores, _method("onesrg", "MR8"), _method("sparnet", "MR8"))
+    lines = _lines(paper_table(TABLES[number], evaluation))
     values = {"onesrg": "30.00 / 0.9000", "sparnet": "31.00 / 0.9000"}
     assert lines[name]["trained MR8 → A-MR8"] == values[name]
     assert lines[f"{other} (MR8)"]["trained MR8 → A-MR8"] == values[other]
@@ -106,10 +118,8 @@ def test_sparnet_and_onesrg_together_have_a_row_each(
 
 def test_all_that_share_the_highest_value_are_best_in_every_kind_of_table(config: EvaluateConfig) -> None:
     scores = _scores({"a": 30, "b": 30, "c": 29, "d": np.where(np.arange(FACES)[:, None] == 0, np.nan, 40)})
-    rows = [_row(name) for name in "abcd"]
-    for table in (
-        scale_table(scores, "A", "y"), paper_table(TABLES[0], config, scores, rows), overview_table(config, scores)
-    ):  # fmt: skip
+    evaluation = _evaluation(config, scores, *(_method(name) for name in "abcd"))
+    for table in (scale_table(scores, "A", "y"), paper_table(TABLES[0], evaluation), overview_table(evaluation)):
         assert {table.rows[i][0] for i, _ in table.best} == {"a", "b"}
         assert {i for i, j in table.best if j == 1} == {i for i, row in enumerate(table.rows) if row[0] in ("a", "b")}
 
@@ -119,7 +129,7 @@ def test_the_headers_of_a_csv_are_all_different(paper: Any, tmp_path: Path) -> N
     sets = [{"name": n, "path": tmp_path} for n in "AB"]
     config = load(EvaluateConfig, {"name": "e", "datasets": sets})
     scores = _scores({"bicubic": 30, "mine": 31})
-    for table in (paper_table(paper, config, scores, [_row("mine")]), difference_table(scores, "A", 0)):
+    for table in (paper_table(paper, _evaluation(config, scores, _method("mine"))), difference_table(scores, "A", 0)):
         assert len({*table.header} - {""}) == len(table.header)
 
 
@@ -127,13 +137,25 @@ def test_the_headers_of_a_csv_are_all_different(paper: Any, tmp_path: Path) -> N
 
 
 def test_names_are_escaped_in_markdown_and_latex() -> None:
-    table = Table("t", r"\a {b} $c^d~ <e>", ("method", "x|y"), (("p|q\nr", "1_2"),), frozenset({(0, 1)}))
-    assert r"| p\|q r | **1_2** |" in table.markdown()
-    assert r"| method | x\|y |" in table.markdown()
-    assert (
-        r"\textbackslash{}a \{b\} \$c\textasciicircum{}d\textasciitilde{} \textless{}e\textgreater{}" in table.latex()
-    )
-    assert r"p\textbar{}q r & \textbf{1\_2} \\" in table.latex()
+    best = Score(MeanScore(30, 0.9))
+    table = Table("t", r"\a {b} $c^d~ <e>", ("method", "x|y", "1_2"), (("p|q\nr", best, "3_4"),), ranked=(1,))
+    assert r"| p\|q r | **30.00 / 0.9000** | 3_4 |" in to_markdown(table)
+    assert r"| method | x\|y | 1_2 |" in to_markdown(table)
+    text = to_latex(table)
+    assert r"\textbackslash{}a \{b\} \$c\textasciicircum{}d\textasciitilde{} \textless{}e\textgreater{}" in text
+    assert r"p\textbar{}q r & \textbf{30.00 / 0.9000} & 3\_4 \\" in text
+
+
+def test_a_page_sorts_cells_by_their_numbers_and_knows_what_has_none(config: EvaluateConfig) -> None:
+    scores = _scores({"bicubic": _exact(30, 0), "mine": 31.25, "broken": np.nan})
+    html = to_html(scale_table(scores, "A", "y"))
+    assert '<td data-value="Infinity">inf / 0.9000</td>' in html.replace("<b>", "").replace("</b>", "")
+    assert '<td data-value="31.25">31.25 / 0.9000</td>' in html
+    assert '<td data-value="">failed†</td>' in html
+    gains = to_html(gain_table(scores, "A", 0))
+    assert '<td data-value="1.25">+1.25 <small>[+1.25, +1.25]</small></td>' in gains
+    assert '<td data-value="">–</td>' in gains
+    assert "+1.25 [+1.25, +1.25]" in to_csv(gain_table(scores, "A", 0))
 
 
 def test_a_long_reason_is_one_short_line_of_the_caption() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ufvnet.config import EvaluateConfig
+from tests.results.conftest import part_of
+from ufvnet.config import EvaluateConfig, Method
 from ufvnet.metrics import luma
-from ufvnet.results.figures.gallery import Gallery, Pick, open_galleries, write_figures
-from ufvnet.results.report import page as report
-from ufvnet.results.report.page import failure_tables, grouped, overview_table, pictures_of, write_report
+from ufvnet.results.evaluation import ScoredEvaluation
+from ufvnet.results.figures.gallery import Gallery, Pick, open_galleries
+from ufvnet.results.figures.write import write_figures
+from ufvnet.results.methods.resolve import ResolvedMethod
+from ufvnet.results.report import pictures, provenance
+from ufvnet.results.report.page import chart_groups, grouped, write_report
+from ufvnet.results.report.pictures import embedded_pictures
+from ufvnet.results.report.provenance import method_table
 from ufvnet.results.report.svg import panels_svg
-from ufvnet.results.tables.table import Table, all_tables, write_tables
+from ufvnet.results.statistics import MeanScore
+from ufvnet.results.tables.overview import failure_table, overview_table
+from ufvnet.results.tables.render import to_html
+from ufvnet.results.tables.table import NOTHING, Score, Table, cell_text
+from ufvnet.results.tables.write import all_tables, write_tables
 
 CHROMIUM = Path("/usr/bin/chromium")
 UFVNET = "ufvnet (MR8)"
@@ -26,31 +37,31 @@ REASON = "no file <b>came</b> & none will"
 
 
 @pytest.fixture(scope="module")
-def failed_scores(shown_config: EvaluateConfig, shown_scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores in which ufvnet has none for the first face that is shown, at its second size."""
-    face = open_galleries(shown_config, shown_scores)[0].faces[0]
+def failed(
+    shown: ScoredEvaluation, shown_scores: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
+) -> ScoredEvaluation:
+    """An evaluation in which ufvnet has no score for the first face that is shown, at its second size."""
+    face = open_galleries(shown)[0].faces[0]
     scores = shown_scores.assign(reason="")
     at = scores.eval("dataset == 'A' and model == @UFVNET and k == 2") & (scores["face_id"] == face)
     scores.loc[at, [c for c in scores if c.startswith(("psnr_", "ssim_"))]] = np.nan
     scores.loc[at, ["status", "reason"]] = ["failed", REASON]
-    return scores
+    return part_of(shown, scores, tmp_path_factory.mktemp("failed"))
 
 
 @pytest.fixture(scope="module")
-def galleries(shown_config: EvaluateConfig, failed_scores: pd.DataFrame) -> list[Gallery]:
-    return open_galleries(shown_config, failed_scores)
+def galleries(failed: ScoredEvaluation) -> list[Gallery]:
+    return open_galleries(failed)
 
 
 @pytest.fixture(scope="module")
-def tables(shown_config: EvaluateConfig, failed_scores: pd.DataFrame) -> list[Table]:
-    return all_tables(shown_config, failed_scores)
+def tables(failed: ScoredEvaluation) -> list[Table]:
+    return all_tables(failed)
 
 
 @pytest.fixture(scope="module")
-def written(
-    shown_config: EvaluateConfig, failed_scores: pd.DataFrame, galleries: list[Gallery], tables: list[Table]
-) -> Path:
-    return write_report(shown_config, tables, [Path("gain.png")], failed_scores, galleries)
+def written(failed: ScoredEvaluation, galleries: list[Gallery], tables: list[Table]) -> Path:
+    return write_report(failed, tables, [Path("gain.png")], galleries, failed.folder.joinpath)
 
 
 def test_the_report_is_one_file_that_asks_for_nothing(written: Path) -> None:
@@ -72,52 +83,55 @@ def test_names_and_reasons_are_escaped(written: Path) -> None:
 
 
 def test_the_report_says_how_each_number_was_made(
-    written: Path, shown_config: EvaluateConfig, galleries: list[Gallery]
+    written: Path, failed: ScoredEvaluation, galleries: list[Gallery]
 ) -> None:
     html = written.read_text()
     for gallery in galleries:
-        assert gallery.view.fingerprint in html
-        assert str(gallery.view.root) in html
-    for package in report.PACKAGES:
-        assert f"{package} {report.version(package)}" in html
-    found = re.search(r"ufvnet evaluate FILE</code></summary><pre[^>]*>(.*?)</pre>", html, re.DOTALL)
-    assert found
-    config = json.loads(found[1].replace("&#34;", '"').replace("&lt;", "<").replace("&gt;", ">").replace("&#39;", "'"))
-    assert EvaluateConfig.model_validate(config).model_dump(exclude={"cluster"}) == shown_config.model_dump(
+        assert gallery.test_set.view.fingerprint in html
+        assert str(gallery.test_set.view.root) in html
+    for package in provenance.PACKAGES:
+        assert f"{package} {provenance.version(package)}" in html
+    match = re.search(r"ufvnet evaluate FILE</code></summary><pre[^>]*>(.*?)</pre>", html, re.DOTALL)
+    assert match
+    config = json.loads(match[1].replace("&#34;", '"').replace("&lt;", "<").replace("&gt;", ">").replace("&#39;", "'"))
+    assert EvaluateConfig.model_validate(config).model_dump(exclude={"cluster"}) == failed.config.model_dump(
         exclude={"cluster"}
     )
 
 
 def test_a_table_is_a_plain_html_table_with_its_best_in_bold(tmp_path: Path) -> None:
-    table = Table("a", "A & B", ("method", "<px>"), (("x", "1"), ("y <z>", "2")), frozenset({(1, 1)}))
-    write_tables([table], tmp_path)
-    assert (tmp_path / "a.html").read_text() == table.html()
-    assert "<caption>A &amp; B</caption>" in table.html()
-    assert '<th scope="col">&lt;px&gt;</th>' in table.html()
-    assert '<tr><th scope="row">y &lt;z&gt;</th><td><b>2</b></td></tr>' in table.html()
+    rows = (("x", Score(MeanScore(1, 0.5))), ("y <z>", Score(MeanScore(2, 0.5))))
+    table = Table("a", "A & B", ("method", "<px>"), rows, ranked=(1,))
+    write_tables([table], tmp_path.joinpath)
+    html = to_html(table)
+    assert (tmp_path / "a.html").read_text() == html
+    assert "<caption>A &amp; B</caption>" in html
+    assert '<th scope="col">&lt;px&gt;</th>' in html
+    assert '<tr><th scope="row">y &lt;z&gt;</th><td data-value="2"><b>2.00 / 0.5000</b></td></tr>' in html
 
 
 def test_the_overview_has_the_means_and_counts_what_failed(
-    shown_config: EvaluateConfig, shown_scores: pd.DataFrame, failed_scores: pd.DataFrame
+    failed: ScoredEvaluation, shown_scores: pd.DataFrame
 ) -> None:
-    table = overview_table(shown_config, failed_scores.assign(identity=0.25))
-    row = dict(zip(table.header, next(r for r in table.rows if r[0] == UFVNET)))
-    of = failed_scores.query("dataset == 'A' and model == @UFVNET")
-    assert row["A: PSNR / SSIM"] == f"{of['psnr_y'].mean():.2f} / {of['ssim_y'].mean():.4f}†"
-    bicubic = failed_scores.query("dataset == 'A' and model == 'bicubic'")
-    both = of["psnr_y"].to_numpy() - bicubic["psnr_y"].to_numpy()
+    table = overview_table(replace(failed, scores=failed.scores.assign(identity=0.25)))
+    row = dict(zip(table.header, next(map(cell_text, r) for r in table.rows if r[0] == UFVNET)))
+    ufvnet = failed.scores.query("dataset == 'A' and model == @UFVNET")
+    assert row["A: PSNR / SSIM"] == f"{ufvnet['psnr_y'].mean():.2f} / {ufvnet['ssim_y'].mean():.4f}†"
+    bicubic = failed.scores.query("dataset == 'A' and model == 'bicubic'")
+    both = ufvnet["psnr_y"].to_numpy() - bicubic["psnr_y"].to_numpy()
     assert row["A: gain [dB]"] == f"{np.nanmean(both):+.2f}"
     assert (row["failed"], row["A: identity"]) == ("1", "0.250")
     assert all(table.rows[i][0] == "bicubic" for i, _ in table.best)  # untrained networks lose
-    (failures,) = failure_tables(failed_scores)
-    assert failures.rows[0][:5] == (UFVNET, "A", "8 px", "1", f"{REASON} (1×)")
-    assert not failure_tables(shown_scores)
+    failures = failure_table(failed.scores)
+    assert failures
+    assert tuple(map(cell_text, failures.rows[0][:5])) == (UFVNET, "A", "8 px", "1", f"{REASON} (1×)")
+    assert failure_table(shown_scores) is None
 
 
 def test_every_table_stands_in_the_report_once(tables: list[Table], written: Path) -> None:
     assert written.read_text().count("<table>") == len(tables) + 4  # overview, failures, test sets, methods
-    of = [t for _, _, group in grouped(tables) for t in group]
-    assert sorted(t.key for t in of) == sorted(t.key for t in tables)
+    members = [t for _, _, group in grouped(tables) for t in group]
+    assert sorted(t.key for t in members) == sorted(t.key for t in tables)
 
 
 def test_embedded_pictures_are_the_measured_pixels(galleries: list[Gallery]) -> None:
@@ -126,11 +140,11 @@ def test_embedded_pictures_are_the_measured_pixels(galleries: list[Gallery]) -> 
 
     from PIL import Image
 
-    shown = pictures_of(galleries)
+    shown = embedded_pictures(galleries)
     gallery, face = galleries[0], shown["sets"][0]["faces"][0]
-    for k, size in zip(gallery.view.ks, face["sizes"]):
+    for k, size in zip(gallery.ks, face["sizes"]):
         for label, (place, psnr, _, reason) in zip(shown["labels"], size["cells"]):
-            cell = gallery.cells[label, Pick(face["id"], k)]
+            cell = gallery.restored[label, Pick(face["id"], k)]
             if cell.image is None:
                 assert (place, psnr, reason) == (-1, None, REASON)
                 continue
@@ -143,13 +157,13 @@ def test_embedded_pictures_are_the_measured_pixels(galleries: list[Gallery]) -> 
 def test_a_small_budget_leaves_one_face_of_each_test_set(
     galleries: list[Gallery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert [len(s["faces"]) for s in pictures_of(galleries)["sets"]] == [2, 2]
-    monkeypatch.setattr(report, "SLIDER_BYTES", 1)
-    assert [len(s["faces"]) for s in pictures_of(galleries)["sets"]] == [1, 1]
+    assert [len(s["faces"]) for s in embedded_pictures(galleries)["sets"]] == [2, 2]
+    monkeypatch.setattr(pictures, "SLIDER_BYTES", 1)
+    assert [len(s["faces"]) for s in embedded_pictures(galleries)["sets"]] == [1, 1]
 
 
-def test_curves_tell_their_values(shown_config: EvaluateConfig, shown_scores: pd.DataFrame) -> None:
-    panels = report.chart_groups(shown_config, shown_scores)[0][2]
+def test_curves_tell_their_values(shown: ScoredEvaluation) -> None:
+    panels = chart_groups(shown)[0][2]
     svg = panels_svg(panels)
     assert len(svg) == 2
     curve = panels[0].curves[0]
@@ -159,34 +173,32 @@ def test_curves_tell_their_values(shown_config: EvaluateConfig, shown_scores: pd
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_bicubic_alone_and_a_method_without_bicubic_have_a_report(
-    place: int, shown_config: EvaluateConfig, shown_scores: pd.DataFrame, tmp_path: Path
+    place: int, shown: ScoredEvaluation, shown_scores: pd.DataFrame, tmp_path: Path
 ) -> None:
-    config = shown_config.model_copy(update={"out": tmp_path, "models": shown_config.models[place : place + 1]})
     label = ["bicubic", UFVNET][place]
-    of = shown_scores[shown_scores["model"] == label]
-    galleries = open_galleries(config, of)
+    evaluation = part_of(shown, shown_scores[shown_scores["model"] == label], tmp_path, slice(place, place + 1))
+    galleries = open_galleries(evaluation)
     assert galleries[0].labels == ["bicubic", UFVNET][: place + 1]
     assert set(galleries[0].worst) == {label}
-    html = write_report(config, [], [], of, galleries).read_text()
+    html = write_report(evaluation, [], [], galleries, tmp_path.joinpath).read_text()
     assert "Gain over bicubic" not in html
     assert f'<th scope="row">{label}</th>' in html
 
 
 def test_a_method_that_fails_on_everything_is_shown_as_that(
-    shown_config: EvaluateConfig, shown_scores: pd.DataFrame, tmp_path: Path
+    shown: ScoredEvaluation, shown_scores: pd.DataFrame, tmp_path: Path
 ) -> None:
-    some = {"out": tmp_path, "models": shown_config.models[:2], "datasets": shown_config.datasets[:1]}
-    config = shown_config.model_copy(update=some)
     scores = shown_scores[shown_scores["model"].isin(["bicubic", UFVNET]) & (shown_scores["dataset"] == "A")].copy()
     at = scores["model"] == UFVNET
     scores.loc[at, [c for c in scores if c.startswith(("psnr_", "ssim_", "w"))]] = np.nan
     scores.loc[at, ["status", "reason"]] = ["failed", REASON]
-    galleries = open_galleries(config, scores)
-    figures = write_figures(config, scores, galleries)
-    html = write_report(config, [], figures, scores, galleries).read_text()
+    evaluation = part_of(shown, scores, tmp_path, slice(2), slice(1))
+    galleries = open_galleries(evaluation)
+    figures = write_figures(evaluation, galleries, tmp_path.joinpath)
+    html = write_report(evaluation, [], figures, galleries, tmp_path.joinpath).read_text()
     assert "figures/extremes_A_ufvnet-MR8.png" in html
-    row = next(r for r in overview_table(config, scores).rows if r[0] == UFVNET)
-    assert row[1:3] == ("failed†", "–")
+    row = [cell_text(cell) for cell in next(r for r in overview_table(evaluation).rows if r[0] == UFVNET)]
+    assert row[1:3] == ["failed†", "–"]
     assert "48" in row  # 6 faces at 8 sizes
 
 
@@ -262,9 +274,7 @@ def test_the_slider_moves_by_touch(opened: Opened) -> None:
     touched.close()
 
 
-def test_methods_sizes_and_faces_are_chosen_and_their_scores_shown(
-    page: Any, failed_scores: pd.DataFrame, galleries: list[Gallery]
-) -> None:
+def test_methods_sizes_and_faces_are_chosen_and_their_scores_shown(page: Any, galleries: list[Gallery]) -> None:
     from playwright.sync_api import expect
 
     gallery = galleries[1]
@@ -278,13 +288,13 @@ def test_methods_sizes_and_faces_are_chosen_and_their_scores_shown(
     page.select_option("#left", label="LR (nearest neighbour)")
     page.select_option("#right", label="bicubic")
     pick = Pick(gallery.faces[1], 8)
-    cell = gallery.cells["bicubic", pick]
+    cell = gallery.restored["bicubic", pick]
     assert page.locator("#right-score").inner_text() == f"bicubic\n{cell.psnr:.2f} dB / {cell.ssim:.4f}"
     assert cell.image is not None
     error = np.abs(luma(cell.image) - luma(gallery.hr(pick.face_id))).mean()
     expect(page.locator("#right-mean")).to_contain_text("bicubic: mean error")
-    said = float(page.locator("#right-mean").inner_text().split()[-1])
-    assert said == pytest.approx(error, abs=0.011)
+    shown_error = float(page.locator("#right-mean").inner_text().split()[-1])
+    assert shown_error == pytest.approx(error, abs=0.011)
     page.select_option("#right", label="HR")
     expect(page.locator("#right-mean")).to_have_text("HR: mean error 0.00")
 
@@ -357,13 +367,11 @@ def test_no_page_is_wider_than_its_screen_and_ink_stands_out(opened: Opened, wid
     page.close()
 
 
-def test_methods_are_told_with_what_they_were_trained_on() -> None:
-    from ufvnet.results.report.page import method_lines
+def test_methods_are_listed_with_what_they_were_trained_on() -> None:
+    def method(name: str, **card: Any) -> ResolvedMethod:
+        return ResolvedMethod(name, "p", "", "", "f", Method(name=name, python="m:f"), card)
 
-    folder = {"evaluated": "f", "ref": "p", "trained_on": {"dataset": "aaf", "view": "MR3"}}
-    models = {
-        "m": folder,
-        "theirs": {"evaluated": "f", "ref": "p", "trained_on": "MR8"},
-        "bicubic": {"evaluated": "", "ref": ""},
-    }
-    assert [line["trained on"] for line in method_lines({"models": models})][:2] == ["aaf, MR3", "MR8"]
+    trained = {"dataset": "aaf", "view": "MR3"}
+    table = method_table([method("m", trained_on=trained), method("theirs", trained_on="MR8"), method("bicubic")])
+    column = table.header.index("trained on")
+    assert [row[column] for row in table.rows] == ["aaf, MR3", "MR8", NOTHING]

@@ -17,6 +17,8 @@ from ufvnet.config import ConfigError, EvaluateConfig, load
 from ufvnet.data.schema import read_checked, write_checked
 from ufvnet.errors import EvaluationError
 from ufvnet.results import scoring
+from ufvnet.results.evaluation import resolve_evaluation
+from ufvnet.results.scoring import ScoreTask, plan_scoring
 
 ROWS = 12
 
@@ -26,6 +28,14 @@ def config(built: Path, tmp_path: Path) -> EvaluateConfig:
     """Bicubic on two faces at three sizes."""
     sets = [{"name": "A", "path": built, "limit": 2}]
     return load(EvaluateConfig, {"name": "e", "datasets": sets, "out": tmp_path, "view": "MR3"})
+
+
+def plan(config: EvaluateConfig) -> list[ScoreTask]:
+    return plan_scoring(resolve_evaluation(config))
+
+
+def read_scores(config: EvaluateConfig) -> pd.DataFrame:
+    return scoring.read_scores(resolve_evaluation(config)).scores
 
 
 def test_no_flipped_bit_changes_what_is_read_unnoticed(tmp_path: Path) -> None:
@@ -63,26 +73,26 @@ def test_a_table_without_a_digest_or_of_no_table_at_all_is_not_trusted(tmp_path:
 def test_a_score_that_was_changed_is_scored_again_and_a_line_says_so(
     config: EvaluateConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (task,) = scoring.plan(config)
+    (task,) = plan(config)
     assert scoring.score_faces(task)
-    scores = scoring.read_scores(config)
+    scores = read_scores(config)
     forged = pa.Table.from_pandas(scores.assign(psnr_y=scores["psnr_y"] + 1), preserve_index=False)
     metadata = pq.read_schema(task.file).metadata  # the very fingerprint, and the digest of other values
     pq.write_table(forged.replace_schema_metadata(metadata), task.file)
     with pytest.raises(EvaluationError, match="no whole scores there; evaluate again"):
-        scoring.read_scores(config)
+        read_scores(config)
     assert scoring.score_faces(task)
     assert "is damaged, or of an earlier release: it is scored again" in caplog.text
     columns = [c for c in scores if c != "milliseconds"]
-    pd.testing.assert_frame_equal(scoring.read_scores(config)[columns], scores[columns])
+    pd.testing.assert_frame_equal(read_scores(config)[columns], scores[columns])
 
 
 def test_a_damaged_crash_diary_changes_no_score(config: EvaluateConfig) -> None:
-    (task,) = scoring.plan(config)
+    (task,) = plan(config)
     task.diary.parent.mkdir(parents=True)
     task.diary.write_bytes(b"\xff")
     assert scoring.score_faces(task)
-    assert set(scoring.read_scores(config)["status"]) == {"ok"}
+    assert set(read_scores(config)["status"]) == {"ok"}
     assert not task.diary.exists()
 
 
@@ -90,21 +100,21 @@ def test_a_shard_that_cannot_be_read_here_is_no_failed_row(config: EvaluateConfi
     copy = tmp_path / "copy"
     shutil.copytree(built, copy)
     moved = load(EvaluateConfig, config.model_dump(), [f"datasets.0.path={copy}"])
-    (task,) = scoring.plan(moved)
-    whole = bytearray(task.shard.read_bytes())
+    (task,) = plan(moved)
+    whole = bytearray(task.group.shard.read_bytes())
     middle = whole.find(b"IDAT")
     whole[middle + 40] ^= 255
-    task.shard.write_bytes(whole)
+    task.group.shard.write_bytes(whole)
     with pytest.raises(EvaluationError, match=r"row group 0: cannot be read"):
         scoring.score_faces(task)
-    task.shard.unlink()  # a worker that does not see the dataset
+    task.group.shard.unlink()  # a worker that does not see the dataset
     with pytest.raises(EvaluationError, match=r"row group 0: cannot be read"):
         scoring.score_faces(task)
     assert not task.file.exists()
     assert not task.diary.exists()
-    task.shard.write_bytes(b"PAR1 no table")
+    task.group.shard.write_bytes(b"PAR1 no table")
     with pytest.raises(ConfigError, match="is damaged"):
-        scoring.plan(moved)
+        plan(moved)
 
 
 @pytest.mark.parametrize("change", ["gone", "other"])
@@ -113,7 +123,7 @@ def test_a_method_that_is_another_on_this_machine_gives_no_rows(
 ) -> None:
     file = tmp_path / "mine.py"
     file.write_text("def up(lr, side):\n    raise RuntimeError('no')\n")
-    (task,) = scoring.plan(load(EvaluateConfig, config.model_dump(), [f"models=['{file}:up']"]))
+    (task,) = plan(load(EvaluateConfig, config.model_dump(), [f"models=['{file}:up']"]))
     file.unlink()
     if change == "other":
         file.write_text("def up(lr, side):\n    return lr\n")
@@ -123,10 +133,10 @@ def test_a_method_that_is_another_on_this_machine_gives_no_rows(
 
 
 def test_a_model_that_cannot_be_loaded_here_gives_no_rows(config: EvaluateConfig, tmp_path: Path) -> None:
-    from tests.results.conftest import _untrained
+    from tests.results.conftest import save_untrained
 
-    folder = Path(_untrained(tmp_path / "model", "onesrg"))
-    (task,) = scoring.plan(load(EvaluateConfig, config.model_dump(), [f"models=['{folder}']"]))
+    folder = Path(save_untrained(tmp_path / "model", "onesrg"))
+    (task,) = plan(load(EvaluateConfig, config.model_dump(), [f"models=['{folder}']"]))
     (folder / "model.safetensors").unlink()
     with pytest.raises((ConfigError, EvaluationError), match="is not what was planned"):
         scoring.score_faces(task)
@@ -134,12 +144,12 @@ def test_a_model_that_cannot_be_loaded_here_gives_no_rows(config: EvaluateConfig
 
 
 def test_a_folder_that_was_removed_is_not_made_again_by_a_worker(config: EvaluateConfig) -> None:
-    (task,) = scoring.plan(config)
+    (task,) = plan(config)
     shutil.rmtree(task.folder)
     with pytest.raises(EvaluationError, match="is gone, or cannot be seen from here"):
         scoring.score_faces(task)
     assert not task.folder.exists()
-    (task,) = scoring.plan(config)
+    (task,) = plan(config)
     assert scoring.score_faces(task)
 
 
@@ -147,7 +157,7 @@ def test_scores_of_a_method_keep_what_earlier_runs_scored(config: EvaluateConfig
     file = tmp_path / "mine.py"
     file.write_text("import numpy as np\ndef up(lr, side):\n    return np.zeros((len(lr), side, side, 3), np.uint8)\n")
     more: Any = load(EvaluateConfig, config.model_dump(), [f"models=['bicubic', '{file}:up']"])
-    for task in scoring.plan(more):
+    for task in plan(more):
         scoring.score_faces(task)
-    assert not any(scoring.score_faces(task) for task in scoring.plan(config))
-    assert not any(scoring.score_faces(task) for task in scoring.plan(more))
+    assert not any(scoring.score_faces(task) for task in plan(config))
+    assert not any(scoring.score_faces(task) for task in plan(more))

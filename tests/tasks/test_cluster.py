@@ -10,7 +10,8 @@ import pytest
 from distributed import LocalCluster
 
 from tasks import cluster
-from tasks.cluster import map_on_cluster
+from tasks.cluster import map_jobs, map_on_cluster, workers_for
+from ufvnet.children import KEEP_MEMORY
 from ufvnet.config import Cluster, ConfigError
 
 
@@ -69,3 +70,19 @@ def test_an_address_that_nobody_answers_at_is_refused_by_its_key(monkeypatch: py
 
 def test_no_jobs_start_no_cluster() -> None:
     assert map_on_cluster(_process, [], Cluster(cluster_class="nosuch.Cluster")) == []
+
+
+def _started_with(name: str) -> str | None:
+    """A variable as this process had it when it started, which is when the allocator reads its own."""
+    variables = dict(pair.split(b"=", 1) for pair in Path("/proc/self/environ").read_bytes().split(b"\0") if pair)
+    value = variables.get(name.encode())
+    return None if value is None else value.decode()
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_processes_that_are_started_for_a_run_start_with_its_variables(workers: int) -> None:
+    with workers_for(Cluster(workers=workers), workers, KEEP_MEMORY) as started:
+        values = map_jobs(started, _started_with, list(KEEP_MEMORY) * workers)
+    assert values == list(KEEP_MEMORY.values()) * workers
+    assert [_started_with(name) for name in KEEP_MEMORY] == [None, None]

@@ -9,7 +9,8 @@ import pandas as pd
 from tasks.cluster import map_on_cluster
 from ufvnet.config import Cluster, EvaluateConfig, load
 from ufvnet.results import scoring
-from ufvnet.results.evaluation import write_evaluation
+from ufvnet.results.evaluation import resolve_evaluation
+from ufvnet.results.write import write_results
 
 FUNCTION = '''
 import os, signal
@@ -38,11 +39,12 @@ def test_a_worker_killed_in_the_middle_changes_no_number_and_a_rerun_scores_noth
 
     def scores(out: str, workers: int | None) -> pd.DataFrame:
         config = load(EvaluateConfig, {"name": out, "models": models, "datasets": sets, "out": tmp_path})
-        tasks = scoring.plan(config)
+        evaluation = resolve_evaluation(config)
+        tasks = scoring.plan_scoring(evaluation)
         if workers:
             assert sum(map_on_cluster(scoring.score_faces, tasks, Cluster(workers=workers))) == len(tasks)
         assert [scoring.score_faces(t) for t in tasks] == [not workers] * len(tasks)
-        return scoring.read_scores(config).drop(columns="milliseconds")
+        return scoring.read_scores(evaluation).scores.drop(columns="milliseconds")
 
     killed = scores("killed", 2)
     assert file.with_suffix(".killed").exists()
@@ -67,12 +69,16 @@ def test_a_method_that_kills_its_process_fails_and_the_others_are_untouched(buil
     sets = [{"name": "A", "path": built, "limit": 3}]
     models = ["bicubic", f"{file}:restore", f"{file}:leave"]
     config = load(EvaluateConfig, {"name": "e", "models": models, "datasets": sets, "out": tmp_path})
-    tasks = scoring.plan(config)
+    resolved = resolve_evaluation(config)
+    tasks = scoring.plan_scoring(resolved)
     map_on_cluster(scoring.score_faces, tasks, Cluster(workers=1))
-    evaluation = write_evaluation(config)  # in this process, which the method does not kill
-    of = scoring.read_scores(config).groupby("model")
-    assert {m: set(s["status"]) for m, s in of} == {"bicubic": {"ok"}, "restore": {"failed"}, "leave": {"failed"}}
-    assert set(of.get_group("restore")["reason"]) == {"it kills the process that runs it: 3 died, one after the other"}
-    assert set(of.get_group("leave")["reason"]) == {"SystemExit: no licence"}
-    assert "it kills the process that runs it" in evaluation.report.read_text()
+    evaluation = scoring.read_scores(resolved)
+    results = write_results(evaluation)  # in this process, which the method does not kill
+    groups = evaluation.scores.groupby("model")
+    assert {m: set(s["status"]) for m, s in groups} == {"bicubic": {"ok"}, "restore": {"failed"}, "leave": {"failed"}}
+    assert set(groups.get_group("restore")["reason"]) == {
+        "it kills the process that runs it: 3 died, one after the other"
+    }
+    assert set(groups.get_group("leave")["reason"]) == {"SystemExit: no licence"}
+    assert "it kills the process that runs it" in results.report.read_text()
     assert not list(tmp_path.rglob("*.diary"))

@@ -36,7 +36,8 @@ from ufvnet.training.checkpoints import checkpoints, last_whole
 from ufvnet.training.curves import Curves
 from ufvnet.training.engine import learning_rate, train
 from ufvnet.training.launch import train_in_process
-from ufvnet.training.parts import Part, parts_of
+from ufvnet.training.part import Part
+from ufvnet.training.stages import resolve_parts
 from ufvnet.training.worker import INTERRUPTED, job_of
 
 RECIPE = {
@@ -68,14 +69,14 @@ def kill(*_: object) -> None:
 
 
 def train_all(config: TrainConfig) -> Path:
-    stage1, whole = parts_of(config)
+    stage1, whole = resolve_parts(config)
     for part in stage1:
         train(part)
     return train(whole)
 
 
 def test_ufvnet_has_three_anchors_and_a_regressor_before_the_whole(built: Path, tmp_path: Path) -> None:
-    stage1, whole = parts_of(config_of(built, tmp_path, "ufvnet"))
+    stage1, whole = resolve_parts(config_of(built, tmp_path, "ufvnet"))
     assert [p.name for p in stage1] == ["anchor-2", "anchor-4", "anchor-8", "regressor"]
     assert [p.ks for p in stage1] == [(2,), (4,), (8,), tuple(range(1, 9))]
     assert whole.role == "whole"
@@ -86,12 +87,12 @@ def test_ufvnet_has_three_anchors_and_a_regressor_before_the_whole(built: Path, 
     [("onesrg", 0), ("twosrg", 3), ("foursrg", 5), ("ufvnet-nw", 3), ("ufvnet-fm", 3)],
 )
 def test_variants_have_the_parts_of_their_design(built: Path, tmp_path: Path, model: str, stage1: int) -> None:
-    assert len(parts_of(config_of(built, tmp_path, model))[0]) == stage1
+    assert len(resolve_parts(config_of(built, tmp_path, model))[0]) == stage1
 
 
 def test_variants_share_the_anchors_that_they_train_alike(built: Path, tmp_path: Path) -> None:
     folders = [
-        {p.name: p.folder for p in parts_of(config_of(built, tmp_path, model))[0]}
+        {p.name: p.folder for p in resolve_parts(config_of(built, tmp_path, model))[0]}
         for model in ("ufvnet", "ufvnet-nw", "foursrg")
     ]
     assert folders[0]["anchor-4"] == folders[1]["anchor-4"] == folders[2]["anchor-4"]
@@ -100,7 +101,7 @@ def test_variants_share_the_anchors_that_they_train_alike(built: Path, tmp_path:
 
 def test_a_fingerprint_changes_with_what_decides_the_weights_and_with_nothing_else(built: Path, tmp_path: Path) -> None:
     def fingerprint(**recipe: Any) -> str:
-        return parts_of(config_of(built, tmp_path, "ufvnet", **recipe))[1].fingerprint()
+        return resolve_parts(config_of(built, tmp_path, "ufvnet", **recipe))[1].fingerprint
 
     base = fingerprint()
     assert base == fingerprint(threads=2, checkpoint_every=5)
@@ -109,7 +110,7 @@ def test_a_fingerprint_changes_with_what_decides_the_weights_and_with_nothing_el
 
 
 def test_stage_2_starts_from_stage_1_s_encoders_and_regressor(built: Path, tmp_path: Path) -> None:
-    stage1, whole = parts_of(config_of(built, tmp_path, "ufvnet"))
+    stage1, whole = resolve_parts(config_of(built, tmp_path, "ufvnet"))
     for part in stage1:
         train(part)
     network = whole.network()
@@ -158,7 +159,7 @@ def test_a_finished_part_is_not_trained_again(built: Path, tmp_path: Path) -> No
 def test_a_training_killed_at_a_checkpoint_ends_in_the_same_bits(built: Path, tmp_path: Path, model: str) -> None:
     undisturbed = train_all(config_of(built, tmp_path / "a", model))
     config = config_of(built, tmp_path / "b", model)
-    stage1, whole = parts_of(config)
+    stage1, whole = resolve_parts(config)
     for part in stage1:
         train(part)
 
@@ -172,7 +173,7 @@ def test_kills_with_changing_loader_workers_end_in_the_same_bits(built: Path, tm
     undisturbed = train_all(config_of(built, tmp_path / "a", steps=20))
     config = config_of(built, tmp_path / "b", steps=20)
     for kind, workers in ((signal.SIGKILL, 0), (signal.SIGKILL, 1), (signal.SIGTERM, 2)):
-        _, whole = parts_of(config.model_copy(update={"loader_workers": workers}))
+        _, whole = resolve_parts(config.model_copy(update={"loader_workers": workers}))
         whole.folder.mkdir(parents=True, exist_ok=True)
         job = whole.folder / "job.json"
         write_json(job, job_of(whole))
@@ -191,7 +192,7 @@ def test_kills_with_changing_loader_workers_end_in_the_same_bits(built: Path, tm
 
 
 def test_a_training_whose_parent_is_gone_stops_with_a_checkpoint(built: Path, tmp_path: Path) -> None:
-    _, whole = parts_of(config_of(built, tmp_path, steps=60, checkpoint_every=60))
+    _, whole = resolve_parts(config_of(built, tmp_path, steps=60, checkpoint_every=60))
     whole.folder.mkdir(parents=True)
     write_json(whole.folder / "job.json", job_of(whole))
     command = [sys.executable, "-m", "ufvnet.training.worker", str(whole.folder / "job.json")]
@@ -203,7 +204,7 @@ def test_a_training_whose_parent_is_gone_stops_with_a_checkpoint(built: Path, tm
 
 
 def test_a_training_whose_parent_is_killed_stops_with_a_checkpoint(built: Path, tmp_path: Path) -> None:
-    _, whole = parts_of(config_of(built, tmp_path, steps=100_000, checkpoint_every=50_000, validate_every=50_000))
+    _, whole = resolve_parts(config_of(built, tmp_path, steps=100_000, checkpoint_every=50_000, validate_every=50_000))
     (tmp_path / "job").write_bytes(pickle.dumps(whole))
     program = f"""
 import pickle
@@ -236,7 +237,7 @@ def test_every_option_resumes_to_the_same_bits(built: Path, tmp_path: Path, reci
     plain = sha256(train_all(config_of(built, tmp_path / "plain")))
     undisturbed = train_all(config_of(built, tmp_path / "a", **recipe))
     assert sha256(undisturbed) != plain
-    _, whole = parts_of(config_of(built, tmp_path / "b", **recipe))
+    _, whole = resolve_parts(config_of(built, tmp_path / "b", **recipe))
 
     with pytest.raises(Killed):
         train(whole, kill)
@@ -244,7 +245,7 @@ def test_every_option_resumes_to_the_same_bits(built: Path, tmp_path: Path, reci
 
 
 def test_checkpoints_hold_no_pickle(built: Path, tmp_path: Path) -> None:
-    folder = parts_of(config_of(built, tmp_path, ema=0.9))[1]
+    folder = resolve_parts(config_of(built, tmp_path, ema=0.9))[1]
     train(folder)
     files = [p for p in (folder.folder / "checkpoints").rglob("*") if p.is_file()]
     assert {p.suffix for p in files} == {".safetensors", ".json", ".parquet"}
@@ -260,7 +261,7 @@ def pickletools_reads(path: Path) -> bool:
 
 
 def test_the_average_is_published_and_differs_from_the_last_weights(built: Path, tmp_path: Path) -> None:
-    _, whole = parts_of(config_of(built, tmp_path, ema=0.5))
+    _, whole = resolve_parts(config_of(built, tmp_path, ema=0.5))
     published = load_file(train(whole) / "model.safetensors")
     last = load_file(whole.folder / "checkpoints" / "step-00000006" / "model.safetensors")
     assert published.keys() == last.keys()
@@ -268,7 +269,7 @@ def test_the_average_is_published_and_differs_from_the_last_weights(built: Path,
 
 
 def test_the_best_measurement_is_kept(built: Path, tmp_path: Path) -> None:
-    _, whole = parts_of(config_of(built, tmp_path, keep="best", validate_every=1, lr=0.05, steps=8))
+    _, whole = resolve_parts(config_of(built, tmp_path, keep="best", validate_every=1, lr=0.05, steps=8))
     published = load_file(train(whole) / "model.safetensors")
     log = pd.read_parquet(whole.model_folder / "log.parquet").set_index("step")
     with safe_open(whole.folder / "best.safetensors", "pt") as file:
@@ -290,7 +291,7 @@ def test_a_loss_that_grows_far_above_its_least_stops_the_training(built: Path, t
 
 
 def test_curves_samples_and_events_are_written(built: Path, tmp_path: Path) -> None:
-    _, whole = parts_of(config_of(built, tmp_path, "onesrg"))
+    _, whole = resolve_parts(config_of(built, tmp_path, "onesrg"))
     folder = train(whole)
     log = pd.read_parquet(folder / "log.parquet")
     assert {
@@ -317,11 +318,11 @@ def test_two_processes_learn_what_one_does_on_the_whole_batch(built: Path, tmp_p
     recipe = {"batch_size": 16, "steps": 20, "checkpoint_every": 19, "validate_every": 20, "lr": 2e-4}
     recipe |= {"identity_init": True}
     one, two = (config_of(built, tmp_path / name, **recipe) for name in "ab")
-    train_in_process(parts_of(one)[1])
+    train_in_process(resolve_parts(one)[1])
     steps: list[int] = []
-    train_in_process(parts_of(two.model_copy(update={"processes": 2}))[1], lambda step, *_: steps.append(step))
+    train_in_process(resolve_parts(two.model_copy(update={"processes": 2}))[1], lambda step, *_: steps.append(step))
     assert steps == [20]
-    losses = [_losses(parts_of(config)[1]) for config in (one, two)]
+    losses = [_losses(resolve_parts(config)[1]) for config in (one, two)]
     assert len(losses[0]) == 20
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
@@ -334,7 +335,7 @@ def _losses(part: Part) -> list[float]:
 
 def test_two_processes_that_are_asked_to_stop_write_a_checkpoint(built: Path, tmp_path: Path) -> None:
     config = config_of(built, tmp_path, steps=4000, checkpoint_every=4000, validate_every=4000)
-    _, whole = parts_of(config.model_copy(update={"processes": 2}))
+    _, whole = resolve_parts(config.model_copy(update={"processes": 2}))
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -346,7 +347,7 @@ def test_two_processes_that_are_asked_to_stop_write_a_checkpoint(built: Path, tm
 
 def test_anchors_of_one_s_own_are_trained_saved_and_loaded(built: Path, tmp_path: Path) -> None:
     config = config_of(built, tmp_path, "ufvnet").model_copy(update={"anchors": (1, 8), "regressor_scales": (2, 8)})
-    stage1, _ = parts_of(config)
+    stage1, _ = resolve_parts(config)
     assert [p.name for p in stage1] == ["anchor-1", "anchor-8", "regressor"]
     assert stage1[-1].ks == (2, 8)
     network, card = load_model(train_all(config))
@@ -365,13 +366,13 @@ def test_several_datasets_train_one_model(built: Path, tmp_path: Path) -> None:
 
 def test_stage_2_starts_from_given_anchors_and_refuses_others(built: Path, tmp_path: Path) -> None:
     config = config_of(built, tmp_path / "a", "ufvnet-nw")
-    stage1, _ = parts_of(config)
+    stage1, _ = resolve_parts(config)
     anchor = train(stage1[0])
 
     def given(**changes: Any) -> TrainConfig:
         return config_of(built, tmp_path / "b", "ufvnet-nw").model_copy(update=changes)
 
-    parts, whole = parts_of(given(stage1={"anchor-2": anchor}))
+    parts, whole = resolve_parts(given(stage1={"anchor-2": anchor}))
     assert parts[0].done()
     assert parts[0].model_folder == anchor
     for part in parts[1:]:
@@ -385,11 +386,11 @@ def test_stage_2_starts_from_given_anchors_and_refuses_others(built: Path, tmp_p
         ({"stage1": {"anchor-3": anchor}}, "no such part; there are: anchor-2, anchor-4, anchor-8"),
     ):
         with pytest.raises(ConfigError, match=message):
-            parts_of(given(**changes))
+            resolve_parts(given(**changes))
 
 
 def test_a_half_written_checkpoint_is_not_picked_up(built: Path, tmp_path: Path) -> None:
-    _, whole = parts_of(config_of(built, tmp_path))
+    _, whole = resolve_parts(config_of(built, tmp_path))
     (whole.folder / "checkpoints" / ".step-00000004.tmp").mkdir(parents=True)
     assert train(whole).is_dir()
 
@@ -397,7 +398,7 @@ def test_a_half_written_checkpoint_is_not_picked_up(built: Path, tmp_path: Path)
 def test_a_training_process_that_fails_says_why(built: Path, tmp_path: Path) -> None:
     config = config_of(built, tmp_path, lr=1e30, steps=8)
     with pytest.raises(TrainingError, match=r"loss is (nan|inf) at step \d+; the batch: .*#0"):
-        train_in_process(parts_of(config)[1])
+        train_in_process(resolve_parts(config)[1])
 
 
 @pytest.mark.parametrize(
@@ -413,7 +414,7 @@ def test_what_cannot_be_trained_is_refused_before_any_work(
 ) -> None:
     config = config_of(built, tmp_path).model_dump() | changes
     with pytest.raises(ConfigError, match=message):
-        parts_of(load(TrainConfig, config))
+        resolve_parts(load(TrainConfig, config))
     assert not list(tmp_path.iterdir())
 
 
@@ -436,7 +437,7 @@ def test_the_paper_s_recipe_is_the_default() -> None:
 
 def test_progress_comes_from_the_training_process(built: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int, Mapping[str, float]]] = []
-    train_in_process(parts_of(config_of(built, tmp_path))[1], lambda *progress: seen.append(progress))
+    train_in_process(resolve_parts(config_of(built, tmp_path))[1], lambda *progress: seen.append(progress))
     step, steps, figures = seen[-1]
     assert step == steps == 6
     assert set(figures) == {"images/s", "loss"}
@@ -444,7 +445,7 @@ def test_progress_comes_from_the_training_process(built: Path, tmp_path: Path) -
 
 def test_ufvnet_lite_has_no_stage_1_and_resumes_to_the_same_bits(built: Path, tmp_path: Path) -> None:
     undisturbed = train_all(config_of(built, tmp_path / "a", "ufvnet-lite"))
-    stage1, whole = parts_of(config_of(built, tmp_path / "b", "ufvnet-lite"))
+    stage1, whole = resolve_parts(config_of(built, tmp_path / "b", "ufvnet-lite"))
     assert stage1 == []
     with pytest.raises(Killed):
         train(whole, kill)
@@ -457,7 +458,7 @@ def test_ufvnet_lite_has_no_stage_1_and_resumes_to_the_same_bits(built: Path, tm
 def test_ufvnet_real_learns_the_damage_and_resumes_to_the_same_bits(built: Path, tmp_path: Path) -> None:
     recipe = {"damage": {"clean": 0.25}, "between": 0.75}
     undisturbed = train_all(config_of(built, tmp_path / "a", "ufvnet-real", **recipe))
-    stage1, whole = parts_of(config_of(built, tmp_path / "b", "ufvnet-real", **recipe))
+    stage1, whole = resolve_parts(config_of(built, tmp_path / "b", "ufvnet-real", **recipe))
     assert stage1 == []
     with pytest.raises(Killed):
         train(whole, kill)
@@ -472,7 +473,7 @@ def test_ufvnet_real_learns_the_damage_and_resumes_to_the_same_bits(built: Path,
 
 def test_the_newest_state_of_a_running_training_is_a_model_that_others_start_from(built: Path, tmp_path: Path) -> None:
     config = config_of(built, tmp_path, "ufvnet-real", ema=0.9, damage={})
-    _, whole = parts_of(config)
+    _, whole = resolve_parts(config)
     with pytest.raises(TrainingError, match="no checkpoint yet"):
         keep(config, tmp_path / "kept")
     with pytest.raises(Killed):
@@ -490,27 +491,27 @@ def test_the_newest_state_of_a_running_training_is_a_model_that_others_start_fro
 
 def test_damage_is_part_of_the_fingerprint_of_the_whole_and_of_no_anchor(built: Path, tmp_path: Path) -> None:
     plain, damaged, other = (
-        parts_of(config_of(built, tmp_path, "ufvnet", damage=damage)) for damage in (None, {}, {"clean": 0.5})
+        resolve_parts(config_of(built, tmp_path, "ufvnet", damage=damage)) for damage in (None, {}, {"clean": 0.5})
     )
-    _, moved = parts_of(config_of(built, tmp_path, "ufvnet", recut=0.5))
-    assert moved.fingerprint() != plain[1].fingerprint()
-    assert len({whole.fingerprint() for _, whole in (plain, damaged, other)}) == 3
-    assert len({part.fingerprint() for stage1, _ in (plain, damaged, other) for part in stage1}) == len(plain[0])
+    _, moved = resolve_parts(config_of(built, tmp_path, "ufvnet", recut=0.5))
+    assert moved.fingerprint != plain[1].fingerprint
+    assert len({whole.fingerprint for _, whole in (plain, damaged, other)}) == 3
+    assert len({part.fingerprint for stage1, _ in (plain, damaged, other) for part in stage1}) == len(plain[0])
 
 
 def test_training_starts_from_a_finished_model(built: Path, tmp_path: Path) -> None:
     first = train_all(config_of(built, tmp_path / "a", "ufvnet"))
     again = config_of(built, tmp_path / "b", "ufvnet", lr=1e-9).model_copy(update={"start": first})
-    stage1, whole = parts_of(again)
+    stage1, whole = resolve_parts(again)
     assert stage1 == []
     before, after = (load_file(folder / "model.safetensors") for folder in (first, train(whole)))
     assert all(
         torch.allclose(before[k], after[k], atol=1e-6) for k in before if "running" not in k and "num_b" not in k
     )
-    assert whole.fingerprint() != parts_of(config_of(built, tmp_path / "b", "ufvnet", lr=1e-9))[1].fingerprint()
+    assert whole.fingerprint != resolve_parts(config_of(built, tmp_path / "b", "ufvnet", lr=1e-9))[1].fingerprint
     for change, message in (({"model": "twosrg"}, "its model is ufvnet"), ({"preset": "small"}, "its preset is tiny")):
         with pytest.raises(ConfigError, match=message):
-            parts_of(again.model_copy(update=change))
+            resolve_parts(again.model_copy(update=change))
 
 
 def damage(file: Path) -> None:
@@ -520,7 +521,7 @@ def damage(file: Path) -> None:
 @pytest.mark.parametrize("name", ["model.safetensors", "state.json", "log.parquet", "random-0.json"])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(built: Path, tmp_path: Path, name: str) -> None:
     config = config_of(built, tmp_path)
-    _, whole = parts_of(config)
+    _, whole = resolve_parts(config)
     with pytest.raises(Killed):
         train(whole, kill)
     undamaged = sorted((whole.folder / "checkpoints").iterdir())
@@ -530,7 +531,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(built: Path, tmp
 
 def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(built: Path, tmp_path: Path) -> None:
     undisturbed = train_all(config_of(built, tmp_path / "a", keep="best"))
-    _, whole = parts_of(config_of(built, tmp_path / "b", keep="best"))
+    _, whole = resolve_parts(config_of(built, tmp_path / "b", keep="best"))
     with pytest.raises(Killed):
         train(whole, kill)
     damage(whole.folder / "best.safetensors")
@@ -548,7 +549,7 @@ def test_two_processes_never_train_one_part_at_a_time(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ufvnet.training.engine.LOCK_WAIT", 0.1)
-    _, whole = parts_of(config_of(built, tmp_path))
+    _, whole = resolve_parts(config_of(built, tmp_path))
     whole.folder.mkdir(parents=True)
     with FileLock(whole.folder / "lock"), pytest.raises(TrainingError, match="another process trains"):
         train(whole)
@@ -557,7 +558,7 @@ def test_two_processes_never_train_one_part_at_a_time(
 def test_a_model_half_replaced_by_another_is_not_finished(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = parts_of(config_of(built, tmp_path))[1]
+    first = resolve_parts(config_of(built, tmp_path))[1]
     train(first)
     assert first.done()
 
@@ -566,7 +567,7 @@ def test_a_model_half_replaced_by_another_is_not_finished(
 
     monkeypatch.setattr("ufvnet.training.publish.write_json", full_disk)
     with pytest.raises(OSError, match="no space"):
-        train(parts_of(config_of(built, tmp_path, lr=0.01))[1])
+        train(resolve_parts(config_of(built, tmp_path, lr=0.01))[1])
     assert not first.done()
 
 
@@ -587,4 +588,4 @@ def test_what_cannot_be_is_refused_before_any_work(
 ) -> None:
     given = {"name": "x", "dataset": built, "model": "onesrg", "preset": "tiny", "out": tmp_path, "runs": tmp_path}
     with pytest.raises(ConfigError, match=message):
-        parts_of(load(TrainConfig, given | change))
+        resolve_parts(load(TrainConfig, given | change))

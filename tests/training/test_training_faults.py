@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -22,11 +23,12 @@ from ufvnet.config import ConfigError, TrainConfig, load
 from ufvnet.errors import TrainingError
 from ufvnet.files import MARKER, seal, sha256, unseal, write_json
 from ufvnet.models.store import CARD, WEIGHTS, damage, read_card
-from ufvnet.training import engine, parts
+from ufvnet.training import engine, stages
 from ufvnet.training.checkpoints import checkpoints, last_whole, read_state
 from ufvnet.training.engine import train
 from ufvnet.training.launch import train_in_process
-from ufvnet.training.parts import Part, parts_of
+from ufvnet.training.part import Part
+from ufvnet.training.stages import resolve_parts
 
 RECIPE = {
     "batch_size": 4, "steps": 6, "anchor_steps": 1, "regressor_steps": 1, "checkpoint_every": 2,
@@ -45,7 +47,7 @@ def config_of(built: Path, out: Path, model: str = "onesrg", **recipe: Any) -> T
 
 
 def whole_of(built: Path, out: Path, **recipe: Any) -> Part:
-    return parts_of(config_of(built, out, **recipe))[1]
+    return resolve_parts(config_of(built, out, **recipe))[1]
 
 
 def flip(file: Path, rng: random.Random) -> None:
@@ -140,21 +142,21 @@ def test_damaged_best_weights_are_never_published(part: Part) -> None:
 
 
 def test_damaged_parts_of_stage_1_are_noticed_before_stage_2(built: Path, tmp_path: Path) -> None:
-    stage1, whole = parts_of(config_of(built, tmp_path, "ufvnet-nw"))
+    stage1, whole = resolve_parts(config_of(built, tmp_path, "ufvnet-nw"))
     anchor = stage1[0]
     train(anchor)
     flip(anchor.model_folder / WEIGHTS, random.Random(0))
     assert not anchor.done()
     given = whole.config.model_copy(update={"stage1": {anchor.name: anchor.model_folder}})
     with pytest.raises(ConfigError, match=rf"stage1\.{anchor.name} = .*damaged"):
-        parts_of(given)
+        resolve_parts(given)
 
 
 def test_a_start_whose_weights_are_damaged_is_refused(built: Path, part: Part) -> None:
     flip(part.model_folder / WEIGHTS, random.Random(0))
     config = config_of(built, part.config.out.parent / "again").model_copy(update={"start": part.model_folder})
     with pytest.raises(ConfigError, match=r"start = .*damaged"):
-        parts_of(config)
+        resolve_parts(config)
 
 
 # Only our own files are ever replaced or removed
@@ -188,9 +190,9 @@ def test_a_model_never_lies_in_what_it_is_trained_on(built: Path, tmp_path: Path
     config = config_of(built, tmp_path / "again")
     for changes in ({"out": built}, {"out": built.parent, "name": built.name}, {"runs": built / "faces"}):
         with pytest.raises(ConfigError, match="overlaps dataset = "):
-            parts_of(config.model_copy(update=changes))
+            resolve_parts(config.model_copy(update=changes))
     with pytest.raises(ConfigError, match="overlaps start = "):
-        parts_of(part.config.model_copy(update={"start": part.model_folder}))
+        resolve_parts(part.config.model_copy(update={"start": part.model_folder}))
 
 
 def test_only_checkpoints_of_ours_are_removed_and_links_are_not_followed(built: Path, tmp_path: Path) -> None:
@@ -234,7 +236,7 @@ def test_a_training_runs_nothing_that_lies_in_the_working_directory(
     part = whole_of(built, tmp_path)
     config = part.config.model_copy(update={"processes": processes, "loader_workers": workers})
     monkeypatch.chdir(tmp_path)
-    train_in_process(Part("whole", config))
+    train_in_process(dataclasses.replace(part, config=config))
     assert not (tmp_path / "ran").exists()
     assert (tmp_path / "plugin").exists()  # what PYTHONPATH names is found
 
@@ -262,7 +264,7 @@ def test_a_gradient_that_is_not_finite_ends_at_its_own_step(
 
 def test_a_killed_loader_process_is_one_line_and_a_rerun_goes_on(built: Path, tmp_path: Path) -> None:
     part = whole_of(built, tmp_path, steps=60, checkpoint_every=10, validate_every=60)
-    part = Part("whole", part.config.model_copy(update={"loader_workers": 1}))
+    part = dataclasses.replace(part, config=part.config.model_copy(update={"loader_workers": 1}))
 
     def kill(*_: object) -> None:
         for worker in multiprocessing.active_children():
@@ -292,11 +294,11 @@ def test_a_killed_training_is_one_line(built: Path, tmp_path: Path) -> None:
 def test_batches_that_do_not_fit_into_shared_memory_are_refused_with_the_way_out(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts.shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    monkeypatch.setattr(stages.shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
     config = config_of(built, tmp_path)
-    parts_of(config)
+    resolve_parts(config)
     with pytest.raises(ConfigError, match=r"loader_workers = 2: /dev/shm, .* 0\.0 MiB free.*or 0, or make it"):
-        parts_of(config.model_copy(update={"loader_workers": 2}))
+        resolve_parts(config.model_copy(update={"loader_workers": 2}))
 
 
 FULL = """
@@ -317,8 +319,8 @@ def test_a_full_disk_is_one_line_that_says_make_room(size: str, built: Path, tmp
     config_file.write_text(json.dumps(config.model_dump(mode="json")))
     code = (
         "import sys\nfrom pathlib import Path\nfrom ufvnet import cli\nfrom ufvnet.config import TrainConfig, load\n"
-        "from ufvnet.training.launch import train_in_process\nfrom ufvnet.training.parts import parts_of\n"
-        "cli.app = lambda: train_in_process(parts_of(load(TrainConfig, Path(sys.argv[1])))[1])\ncli.main()\n"
+        "from ufvnet.training.launch import train_in_process\nfrom ufvnet.training.stages import resolve_parts\n"
+        "cli.app = lambda: train_in_process(resolve_parts(load(TrainConfig, Path(sys.argv[1])))[1])\ncli.main()\n"
     )
     (tmp_path / "run.py").write_text(code)
     command = " ".join(children.python(str(tmp_path / "run.py"), str(config_file)))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None]
 
-_fields: dict[Command, list[tuple[str, tuple[str, ...], Collection[str]]]] = {}
+_fields: dict[Command, tuple[str, Collection[str], Collection[str]]] = {}
 """For each decorated command: schema, names of its fields or () for all, and names of fields to leave out."""
 
 
@@ -34,7 +34,7 @@ def options_of(schema: str, *names: str, without: Collection[str] = ()) -> Calla
         own = inspect.signature(command, eval_str=True)
         parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
         command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-        _fields.setdefault(command, []).append((schema, names, without))
+        _fields[command] = schema, names, without
         return command
 
     return decorate
@@ -72,24 +72,21 @@ def _with_options(command: Command) -> Command:
 def _options(command: Command) -> Iterator[inspect.Parameter]:
     from ufvnet import config
 
-    for schema, names, without in _fields[command]:
-        fields = getattr(config, schema).model_fields
-        for name in names or fields:
-            if name not in without:
-                yield _option(name, fields[name])
+    schema, names, without = _fields[command]
+    fields = getattr(config, schema).model_fields
+    for name in names or fields:
+        if name not in without:
+            yield _option(name, fields[name])
 
 
 def _option(name: str, field: FieldInfo) -> inspect.Parameter:
-    """An option whose text the configuration converts and checks; only flags and repeatable options are Typer's."""
-    origin = get_origin(field.annotation)
-    kind = bool if field.annotation is bool else list[str] if origin is tuple else str
-    default = (
-        []
-        if field.default == ()
-        else str(field.default)
-        if kind is str and field.default is not None
-        else field.default
-    )
+    """A flag, a repeatable option, or one whose text the configuration converts and checks."""
+    kind: Any = str
+    default: Any = None if field.default is None else str(field.default)
+    if field.annotation is bool:
+        kind, default = bool, field.default
+    elif get_origin(field.annotation) is tuple:
+        kind, default = list[str], list(field.default)
     help = re.split(r"(?<=\.)\s+(?=[A-Z`])", field.description or "")[0].replace("``", "")
     option = typer.Option(help=help, metavar=None if kind is bool else _allowed(field.annotation, field.metadata))
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])

@@ -64,9 +64,9 @@ def build(
     if verify and config.is_dir():
         _verify(config, None, direct)
         return
-    settings = _load_config(
-        "BuildConfig", config, [*overrides, *(["allow_loss=true"] if options["allow_loss"] else [])]
-    )
+    if options["allow_loss"]:
+        overrides = [*overrides, "allow_loss=true"]
+    settings = _load_config("BuildConfig", config, overrides)
     if verify:
         _verify(settings.out / settings.name, settings.cluster, direct)
         return
@@ -116,9 +116,9 @@ def train(
 ) -> None:
     """Train a recipe on a dataset to a model folder; continues from the last checkpoint."""
     settings = _load_config("TrainConfig", config, overrides)
-    from ufvnet.training.parts import parts_of, select_part
+    from ufvnet.training.stages import resolve_parts, select_part
 
-    parts = parts_of(settings)
+    parts = resolve_parts(settings)
     if part is not None:
         select_part(*parts, part)
     run = import_from_checkout("flows.train", "train", direct)
@@ -136,21 +136,21 @@ def _stop_trainings() -> None:
 def evaluate(config: Config, overrides: Overrides = [], direct: Direct = False) -> None:  # noqa: B006
     """Evaluate methods on test sets: scores, tables, figures and a report."""
     settings = _load_config("EvaluateConfig", config, overrides)
-    from ufvnet.results.folder import alone
-    from ufvnet.results.scoring import plan
+    from ufvnet.results.evaluation import resolve_evaluation
+    from ufvnet.results.folder import lock_folder
 
-    plan(settings)
-    with alone(settings):  # a second run of this evaluation is refused before Prefect starts
+    evaluation = resolve_evaluation(settings)
+    with lock_folder(evaluation.folder):  # a second run of this evaluation is refused before Prefect starts
         pass
     _check_cluster(settings)
-    print(import_from_checkout("flows.evaluate", "evaluate", direct)(settings))
+    print(import_from_checkout("flows.evaluate", "evaluate_resolved", direct)(evaluation))
 
 
 def reproduce(config: Config, overrides: Overrides = [], direct: Direct = False) -> None:  # noqa: B006
     """Run an experiment file from end to end: build, train, evaluate, restore."""
     experiment = _load_config("ExperimentConfig", config, overrides)
     from ufvnet.results.folder import check_folder
-    from ufvnet.results.methods.rows import check_methods
+    from ufvnet.results.methods.resolve import check_methods
 
     if experiment.evaluate:
         check_methods(experiment.evaluate, [t.out / t.name for t in experiment.train])

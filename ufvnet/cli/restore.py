@@ -33,9 +33,7 @@ ufvnet restore small.png large.png --overwrite
 def restore(
     inputs: Annotated[
         list[str],
-        typer.Argument(
-            metavar="INPUT...", help="Files, folders, globs, Parquet or Arrow tables; - for standard input."
-        ),
+        typer.Argument(metavar="INPUT", help="Files, folders, globs, Parquet or Arrow tables; - for standard input."),
     ],
     output: Annotated[
         str,
@@ -86,7 +84,7 @@ def _picture_to_picture(config: RestoreConfig) -> bool:
 def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on. Other machines can reach any but 127.0.0.1 and localhost.")
-    ] = ("127.0.0.1"),
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8000,
     self_ensemble: Annotated[
         bool, typer.Option(help="Mean of the results of the face and its mirror image; twice the time.")

@@ -30,7 +30,9 @@ FilePath = Annotated[Path, BeforeValidator(_refuse_empty)]
 class Schema(BaseModel):
     """Base of all configurations: unknown keys are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True
+    )
 
 
 class Cluster(Schema):

@@ -11,7 +11,10 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Difference:
-    """mean: of a - b over images; low, high: ends of its 95 % interval, NaN where the mean is not finite."""
+    """A mean difference and its 95 % interval.
+
+    mean: of a - b over images. low, high: ends of the interval; NaN if the mean is not finite.
+    """
 
     mean: float
     low: float
@@ -19,18 +22,22 @@ class Difference:
 
     @property
     def real(self) -> bool:
-        """Whether the interval excludes zero."""
+        """True if the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
 def differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a - b; two infinities, the PSNR of two exact images, differ by 0."""
+    """a - b for each pair; equal values differ by 0, infinities too (the PSNR of exact images).
+
+    Args:
+        a, b: float64 of one shape.
+    """
     with np.errstate(invalid="ignore"):
         return np.where(a == b, 0.0, a - b)
 
 
 def paired_difference(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Difference:
-    """Percentile bootstrap over images of the mean of a - b.
+    """The mean of a - b and its interval, by the percentile bootstrap over images.
 
     Args:
         a, b: (N,) scores of the same images in the same order.
@@ -43,12 +50,12 @@ def paired_difference(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Difference
     return mean_interval(differences(a, b), seed)
 
 
-def mean_interval(d: np.ndarray, seed: int = 0) -> Difference:
-    """The mean of (N,) differences and its interval by the percentile bootstrap."""
-    if not np.isfinite(d).all():
+def mean_interval(values: np.ndarray, seed: int = 0) -> Difference:
+    """The mean of (N,) differences and its interval, by the percentile bootstrap."""
+    if not np.isfinite(values).all():
         with np.errstate(invalid="ignore"):
-            return Difference(float(d.mean()), float("nan"), float("nan"))
+            return Difference(float(values.mean()), float("nan"), float("nan"))
     rng = np.random.default_rng(seed)
-    means = [d[rng.integers(0, len(d), len(d))].mean() for _ in range(RESAMPLES)]
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
     low, high = np.percentile(means, [2.5, 97.5])
-    return Difference(float(d.mean()), float(low), float(high))
+    return Difference(float(values.mean()), float(low), float(high))

@@ -1,4 +1,4 @@
-"""Identity similarity: how alike dlib's face descriptors of two pictures of one face are."""
+"""Identity similarity: the cosine of dlib's face descriptors of two pictures of one face."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 CHIP = 150
-"""Side of the aligned face that the descriptor's network takes."""
+"""Side in pixels of the aligned face that the descriptor's network takes."""
 
 
 def descriptors(images: Iterable[np.ndarray], landmarks: Iterable[np.ndarray]) -> np.ndarray:
-    """dlib's face descriptors.
+    """dlib's descriptors of faces with known landmarks.
 
     Args:
         images: N times (H, W, 3) uint8 RGB.
@@ -26,7 +26,10 @@ def descriptors(images: Iterable[np.ndarray], landmarks: Iterable[np.ndarray]) -
     """
     import dlib
 
-    chips = [dlib.get_face_chip(np.ascontiguousarray(i), _shape(p), CHIP) for i, p in zip(images, landmarks)]
+    chips = [
+        dlib.get_face_chip(np.ascontiguousarray(image), _shape(points), CHIP)
+        for image, points in zip(images, landmarks)
+    ]
     return np.array(_network().compute_face_descriptor(chips)).reshape(-1, 128)
 
 
@@ -53,6 +56,7 @@ def crop_landmarks(landmarks: np.ndarray, box: Sequence[int], angle: float, hr_s
 
 
 def _shape(landmarks: np.ndarray) -> Any:
+    """Landmarks as dlib's detection, whose rectangle is their bounding box."""
     import dlib
 
     points = [dlib.point(round(x), round(y)) for x, y in landmarks.tolist()]

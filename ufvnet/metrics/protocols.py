@@ -10,15 +10,15 @@ PROTOCOLS = ("y", "rgb", "y-crop8", "y-crop8-dic")
 PRIMARY = "y"
 BORDER = 8
 CHUNK = 4
-"""Images at a time: their intermediate results stay in the cache."""
+"""Images scored at a time, so few that intermediate results stay in the processor's cache."""
 
 
 def score(sr: np.ndarray, hr: np.ndarray) -> dict[str, np.ndarray]:
     """PSNR (dB) and SSIM of each image under every protocol.
 
-    ``y``: Y of BT.601, whole image. ``rgb``: PSNR over the three channels together, SSIM their
-    mean. ``y-crop8``: Y without a border of 8 pixels. ``y-crop8-dic``: as DIC's released code
-    computes its SSIM, where Y is rounded to uint8 and Y * 255 wraps round to 256 - Y.
+    ``y``: Y of BT.601, whole image. ``rgb``: PSNR over the three channels together, SSIM as their mean. ``y-crop8``: Y
+    without a border of 8 pixels. ``y-crop8-dic``: as DIC's released code computes SSIM, where Y is rounded to uint8 and
+    Y * 255 wraps round to 256 - Y.
 
     Args:
         sr, hr: (N, H, W, 3) uint8 RGB.

@@ -14,10 +14,14 @@ def luma(rgb: np.ndarray) -> np.ndarray:
 
 
 def psnr(a: np.ndarray, b: np.ndarray, data_range: float = 255.0) -> np.ndarray:
-    """Peak signal-to-noise ratio of each pair in dB: (N, ...) -> (N,) float64; inf where they are equal."""
+    """Peak signal-to-noise ratio of each pair in dB: (N, ...) -> (N,) float64; inf for equal images.
+
+    Raises:
+        ValueError: shapes differ.
+    """
     _check(a, b)
     squares = np.empty(len(a))
-    for i in range(len(a)):  # one image at a time stays in the cache
+    for i in range(len(a)):  # one image at a time, which stays in the cache
         error = np.subtract(a[i], b[i], dtype=np.float64).ravel()
         squares[i] = error @ error
     with np.errstate(divide="ignore"):
@@ -27,9 +31,9 @@ def psnr(a: np.ndarray, b: np.ndarray, data_range: float = 255.0) -> np.ndarray:
 def ssim(a: np.ndarray, b: np.ndarray, data_range: float = 255.0) -> np.ndarray:
     """Structural similarity of each pair: (N, H, W) -> (N,) float64.
 
-    11x11 Gaussian window of sigma 1.5, K 0.01 / 0.03, population covariance, mean over the windows
-    that lie inside the image: Wang et al. 2004, and scikit-image's ``structural_similarity`` with
-    ``gaussian_weights=True, sigma=1.5, use_sample_covariance=False``.
+    11x11 Gaussian window of sigma 1.5, K 0.01 / 0.03, population covariance, mean over the windows that lie inside the
+    image: Wang et al. 2004, and scikit-image's ``structural_similarity`` with ``gaussian_weights=True, sigma=1.5,
+    use_sample_covariance=False``.
 
     Raises:
         ValueError: shapes differ, or a side is under 11 pixels.
@@ -40,7 +44,7 @@ def ssim(a: np.ndarray, b: np.ndarray, data_range: float = 255.0) -> np.ndarray:
 def ssim_whole_and_inside(
     a: np.ndarray, b: np.ndarray, border: int, data_range: float = 255.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``ssim`` of each pair, and of the pair without a border: its windows are some of the same ones.
+    """``ssim`` of each pair, and of each pair without a border, whose windows are a part of the same ones.
 
     Raises:
         ValueError: shapes differ, or a side, without the border, is under 11 pixels.
@@ -57,7 +61,7 @@ def ssim_whole_and_inside(
 
 
 def _taps() -> np.ndarray:
-    """The first half of the Gaussian window and its middle, (6,) float64."""
+    """The first half of the Gaussian window and its middle: (6,) float64."""
     x = np.arange(WINDOW) - WINDOW // 2
     taps = np.exp(-(x**2) / (2 * SIGMA**2))
     return (taps / taps.sum())[: WINDOW // 2 + 1]

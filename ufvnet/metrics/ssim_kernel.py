@@ -1,4 +1,4 @@
-"""SSIM's inner loops, compiled by Numba at the first call and kept on disk."""
+"""SSIM's inner loops, compiled by Numba at the first call and cached on disk."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 from numba import njit
 
 FAST = {"contract", "reassoc", "nsz"}
-"""Sums may be taken in another order, which lets them run in vector registers; NaN and infinity keep their meaning."""
+"""Sums may be reordered, so that they run in vector registers; NaN and infinity keep their meaning."""
 
 
 @njit(fastmath=FAST, inline="always")
 def _down(image, r, taps, mean, square):
-    """The window down 11 rows from row r, at every column: of the image, and of its squares."""
+    """Apply the window to 11 rows from row r on, at every column: to the image, and to its squares."""
     t0, t1, t2, t3, t4, t5 = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5]
     for c in range(image.shape[1]):
         v0, v1, v2, v3, v4 = image[r, c], image[r + 1, c], image[r + 2, c], image[r + 3, c], image[r + 4, c]
@@ -30,7 +30,7 @@ def _down(image, r, taps, mean, square):
 
 @njit(fastmath=FAST, inline="always")
 def _along(v, taps, out):
-    """The window along 11 columns, at every place where it fits."""
+    """Apply the window to 11 columns, at every place where it fits."""
     t0, t1, t2, t3, t4, t5 = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5]
     for c in range(len(out)):
         out[c] = (
@@ -47,9 +47,9 @@ def _along(v, taps, out):
 def sums(a, b, taps, border, data_range, c1, c2):
     """Sums of SSIM's map over all windows of each pair, and over those that begin ``border`` pixels inside.
 
-    The window runs over s = a + b and d = a - b, whose squares hold all that SSIM asks for with half as many sums as
-    a, b, a^2 + b^2 and ab would need: 4 mean(a) mean(b) = mean(s)^2 - mean(d)^2, and so on for variances.
-    s is taken about the middle of the range, where its squares are small and lose no digits.
+    The window runs over s = a + b and d = a - b. Their means and squares give all that SSIM needs with half as many
+    sums as a, b, a^2 + b^2 and ab would take: 4 mean(a) mean(b) = mean(s)^2 - mean(d)^2, and so on for variances.
+    s is centred on the middle of the range, where its squares are small and lose no digits.
 
     Args:
         a, b: (N, H, W) float64. taps: (6,) the window's first half and its middle.

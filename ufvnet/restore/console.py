@@ -1,8 +1,9 @@
-"""A run at the terminal: what is printed before, while and after."""
+"""A run in a terminal: its progress while it lasts, and what became of it."""
 
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,54 +16,65 @@ from .folder.run import restore_folder
 from .folder.source import PIPE
 from .single import is_single, restore_single
 
-REASONS = 5
-"""Failures that are listed at the end."""
+FAILURES = 5
+"""Number of failures that are listed at the end."""
 
 
 def restore_here(
     config: RestoreConfig, flow: Callable[[RestoreConfig], dict[str, Any]] | None = None, crashed: bool = False
 ) -> bool:
-    """Run a configuration, tell how it goes and what became of it; True if anything failed.
+    """Run a configuration and print what became of it.
 
     Args:
-        config: what and how.
-        flow: does the run instead of this process.
-        crashed: as ``restore_folder``'s.
+        config: what to restore and how.
+        flow: does the run instead of this process, and returns its summary.
+        crashed: as in ``restore_folder``.
+
+    Returns:
+        True if a picture failed, or none could be used.
+
+    Raises:
+        ConfigError: the configuration cannot be run as it is, or a file or folder cannot be used.
+        OSError: the disk is full.
+        SystemExit: Ctrl-C.
     """
     try:
         if is_single(config):
-            return _tell_one(config, restore_single(config))
+            return _print_row(config, restore_single(config))
         if flow is not None:
             summary = flow(config)
         else:
             with shown("restore") as progress:
                 summary = restore_folder(config, progress, crashed)
     except KeyboardInterrupt:
-        print("ufvnet: stopped; the same command with --resume goes on", file=sys.stderr)
-        raise SystemExit(130) from None
+        print("ufvnet: stopped; the same command with --resume continues", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise ConfigError(f"{error.filename or config.output}: {error.strerror or error}") from error
-    _tell(config, summary)
+    _print_summary(config, summary)
     return bool(summary["counts"]["failed"] or not summary["usable"])
 
 
-def _tell_one(config: RestoreConfig, row: Mapping[str, Any]) -> bool:
+def _print_row(config: RestoreConfig, row: Mapping[str, Any]) -> bool:
+    """Print what became of the only picture; True if it failed."""
+    failed = row["status"] == "failed"
     line = f"{row['path']}: {row['status']}" + (f" ({row['reason']})" if row["reason"] else "")
-    print(printed_line(line), file=sys.stderr if config.output == PIPE or row["status"] == "failed" else sys.stdout)
-    return row["status"] == "failed"
+    print(printed_line(line), file=sys.stderr if failed or config.output == PIPE else sys.stdout)
+    return failed
 
 
-def _tell(config: RestoreConfig, summary: Mapping[str, Any]) -> None:
+def _print_summary(config: RestoreConfig, summary: Mapping[str, Any]) -> None:
+    """Print counts and rate, and the first failures to standard error."""
     counts, seconds = summary["counts"], summary["seconds"]
-    told = ", ".join(f"{n:,} {status}" for status, n in counts.items() if n or status in ("restored", "failed"))
+    statuses = ", ".join(f"{n:,} {status}" for status, n in counts.items() if n or status in ("restored", "failed"))
     rate = f", {summary['files'] / seconds:,.1f} pictures a second" if seconds else ""
-    print(f"{told}; {summary['faces']:,} faces{rate}: {printed_line(config.output)}")
-    for reason in summary["failures"][:REASONS]:
-        print(f"  {printed_line(reason)}", file=sys.stderr)
-    if counts["failed"] > REASONS:
+    print(f"{statuses}; {summary['faces']:,} faces{rate}: {printed_line(config.output)}")
+    for failure in summary["failures"][:FAILURES]:
+        print(f"  {printed_line(failure)}", file=sys.stderr)
+    if counts["failed"] > FAILURES:
         manifest = printed_line(config.output / "manifest.parquet")
-        print(f"  and {counts['failed'] - REASONS:,} more: {manifest}", file=sys.stderr)
+        print(f"  and {counts['failed'] - FAILURES:,} more: {manifest}", file=sys.stderr)
     if not summary["usable"]:
         print(f"ufvnet: none of {summary['files']:,} inputs could be used", file=sys.stderr)

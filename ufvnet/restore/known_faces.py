@@ -67,8 +67,8 @@ class KnownFaces:
         """The faces of these pictures alone, for a process that restores only them."""
         if not self.faces:
             return self
-        found = ((name, self.find(name)) for name in names)
-        return KnownFaces({name: faces for name, faces in found if faces is not None}, self.fingerprint)
+        entries = ((name, self.find(name)) for name in names)
+        return KnownFaces({name: faces for name, faces in entries if faces is not None}, self.fingerprint)
 
 
 def read_known_faces(config: RestoreConfig) -> KnownFaces:

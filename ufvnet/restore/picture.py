@@ -127,18 +127,18 @@ def _as_rgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> tupl
     return (to_srgb(image, profile) if profile is not None else None) or image.convert("RGB"), None
 
 
-def choose_format(wanted: str, input_format: str, ending: str) -> tuple[str, str, str]:
+def choose_format(format: str, input_format: str, ending: str) -> tuple[str, str, str]:
     """(Pillow's name of the format to write, the ending of the file, a note on a format that cannot be written).
 
     Args:
-        wanted: as RestoreConfig.format; PNG for ``parquet``.
+        format: as RestoreConfig.format; PNG for ``parquet``.
         input_format: Pillow's name of the format of the input.
         ending: of the input's name, for ``same``.
     """
-    if wanted in ("auto", "parquet"):
-        wanted = "png"
-    if wanted != "same":
-        return wanted.upper(), ENDINGS[wanted], ""
+    if format in ("auto", "parquet"):
+        format = "png"
+    if format != "same":
+        return format.upper(), ENDINGS[format], ""
     if input_format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF"):
         known = Image.registered_extensions().get(ending.lower()) == input_format
         return input_format, ending if known else ENDINGS[input_format.lower()], ""
@@ -149,7 +149,7 @@ def choose_format(wanted: str, input_format: str, ending: str) -> tuple[str, str
     return "PNG", ".png", f"written as PNG, not as {input_format}"
 
 
-def encoded(picture: Picture, kind: str, quality: int) -> tuple[bytes, str]:
+def encode_picture(picture: Picture, kind: str, quality: int) -> tuple[bytes, str]:
     """The bytes of a file, and what of the picture was lost in its format.
 
     The bytes depend on the picture, the format and the quality alone.
@@ -163,24 +163,24 @@ def encoded(picture: Picture, kind: str, quality: int) -> tuple[bytes, str]:
     plain = picture.alpha is None and not extras and picture.colour.mode == "RGB" and max(picture.size) <= PLAIN_SIDE
     if kind == "PNG" and plain:
         return encode(picture.colour), ""
-    lost: list[str] = []
+    losses: list[str] = []
     if kind == "JPEG" and picture.alpha is not None:
-        lost.append("alpha flattened on white, as JPEG has none")
+        losses.append("alpha flattened on white, as JPEG has none")
         image = Image.new(picture.colour.mode, picture.size, "white")
         image.paste(picture.colour, mask=picture.alpha)
     else:
         image = picture.whole()
     if kind in COLOUR_ONLY and image.mode in ("L", "LA"):
-        image = _coloured(image, extras, lost)
-    return save(image, kind, quality, extras, lost), "; ".join(lost)
+        image = _coloured(image, extras, losses)
+    return save(image, kind, quality, extras, losses), "; ".join(losses)
 
 
-def _coloured(image: Image.Image, extras: dict[str, Any], lost: list[str]) -> Image.Image:
+def _coloured(image: Image.Image, extras: dict[str, Any], losses: list[str]) -> Image.Image:
     """L or LA as RGB or RGBA; a profile for grey is applied, because it does not fit colours."""
     profile = extras.pop("icc_profile", None)
     if profile is not None:
         converted = to_srgb(image.getchannel(0), profile)
-        lost.append(f"{name_of(profile)}, a profile for grey, {'left out' if converted is None else 'applied'}")
+        losses.append(f"{name_of(profile)}, a profile for grey, {'left out' if converted is None else 'applied'}")
         if converted is not None:
             if image.mode == "LA":
                 converted.putalpha(image.getchannel("A"))

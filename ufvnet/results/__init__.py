@@ -1,1 +1,1 @@
-"""Scores of models on test sets, and the tables, figures and report made of them."""
+"""Evaluating methods: evaluation (resolved once) → methods → scoring → statistics → tables, figures, report."""

@@ -33,7 +33,7 @@ from .checkpoints import Checkpoints, Note, to_stderr
 from .curves import DIVERGED, LOG_EVERY, Curves, first_bad, memory_gib
 from .distributed import synced
 from .losses import sr_loss, total_loss, weight_loss
-from .parts import Part
+from .part import Part
 from .publish import publish
 from .validation import Validation
 

@@ -16,7 +16,7 @@ from ufvnet.files import claim, printed, write_json
 from ufvnet.progress import Progress
 
 from .engine import Interrupted
-from .parts import Part
+from .part import Part
 from .worker import INTERRUPTED, job_of
 
 ENVIRONMENT = {

@@ -17,7 +17,7 @@ from ufvnet.files import claim, write_atomically, write_json
 from ufvnet.models.store import CARD, WEIGHTS, check_model_folder, read_card, sealed_card, tensors_written
 
 if TYPE_CHECKING:
-    from .parts import Part
+    from .part import Part
 
 
 def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
@@ -41,7 +41,7 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
         "scales": list(part.ks),
         "params": sum(p.numel() for p in network.parameters()),
         "steps": part.steps,
-        "stage1": {p.name: p.fingerprint() for p in part.stage1},
+        "stage1": {p.name: p.fingerprint for p in part.stage1},
         "start": read_card(config.start)["fingerprint"] if config.start and part.role == "whole" else None,
         "trained_on": {
             "dataset": " + ".join(d.card["name"] for d in datasets),
@@ -52,7 +52,7 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
         "recipe": config.recipe.model_dump(mode="json"),
         "validation": last,
         "versions": {name: version(name) for name in ("ufvnet", "torch", "accelerate")},
-        "fingerprint": part.fingerprint(),
+        "fingerprint": part.fingerprint,
     }
     check_model_folder("out", folder)
     claim(folder, "model")

@@ -18,7 +18,7 @@ from .losses import weight_errors
 from .samples import FACES, write_samples
 
 if TYPE_CHECKING:
-    from .parts import Part
+    from .part import Part
 
 SPLIT = "val"
 

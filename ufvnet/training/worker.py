@@ -20,7 +20,8 @@ from ufvnet.config import ConfigError, TrainConfig, load
 from ufvnet.errors import TrainingError
 
 from .engine import Interrupted, train
-from .parts import Part, parts_of
+from .part import Part
+from .stages import resolve_parts
 
 INTERRUPTED = 3
 
@@ -46,7 +47,7 @@ def main(job_file: str) -> int:
 
 
 def _train(job: dict[str, Any]) -> None:
-    stage1, whole = parts_of(load(TrainConfig, job["config"]))
+    stage1, whole = resolve_parts(load(TrainConfig, job["config"]))
     part = next(p for p in [*stage1, whole] if (p.role, p.k) == (job["role"], job["k"]))
     train(part, _print_progress, lambda line: _print({"note": line}))
 

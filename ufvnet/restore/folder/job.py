@@ -50,7 +50,7 @@ class Job:
 
     The stage that reads sets:
 
-    kept: the output of an earlier run stays.
+    is_kept: the output of an earlier run stays.
     is_photo: restored faces are pasted back into the picture; otherwise the picture is one face crop.
     picture: a crop as it was read. None for a photo: the stage that writes reads it again, so that photos that wait for
         the model take no memory.
@@ -74,7 +74,7 @@ class Job:
     row: ManifestRow
     may_skip: bool = False
     missing: str = "the row has no picture"
-    kept: bool = False
+    is_kept: bool = False
     is_photo: bool = False
     picture: Picture | None = None
     boxes: list[Box] = field(default_factory=list)

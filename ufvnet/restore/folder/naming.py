@@ -48,7 +48,7 @@ def name_sources(files: Sequence[InputFile], suffix: str) -> list[PictureSource]
     stems = Counter(os.path.splitext(file.name)[0].casefold() for file in files)
     parents = map(Path, {os.path.dirname(label) for _, label in labelled})
     folders = {*ACCOUNT, *(str(folder).casefold() for parent in parents for folder in (parent, *parent.parents))}
-    sources, taken, tables, suffix = [], set[str](), set[str](), suffix.casefold()
+    sources, used, tables, suffix = [], set[str](), set[str](), suffix.casefold()
     labelled.sort(key=lambda pair: not pair[0].named_as_table)  # tables first: the others must avoid their folders
     for file, label in labelled:
         if label.rpartition("#")[0] in tables:  # it could be the manifest's name of a table's row
@@ -59,9 +59,9 @@ def name_sources(files: Sequence[InputFile], suffix: str) -> list[PictureSource]
         candidates = [stem] if has_own_stem else []
         for base in itertools.chain(candidates, [label], (f"{label}-{n}" for n in itertools.count(2))):
             folded = base.casefold()
-            if folded not in taken and folders.isdisjoint([folded + end for end in ends]):
+            if folded not in used and folders.isdisjoint([folded + end for end in ends]):
                 break
-        taken.add(folded)
+        used.add(folded)
         if file.rows is not None:
             folders.add(folded)
             tables.add(label)
@@ -75,21 +75,21 @@ def _labelled(files: Sequence[InputFile]) -> list[tuple[InputFile, str]]:
     name."""
     several = len({file.root for file in files}) > 1
     counts = Counter(file.name for file in files) if several else Counter[str]()
-    taken = {name.casefold() for name in counts if counts[name] == 1}
+    used = {name.casefold() for name in counts if counts[name] == 1}
     labelled = []
     for file in sorted(files, key=lambda file: (file.name, file.root)):
         label = file.name
         if counts[file.name] > 1:
-            label = _free(os.path.join(os.path.basename(file.root), file.name), taken)
-            taken.add(label.casefold())
+            label = _free(os.path.join(os.path.basename(file.root), file.name), used)
+            used.add(label.casefold())
         labelled.append((file, label))
     return labelled
 
 
-def _free(name: str, taken: set[str]) -> str:
+def _free(name: str, used: set[str]) -> str:
     """The name itself, or the name with the first number that makes it free."""
     free, number = name, 1
-    while free.casefold() in taken:
+    while free.casefold() in used:
         number += 1
         free = f"{name}-{number}"
     return free

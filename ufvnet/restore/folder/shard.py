@@ -50,7 +50,7 @@ class RestoreShard:
 
 
 def restore_in_worker(shard: RestoreShard) -> dict[str, int]:
-    """``restore_shard`` in another process than the run's, which loads its own model.
+    """``restore_shard`` in another process than the one that resolved the run: the model is loaded here.
 
     Returns:
         Counts by status.

@@ -58,7 +58,7 @@ class ReadStage:
         if self.config.resume:
             kept = job.target.find_kept(job.name, job.row["key"], data)
             if kept is not None:
-                job.kept, job.row = True, kept
+                job.is_kept, job.row = True, kept
                 return
         job.row["sha256"] = sha256(data)
         if job.name in self.suspects and job.content is not None:

@@ -15,7 +15,7 @@ from ufvnet.files import sha256
 from ufvnet.imaging.decode import ImageProblem
 from ufvnet.restore.face_crops import side
 from ufvnet.restore.memory import PixelBudget
-from ufvnet.restore.picture import choose_format, encoded, read_picture
+from ufvnet.restore.picture import choose_format, encode_picture, read_picture
 from ufvnet.restore.restorer import Restored
 
 from .job import Job
@@ -38,7 +38,7 @@ class WriteStage:
         Raises:
             OSError: the disk is full.
         """
-        if job.kept:
+        if job.is_kept:
             job.target.keep(job.row)
             return
         started = time.perf_counter()
@@ -81,8 +81,8 @@ class WriteStage:
             image = image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
             picture = job.picture.with_colour(image)
         kind, ending, format_note = choose_format(self.config.format, picture.format, job.ending)
-        data, lost = encoded(picture, kind, self.config.quality)
-        job.notes += filter(None, [format_note, lost])
+        data, losses = encode_picture(picture, kind, self.config.quality)
+        job.notes += filter(None, [format_note, losses])
         job.row |= {"status": "restored", "output_width": size[0], "output_height": size[1], **_face_columns(job)}
         return data, ending
 
@@ -101,8 +101,8 @@ class WriteStage:
         picture = read_picture(data, self.config.max_pixels)
         del data
         picture = picture.resized(size)
-        written, lost = encoded(picture, kind, self.config.quality)
-        job.notes += filter(None, ["only scaled" if size != own_size else "", format_note, lost])
+        written, losses = encode_picture(picture, kind, self.config.quality)
+        job.notes += filter(None, ["only scaled" if size != own_size else "", format_note, losses])
         return written, ending
 
 

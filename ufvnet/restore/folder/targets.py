@@ -167,10 +167,10 @@ class PartTarget:
 
     def _write(self, rows: Sequence[tuple[ManifestRow, bytes | None, str]]) -> str:
         """Write the part; returns its sha256."""
-        table, lost = self.others() if self.others else (pa.table({}), "")
-        if lost:  # without a key a resumed run tries these rows again
+        table, losses = self.others() if self.others else (pa.table({}), "")
+        if losses:  # without a key a resumed run tries these rows again
             for row, _, _ in rows:
-                row |= {"reason": "; ".join(filter(None, [row["reason"], lost])), "key": ""}
+                row |= {"reason": "; ".join(filter(None, [row["reason"], losses])), "key": ""}
         images = [None if data is None else {"bytes": data, "path": r["path"] + escape_name(e)} for r, data, e in rows]
         columns = {
             "image": pa.array(images, IMAGE),
@@ -191,15 +191,15 @@ class PartTarget:
         return digest
 
 
-def _renamed(table: pa.Table, taken: Collection[str]) -> pa.Table:
-    """A table whose columns of names that are ``taken`` are called ``input_<name>``."""
-    kept = {name for name in table.column_names if name not in taken}
+def _renamed(table: pa.Table, reserved: Collection[str]) -> pa.Table:
+    """A table whose columns with ``reserved`` names are called ``input_<name>``."""
+    used = {name for name in table.column_names if name not in reserved}
     names = []
     for name in table.column_names:
-        if name in taken:
-            while name in taken or name in kept:
+        if name in reserved:
+            while name in reserved or name in used:
                 name = f"input_{name}"
-            kept.add(name)
+            used.add(name)
         names.append(name)
     return table.rename_columns(names)
 

@@ -147,8 +147,8 @@ def _restore_photo(image: Image.Image, restorer: Restorer) -> Comparison:
 def _shown(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """The picture resized, but not beyond what a page can show."""
     scale = min(1.0, LARGEST_SIDE / max(size))
-    wanted = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-    return image if wanted == image.size else resize(image, *wanted)
+    target = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    return image if target == image.size else resize(image, *target)
 
 
 def _png(image: Image.Image) -> str:

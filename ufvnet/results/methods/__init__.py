@@ -1,1 +1,1 @@
-"""Methods: whatever maps LR images to SR images, as rows of the tables."""
+"""Methods: whatever maps LR images to SR images. Each is a row of the tables."""

@@ -1,6 +1,6 @@
-"""The script of a process in which one Python method runs: whatever it does to its process, no other row sees it.
+"""Script of the process in which one Python method runs, so that no other method sees what it does to its process.
 
-It imports nothing heavy of ufvnet, and speaks with ``own_process`` over what it has for standard input and output.
+It imports nothing heavy of ufvnet, and talks to ``own_process`` over its standard input and output.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ from typing import IO, Any
 from ufvnet.children import when_parent_ends
 
 FAILURES = (Exception, SystemExit)
-"""What a method may do without ending more than itself; Ctrl-C is not its own."""
+"""What a method may raise without ending more than itself; Ctrl-C is meant for the whole run."""
 PATIENCE = 5
 """Seconds for the process to end by itself."""
 HEADER = struct.Struct("<IQ")
 
 
 def send(stream: IO[bytes], message: dict[str, Any], body: bytes = b"") -> None:
-    """A JSON message and bytes that go with it."""
+    """Write a JSON message and the bytes that go with it."""
     text = json.dumps(message).encode()
     stream.write(HEADER.pack(len(text), len(body)) + text + body)
     stream.flush()
 
 
 def receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
-    """
+    """Read a JSON message and the bytes that go with it.
+
     Raises:
         EOFError: the other side has ended.
     """
@@ -56,14 +57,14 @@ def _exactly(stream: IO[bytes], length: int) -> bytes:
 
 
 def main() -> None:
-    """Import the method, say which files it is made of, then answer calls until the other side ends."""
+    """Import the method, report which files it is made of, then answer calls until the other side ends."""
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
     try:
-        os.dup2(2, 1)  # what the method prints must not stand among the answers
+        os.dup2(2, 1)  # what the method prints must not mix with the answers
     except OSError:  # there is no standard error
-        os.dup2(nothing, 1)
+        os.dup2(null, 1)
     calls = _calls(requests)
     hello, _ = next(calls, ({}, b""))
     if not hello:  # the other side has ended already
@@ -72,24 +73,24 @@ def main() -> None:
     try:
         function = _function(hello["name"])
         files = sorted({str(file.resolve()) for file in _files(hello["name"], function) if file.is_file()})
-    except FAILURES as error:  # whatever the user's file does when it is imported
-        return send(answers, {"error": f"cannot be imported ({_told(error)})"})
+    except FAILURES as error:  # importing the user's file may do anything
+        return send(answers, {"error": f"cannot be imported ({_describe(error)})"})
     if not callable(function):
         return send(answers, {"error": f"is {type(function).__name__}; it must be a function"})
     send(answers, {"files": files})
-    own = os.getpid()
+    process_id = os.getpid()
     with contextlib.suppress(KeyboardInterrupt):
         for call in calls:
             answer = _answer(function, *call)
-            if os.getpid() != own:
-                os._exit(0)  # a fork that the method left to itself: two that answer would be mixed up
+            if os.getpid() != process_id:
+                os._exit(0)  # the method forked and went on: two processes must not answer one call
             send(answers, *answer)
 
 
 def _calls(requests: IO[bytes]) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Messages until the other side ends.
 
-    A thread reads them: a method that is at work when the other side is killed has PATIENCE to finish.
+    A thread reads them, so that a method at work when the other side is killed has PATIENCE seconds to finish.
     """
     messages: queue.SimpleQueue[tuple[dict[str, Any], bytes] | None] = queue.SimpleQueue()
 
@@ -118,37 +119,34 @@ def _answer(function: Any, call: dict[str, Any], pixels: bytes) -> tuple[dict[st
         sr, side = function(lr, call["side"]), call["side"]
         expected = (call["shape"][0], side, side, 3)
         if not isinstance(sr, np.ndarray) or sr.shape != expected:
-            return {
-                "error": f"gave {getattr(sr, 'shape', type(sr).__name__)} instead of {expected}",
-                "errno": None,
-            }, b""
+            return _failed(f"gave {getattr(sr, 'shape', type(sr).__name__)} instead of {expected}")
         if sr.dtype != np.uint8:
-            return {"error": f"gave {sr.dtype} instead of uint8", "errno": None}, b""
+            return _failed(f"gave {sr.dtype} instead of uint8")
         return {}, np.ascontiguousarray(sr).tobytes()
     except FAILURES as error:
         number = getattr(error, "errno", None)
-        return _failed(_told(error), number if isinstance(error, OSError) and isinstance(number, int) else None)
+        return _failed(_describe(error), number if isinstance(error, OSError) and isinstance(number, int) else None)
 
 
 def _failed(reason: str, number: int | None = None) -> tuple[dict[str, Any], bytes]:
     return {"error": reason, "errno": number}, b""
 
 
-def _told(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # an exception of the method's whose text fails in its turn
+    except Exception:  # making the exception's text may fail too
         return type(error).__name__
 
 
 def _function(name: str) -> Any:
     """``module:function`` or ``path/to/file.py:function``."""
-    where, _, function = name.rpartition(":")
-    return getattr(_module(Path(where)) if where.endswith(".py") else importlib.import_module(where), function)
+    source, _, function = name.rpartition(":")
+    return getattr(_module(Path(source)) if source.endswith(".py") else importlib.import_module(source), function)
 
 
 def _module(file: Path) -> ModuleType:
-    """A file as a module of a name that no other has; its folder comes last on the path, where it hides nothing."""
+    """A file as a module with a unique name; its folder comes last on the import path, where it hides no module."""
     file = file.resolve()
     name = f"ufvnet_method_{hashlib.sha256(os.fsencode(file)).hexdigest()[:12]}_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
@@ -162,19 +160,19 @@ def _module(file: Path) -> ModuleType:
 
 
 def _files(name: str, function: Any) -> Iterator[Path]:
-    """The files whose change makes a Python method another: where it is named, and where its code is.
+    """The files that make a Python method what it is: the one that is named, and the one that holds its code.
 
-    What they import is not among them.
+    Modules that they import are not among them.
     """
-    where, found = name.rpartition(":")[0], inspect.unwrap(function)
-    named = where if where.endswith(".py") else getattr(sys.modules[where], "__file__", None)
+    source, code = name.rpartition(":")[0], inspect.unwrap(function)
+    named = source if source.endswith(".py") else getattr(sys.modules[source], "__file__", None)
     if named:
         yield Path(named)
-    while isinstance(found, functools.partial):
-        found = inspect.unwrap(found.func)
-    for of in (found, type(found)):  # a function, or an object that can be called
+    while isinstance(code, functools.partial):
+        code = inspect.unwrap(code.func)
+    for candidate in (code, type(code)):  # a function, or an object that can be called
         with contextlib.suppress(TypeError):
-            yield Path(inspect.getfile(of))
+            yield Path(inspect.getfile(candidate))
             return
 
 

@@ -1,4 +1,4 @@
-"""Python methods, each in a process of its own: what it does to its process changes no other row's numbers."""
+"""Python methods, each in a process of its own, so that what one does to its process changes no other's numbers."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ufvnet.files import printed, sha256
 
 from . import method_process
 
-MOST = 2
-"""Processes that stay for the next call; an evaluation's tasks come method by method."""
+MOST_PROCESSES = 2
+"""Processes kept for the next call; an evaluation's tasks come method by method."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class MethodError(Exception):
-    """A method failed, or gave something that is no SR image; the message says why."""
+    """A method failed, or what it gave is no SR image; the message says why."""
 
 
 class MethodDied(Exception):
@@ -34,23 +34,23 @@ class MethodDied(Exception):
 
 
 class PythonMethod:
-    """``module:function`` or ``file.py:function`` in a process that ends with this object.
+    """``module:function`` or ``file.py:function``, in a process that ends with this object.
 
-    files: those whose change makes it another method, with their sha256.
+    files: the files that make the method what it is, with their sha256.
 
     Raises:
-        ConfigError: there is no such thing, it cannot be imported, or it cannot be called.
+        ConfigError: there is no such function, it cannot be imported, or it is no function.
     """
 
     def __init__(self, name: str):
         where = name.rpartition(":")[0]
-        if where.endswith(".py") and not Path(where).is_file():  # a pipe would be waited for
+        if where.endswith(".py") and not Path(where).is_file():  # opening a pipe would block
             raise ConfigError(f"models: {printed(name)}: cannot be imported ({printed(where)} is not there)")
         self.lock = threading.Lock()
         self.process = subprocess.Popen(
             python("-m", method_process.__name__), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
         )
-        self.close = weakref.finalize(self, _end, self.process)
+        self.close = weakref.finalize(self, _end_process, self.process)
         try:
             answer, _ = self._ask({"name": name, "path": _import_path()})
         except MethodDied as error:
@@ -64,7 +64,7 @@ class PythonMethod:
         """(N, h, w, 3) uint8 LR images and the HR size -> (N, H, H, 3) uint8.
 
         Raises:
-            MethodError: it failed, or gave no such thing.
+            MethodError: it failed, or gave something else.
             MethodDied: it ended its process.
             OSError: the disk is full.
         """
@@ -77,7 +77,7 @@ class PythonMethod:
         raise MethodError(answer["error"])
 
     def unchanged(self) -> bool:
-        """Whether its process lives, and its files are those that it imported."""
+        """True if its process lives and its files are those that it imported."""
         return self.process.poll() is None and all(sha256(file) == digest for file, digest in self.files.items())
 
     def _ask(self, message: dict[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
@@ -86,15 +86,19 @@ class PythonMethod:
         try:
             method_process.send(self.process.stdin, message, body)
             return method_process.receive(self.process.stdout)
-        except (OSError, EOFError, ValueError) as error:  # ValueError: what it wrote to our stream is no message
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+        ) as error:  # ValueError: the method wrote to our stream
             self.close()
             code = self.process.returncode
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             raise MethodDied(f"it ended its process with {how}") from error
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let a process end; kill it where it does not."""
+def _end_process(process: subprocess.Popen[bytes]) -> None:
+    """Let a process end by itself; kill it if it does not."""
     for stream in (process.stdin, process.stdout):
         with contextlib.suppress(OSError):
             if stream:
@@ -107,19 +111,20 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _import_path() -> list[str]:
-    """Modules are looked for where this process looks for them, but never in the working directory."""
+    """This process's import path without the working directory."""
     return [path for path in sys.path if os.path.isabs(path)]
 
 
 Key = tuple[str, ...]
 
 _open: dict[Key, PythonMethod] = {}
-_known: dict[Key, dict[Path, str | None]] = {}
-"""Files of methods that were imported once, so that they are not imported again to be asked for them."""
+"""Running processes, the one used last at the end."""
+_files: dict[Key, dict[Path, str | None]] = {}
+"""Files of methods that were imported before, so that asking for them starts no process."""
 
 
-def opened(name: str) -> PythonMethod:
-    """The process of a method, kept for the next call; a new one where its files have changed.
+def open_method(name: str) -> PythonMethod:
+    """The process of a method, kept for the next call; a new one if its files have changed.
 
     Raises:
         ConfigError: as ``PythonMethod``.
@@ -129,24 +134,24 @@ def opened(name: str) -> PythonMethod:
     if method is not None and not method.unchanged():
         method = None
     method = method or PythonMethod(name)
-    _open[key], _known[key] = method, method.files  # the last of the dict was used last
-    while len(_open) > MOST:
-        _open.pop(next(iter(_open)))  # it ends when the last call has ended
+    _open[key], _files[key] = method, method.files
+    while len(_open) > MOST_PROCESSES:
+        _open.pop(next(iter(_open)))  # the process ends when its last call has ended
     return method
 
 
 def _key(name: str) -> Key:
-    """What decides which method a name is of."""
+    """What decides which method a name stands for."""
     return (name, str(Path(name.rpartition(":")[0]).absolute()), *_import_path())
 
 
-def files_of(name: str) -> dict[Path, str | None]:
-    """The files whose change makes a Python method another, with their sha256.
+def method_files(name: str) -> dict[Path, str | None]:
+    """The files that make a Python method what it is, with their sha256.
 
     Raises:
         ConfigError: as ``PythonMethod``.
     """
-    known = _known.get(_key(name))
-    if known and all(sha256(file) == digest for file, digest in known.items()):
-        return known
-    return opened(name).files
+    files = _files.get(_key(name))
+    if files and all(sha256(file) == digest for file, digest in files.items()):
+        return files
+    return open_method(name).files

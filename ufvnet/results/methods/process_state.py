@@ -1,4 +1,4 @@
-"""What a method may change in the process that it runs in, and putting it back."""
+"""The state of this process that a method may change, and putting it back afterwards."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ import torch
 from PIL import Image, ImageFile
 
 Part = tuple[Callable[[], Any], Callable[[Any], object]]
-"""How a part of the state is read, and how it is set."""
+"""How one part of the state is read, and how it is set."""
 
 
 @contextlib.contextmanager
 def process_state_kept() -> Iterator[None]:
-    """Put back what the block changes: folder, environment, import path, signals, random numbers, torch's settings...
+    """Restore what the block changes: folder, environment, import path, signals, random numbers, torch's settings...
 
-    What replaces functions of modules cannot be put back; Python methods have processes of their own for that.
+    Replaced functions of modules cannot be restored; that is why Python methods run in processes of their own.
     """
     saved = [(read, put, read()) for read, put in _parts()]
     with warnings.catch_warnings():
@@ -46,16 +46,16 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _parts() -> Iterator[Part]:
-    yield from _of_the_process()
-    yield from _of_torch()
+    yield from _interpreter_parts()
+    yield from _torch_parts()
     yield lambda: random.getstate(), random.setstate
     yield lambda: pickle.dumps(np.random.get_state()), lambda v: np.random.set_state(pickle.loads(v))
     yield np.geterr, lambda v: np.seterr(**v)
     yield from (_attribute(Image, "MAX_IMAGE_PIXELS"), _attribute(ImageFile, "LOAD_TRUNCATED_IMAGES"))
 
 
-def _of_the_process() -> Iterator[Part]:
-    yield _folder, os.chdir
+def _interpreter_parts() -> Iterator[Part]:
+    yield _working_directory, os.chdir
     yield lambda: dict(os.environ), _set_environment
     yield lambda: list(sys.path), lambda v: sys.path.__setitem__(slice(None), v)
     yield from (_attribute(sys, name) for name in ("argv", "stdin", "stdout", "stderr", "excepthook"))
@@ -66,12 +66,12 @@ def _of_the_process() -> Iterator[Part]:
     yield from (_attribute(logging.root, "level"), _attribute(logging.root, "disabled"))
     yield lambda: list(logging.root.handlers), lambda v: logging.root.handlers.__setitem__(slice(None), v)
     yield lambda: logging.root.manager.disable, logging.disable
-    if threading.current_thread() is threading.main_thread():  # elsewhere a method cannot set them either
+    if threading.current_thread() is threading.main_thread():  # others cannot set them
         for number in sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}):
             yield _handler(number)
 
 
-def _of_torch() -> Iterator[Part]:
+def _torch_parts() -> Iterator[Part]:
     yield torch.get_default_dtype, torch.set_default_dtype
     yield torch.get_default_device, lambda v: torch.set_default_device(None if v.type == "cpu" else v)
     yield torch.get_num_threads, torch.set_num_threads
@@ -97,8 +97,8 @@ def _handler(number: int) -> Part:
     return lambda: signal.getsignal(number), lambda value: signal.signal(number, value)
 
 
-def _folder() -> str | None:
-    """The working directory; None where it is not there any more."""
+def _working_directory() -> str | None:
+    """None if it was removed."""
     with contextlib.suppress(OSError):
         return os.getcwd()
     return None
@@ -111,7 +111,7 @@ def _set_environment(values: dict[str, str]) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0o077)  # it is read by setting it
+    mask = os.umask(0o077)  # setting it is the only way to read it
     os.umask(mask)
     return mask
 

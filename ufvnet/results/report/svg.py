@@ -3,42 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from html import escape
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ufvnet.results.figures.charts import Curve, Panel
+from ufvnet.results.figures.curves import Curve, Panel
+from ufvnet.results.templating import render
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 30, 44
-SHAPES = (
-    '<circle cx="{x}" cy="{y}" r="3.5"/>',
-    '<path d="M{x} {y}m-3.3-3.3h6.6v6.6h-6.6z"/>',
-    '<path d="M{x} {y}m0-4.4l4 7h-8z"/>',
-    '<path d="M{x} {y}m0-4.6l4.3 4.6l-4.3 4.6l-4.3-4.6z"/>',
-    '<path d="M{x} {y}m0 4.4l4-7h-8z"/>',
-    '<path d="M{x} {y}m-1.4-4.2h2.8v2.8h2.8v2.8h-2.8v2.8h-2.8v-2.8h-2.8v-2.8h2.8z"/>',
-    '<path transform="rotate(45 {x} {y})" d="M{x} {y}m-1.4-4.2h2.8v2.8h2.8v2.8h-2.8v2.8h-2.8v-2.8h-2.8v-2.8h2.8z"/>',
-)
+SHAPES = 7
 COLOURS = 10
-"""Seven shapes beside them: only the 71st curve looks like the first."""
+"""Beside seven shapes: only the 71st curve looks like the first."""
+
+Place = Callable[[float, float], tuple[float, float]]
+"""Values to pixels."""
 
 
-def panels_svg(panels: Sequence[Panel]) -> list[str]:
-    """A chart a panel, all with one vertical scale; each point tells its value as a tooltip."""
-    curves = [c for panel in panels for c in panel.curves if len(c.x)]
+@dataclass(frozen=True)
+class DrawnCurve:
+    """A curve in pixels. line, band: paths. points: x, y, tooltip. shape, style: of the points and of the colour."""
+
+    label: str
+    style: int
+    shape: int
+    dashed: bool
+    line: str
+    band: str
+    points: list[tuple[float, float, str]]
+
+
+def panels_svg(panels: Sequence[Panel]) -> list[Markup]:
+    """A chart per panel, all with one vertical scale; each point has its value as a tooltip."""
+    curves = [curve for panel in panels for curve in panel.curves if len(curve.x)]
     if not curves:
         return []
-    values = [v for c in curves for v in (c.y, c.low, c.high) if v is not None]
-    ticks = _ticks(values, any(p.zero for p in panels))
+    values = [v for curve in curves for v in (curve.y, curve.low, curve.high) if v is not None]
+    ticks = _ticks(values, any(panel.zero for panel in panels))
     return [_panel(panel, ticks) for panel in panels]
 
 
-def _panel(panel: Panel, ticks: list[float]) -> str:
-    curves = [c for c in panel.curves if len(c.x)]
-    xs = sorted({float(x) for c in curves for x in c.x}) or [0.0]
+def legend(panels: Sequence[Panel]) -> list[tuple[str, Markup]]:
+    """(label, swatch) of every measured curve, once; and of Eq. 4 if there is a dashed one."""
+    curves = [curve for panel in panels for curve in panel.curves]
+    entries = {c.label: {"style": c.style % COLOURS, "shape": c.style % SHAPES} for c in curves if not c.dashed}
+    if any(curve.dashed for curve in curves):
+        entries["Eq. 4"] = {}
+    return [(label, render("swatch.svg.j2", **look)) for label, look in entries.items()]
 
-    def at(x: float, y: float) -> tuple[float, float]:
+
+def _panel(panel: Panel, ticks: list[float]) -> Markup:
+    curves = [curve for curve in panel.curves if len(curve.x)]
+    xs = sorted({float(x) for curve in curves for x in curve.x}) or [0.0]
+
+    def place(x: float, y: float) -> tuple[float, float]:
         across = (x - xs[0]) / ((xs[-1] - xs[0]) or 1)
         up = (y - ticks[0]) / ((ticks[-1] - ticks[0]) or 1)
         return (
@@ -46,59 +68,41 @@ def _panel(panel: Panel, ticks: list[float]) -> str:
             round(HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), 1),
         )
 
-    parts = [f'<text class="title" x="{LEFT}" y="16">{escape(f"{panel.title}: {panel.y_label}")}</text>']
-    for value in ticks:
-        y = at(xs[0], value)[1]
-        kind = "zero" if panel.zero and abs(value) < 1e-9 else "rule"
-        parts.append(f'<path class="{kind}" d="M{LEFT} {y}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{value:.6g}</text>')
-    for x in xs:
-        parts.append(f'<text x="{at(x, ticks[0])[0]}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{x:g}</text>')
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">input size [px]</text>')
-    for curve in curves:
-        parts += _curve(curve, at)
-    label = escape(f"{panel.y_label} over input size, {panel.title}", quote=True)
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+    return render(
+        "chart.svg.j2",
+        panel=panel,
+        width=WIDTH,
+        height=HEIGHT,
+        left=LEFT,
+        right=WIDTH - RIGHT,
+        bottom=HEIGHT - BOTTOM,
+        rules=[(place(xs[0], value)[1], f"{value:.6g}", panel.zero and abs(value) < 1e-9) for value in ticks],
+        sizes=[(place(x, ticks[0])[0], f"{x:g}") for x in xs],
+        curves=[_drawn(curve, place) for curve in curves],
+    )
 
 
 def _ticks(values: Sequence[np.ndarray], zero: bool) -> list[float]:
     """Round numbers below, between and above all values."""
     from matplotlib.ticker import MaxNLocator
 
-    every = np.concatenate([v[np.isfinite(v)] for v in values] + ([np.zeros(1)] if zero else []))
-    low, high = (float(every.min()), float(every.max())) if len(every) else (0.0, 1.0)
+    finite = np.concatenate([v[np.isfinite(v)] for v in values] + ([np.zeros(1)] if zero else []))
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     ticks = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high if high > low else low + 1)
-    return [round(float(t), 10) for t in ticks]
+    return [round(float(tick), 10) for tick in ticks]
 
 
-def _curve(curve: Curve, at: Callable[[float, float], tuple[float, float]]) -> list[str]:
-    style = f"s{curve.style % COLOURS}"
-    places = [(*at(x, y), x, y) for x, y in zip(curve.x, curve.y) if np.isfinite(y)]
-    line = "".join(f"{'L' if i else 'M'}{x} {y}" for i, (x, y, _, _) in enumerate(places))
-    if curve.dashed:
-        return [f'<path class="line dashed {style}" d="{line}"/>']
-    parts = [f'<path class="line {style}" d="{line}"/>']
+def _drawn(curve: Curve, place: Place) -> DrawnCurve:
+    band: list[tuple[float, float]] = []
     if curve.low is not None and curve.high is not None:
-        edge = [at(x, y) for x, y in zip(curve.x, curve.low) if np.isfinite(y)]
-        edge += [at(x, y) for x, y in zip(curve.x, curve.high) if np.isfinite(y)][::-1]
-        outline = "".join(f"{'L' if i else 'M'}{x} {y}" for i, (x, y) in enumerate(edge))
-        parts.insert(0, f'<path class="band {style}" d="{outline}Z"/>')
-    shape = SHAPES[curve.style % len(SHAPES)]
-    for x, y, px, value in places:
-        tip = escape(f"{curve.label}, {px:g} px: {value:.4g}")
-        parts.append(f'<g class="point {style}">{shape.format(x=x, y=y)}<title>{tip}</title></g>')
-    return parts
+        low, high = ([place(x, y) for x, y in zip(curve.x, v) if np.isfinite(y)] for v in (curve.low, curve.high))
+        band = low + high[::-1]
+    finite = [(x, y) for x, y in zip(curve.x, curve.y) if np.isfinite(y)]
+    points = [(*place(x, y), f"{curve.label}, {x:g} px: {y:.4g}") for x, y in finite]
+    line = _path([(x, y) for x, y, _ in points])
+    style, shape = curve.style % COLOURS, curve.style % SHAPES
+    return DrawnCurve(curve.label, style, shape, curve.dashed, line, _path(band) + "Z" * bool(band), points)
 
 
-def legend(panels: Sequence[Panel]) -> list[tuple[str, str]]:
-    """(label, swatch) of every measured curve, once; and of Eq. 4 where there is a dashed one."""
-    entries: dict[str, str] = {}
-    for curve in (c for panel in panels for c in panel.curves):
-        shape = SHAPES[curve.style % len(SHAPES)].format(x=12, y=6)
-        if not curve.dashed:
-            style = f"s{curve.style % COLOURS}"
-            entries[curve.label] = f'<path class="line {style}" d="M0 6H24"/><g class="point {style}">{shape}</g>'
-    if any(c.dashed for panel in panels for c in panel.curves):
-        entries["Eq. 4"] = '<path class="line dashed" d="M0 6H24"/>'
-    return [(k, f'<svg class="swatch" viewBox="0 0 24 12" aria-hidden="true">{v}</svg>') for k, v in entries.items()]
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "".join(f"{'L' if i else 'M'}{x} {y}" for i, (x, y) in enumerate(points))

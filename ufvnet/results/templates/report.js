@@ -15,25 +15,23 @@ function options(select, names) {
   select.replaceChildren(...names.map((name, i) => new Option(name, String(i))));
 }
 
-// Tables: a number is what a cell begins with, as in "27.71 / 0.7853" and "+0.90 [+0.88, +0.93]"; a dash is nothing.
-const NUMBER = /^[+-]?(inf|\d[\d,]*(\.\d+)?(e[+-]?\d+)?)(?=$|[\s/[%])/i;
-const plain = (cell) => cell.textContent.trim().replace(/\u2212/g, "-");
-const isNothing = (text) => text === "" || text === "\u2013" || text === "-" || text.startsWith("failed");
-
+// Tables: a cell's data-value is its number, "" for a cell without a value; cells of text have none.
 function sortBy(table, column) {
   const header = table.tHead.rows[0].cells[column];
   const body = table.tBodies[0];
-  const rows = [...body.rows].map((row) => ({ row, text: plain(row.cells[column]) }));
-  const filled = rows.filter((r) => !isNothing(r.text));
-  const numeric = filled.every((r) => NUMBER.test(r.text));
+  const rows = [...body.rows].map((row) => {
+    const cell = row.cells[column];
+    return { row, text: cell.textContent.trim(), value: cell.dataset.value };
+  });
+  const filled = rows.filter((r) => r.value !== "");
+  const numeric = filled.every((r) => r.value !== undefined);
   const before = header.getAttribute("aria-sort");
   const order = before ? (before === "ascending" ? "descending" : "ascending") : numeric ? "descending" : "ascending";
-  const value = (r) => Number(r.text.match(NUMBER)[0].replace(/,/g, "").replace("inf", "Infinity"));
   const compare = numeric
-    ? (a, b) => value(a) - value(b) || 0
+    ? (a, b) => Number(a.value) - Number(b.value) || 0
     : (a, b) => a.text.localeCompare(b.text, "en", { numeric: true });
   filled.sort((a, b) => (order === "ascending" ? compare(a, b) : compare(b, a)));
-  body.append(...filled.map((r) => r.row), ...rows.filter((r) => isNothing(r.text)).map((r) => r.row));
+  body.append(...filled.map((r) => r.row), ...rows.filter((r) => r.value === "").map((r) => r.row));
   for (const cell of table.tHead.rows[0].cells) cell.removeAttribute("aria-sort");
   header.setAttribute("aria-sort", order);
 }
@@ -126,13 +124,13 @@ function show() {
 
 function showGrid() {
   const head = make("tr", {}, ...["input", "LR", ...data.labels, HR].map((t) => make("th", { scope: "col" }, t)));
-  const body = face().sizes.map((of, i) => {
-    const best = Math.max(...of.cells.map((c) => (c[0] < 0 || c[1] === null ? -Infinity : c[1])));
+  const body = face().sizes.map((row, i) => {
+    const best = Math.max(...row.cells.map((c) => (c[0] < 0 || c[1] === null ? -Infinity : c[1])));
     const picture = (place, alt) => make("img", { src: data.pictures[place], alt, width: side, height: side });
-    const cells = of.cells.map(([place, psnr, ssim, reason], j) => {
+    const cells = row.cells.map(([place, psnr, ssim, reason], j) => {
       if (place < 0) return make("td", {}, make("span", { class: "reason" }, `failed: ${reason}`));
       const text = psnr === null ? "\u2013" : `${psnr.toFixed(2)} / ${ssim.toFixed(3)}`;
-      const label = `Show ${data.labels[j]} at ${of.px} pixels on the right of the slider`;
+      const label = `Show ${data.labels[j]} at ${row.px} pixels on the right of the slider`;
       const button = make("button", { type: "button", "aria-label": label }, picture(place, ""));
       button.addEventListener("click", () => {
         Object.assign(state, { size: i, right: j + 1 });
@@ -142,8 +140,8 @@ function showGrid() {
       return make("td", {}, button, make("span", {}, psnr === best ? make("b", {}, text) : text));
     });
     return make(
-      "tr", {}, make("th", { scope: "row" }, `${of.px} px`),
-      make("td", {}, picture(of.lr[0], `LR, ${of.px} pixels`), make("span", {}, `${of.px}×${of.px}`)),
+      "tr", {}, make("th", { scope: "row" }, `${row.px} px`),
+      make("td", {}, picture(row.lr[0], `LR, ${row.px} pixels`), make("span", {}, `${row.px}×${row.px}`)),
       ...cells, make("td", {}, picture(face().hr, "HR"), make("span", {}, "HR")),
     );
   });
@@ -151,10 +149,10 @@ function showGrid() {
 }
 
 function showFaces() {
-  const buttons = data.sets[state.set].faces.map((of, i) => {
-    const image = make("img", { src: data.pictures[of.hr], alt: "" });
-    const label = `Face ${i + 1}: ${of.id}`;
-    const button = make("button", { type: "button", "aria-label": label, title: of.id }, image);
+  const buttons = data.sets[state.set].faces.map((face, i) => {
+    const image = make("img", { src: data.pictures[face.hr], alt: "" });
+    const label = `Face ${i + 1}: ${face.id}`;
+    const button = make("button", { type: "button", "aria-label": label, title: face.id }, image);
     button.setAttribute("aria-pressed", String(i === state.face));
     button.addEventListener("click", () => {
       state.face = i;
@@ -198,23 +196,23 @@ function startSlider() {
 }
 
 // Worst and best faces
-function card(of, label) {
+function card(face, label) {
   const pane = (name, place, reason) => make(
-    "div", {}, place >= 0 ? make("img", { src: data.pictures[place], alt: `${name} of ${of.id}` })
+    "div", {}, place >= 0 ? make("img", { src: data.pictures[place], alt: `${name} of ${face.id}` })
       : make("span", { class: "reason" }, reason), name,
   );
-  const [place, psnr, ssim, reason] = of.cell;
-  const panes = [pane(`LR, ${of.px} px`, of.lr)];
-  if (of.other) panes.push(pane(data.bicubic, of.other[0], of.other[3]));
-  panes.push(pane(label, place, reason), pane(HR, of.hr));
-  const row = make("div", { class: of.other ? "row" : "row three" }, ...panes);
+  const [place, psnr, ssim, reason] = face.cell;
+  const panes = [pane(`LR, ${face.px} px`, face.lr)];
+  if (face.other) panes.push(pane(data.bicubic, face.other[0], face.other[3]));
+  panes.push(pane(label, place, reason), pane(HR, face.hr));
+  const row = make("div", { class: face.other ? "row" : "row three" }, ...panes);
   const text = place < 0 ? "failed" : scoreText(psnr, ssim);
   const caption = make("figcaption", {}, make("b", {}, text));
-  if (place >= 0 && of.other && psnr !== null && of.other[1] !== null) {
-    const gain = psnr - of.other[1];
+  if (place >= 0 && face.other && psnr !== null && face.other[1] !== null) {
+    const gain = psnr - face.other[1];
     caption.append(`, ${gain < 0 ? "\u2212" : "+"}${Math.abs(gain).toFixed(2)} dB to ${data.bicubic}`);
   }
-  caption.append(make("br"), of.id);
+  caption.append(make("br"), face.id);
   return make("figure", { class: "card" }, row, caption);
 }
 
@@ -226,12 +224,12 @@ function startExtremes() {
   const last = data.labels[data.labels.length - 1];
   method.value = String(Math.max(0, labels.indexOf(last)));
   const change = () => {
-    const label = labels[Number(method.value)], of = data.extremes[Number(set.value)][label];
+    const label = labels[Number(method.value)], extremes = data.extremes[Number(set.value)][label];
     for (const name of ["worst", "best"]) {
-      get(name).replaceChildren(...of[name].map((e) => card(e, label)));
-      const at = [...new Set(of[name].map((e) => `${e.px} px`))].join(", ");
-      get(`${name}-title`).hidden = !of[name].length;
-      get(`${name}-title`).textContent = `The ${of[name].length} ${name} of ${label}, at ${at}`;
+      get(name).replaceChildren(...extremes[name].map((e) => card(e, label)));
+      const at = [...new Set(extremes[name].map((e) => `${e.px} px`))].join(", ");
+      get(`${name}-title`).hidden = !extremes[name].length;
+      get(`${name}-title`).textContent = `The ${extremes[name].length} ${name} of ${label}, at ${at}`;
     }
   };
   set.addEventListener("change", change);

@@ -15,7 +15,7 @@ from restore_settings import config_of
 
 from ufvnet.restore import Restorer
 from ufvnet.restore.folder.run import restore_folder
-from ufvnet.restore.picture import encoded, heif_is_known, read_picture
+from ufvnet.restore.picture import encode_picture, heif_is_known, read_picture
 from ufvnet.restore.single import restore_single
 
 ORIENTATION, MAKE, EXPOSURE = 0x0112, 271, 33434
@@ -193,7 +193,7 @@ def test_the_same_picture_gives_the_same_bytes(face: Image.Image) -> None:
     face.save(file, "PNG", exif=exif_of(), icc_profile=profile())
     picture = read_picture(file.getvalue(), 10**6)
     for kind in ("PNG", "JPEG", "WEBP", "TIFF", "BMP"):
-        assert encoded(picture, kind, 90) == encoded(picture, kind, 90)
+        assert encode_picture(picture, kind, 90) == encode_picture(picture, kind, 90)
 
 
 def test_neighbours_that_are_no_pictures_are_skipped_and_broken_pictures_fail(

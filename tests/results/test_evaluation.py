@@ -1,7 +1,8 @@
-"""Scores, tables, figures and the report, from a real evaluation of small models."""
+"""Scores and tables of a real evaluation of small models, and what is refused before any work."""
 
 from __future__ import annotations
 
+import pickle
 import re
 from pathlib import Path
 
@@ -13,14 +14,17 @@ from PIL import Image
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from tests.results.conftest import scored
 from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, load
 from ufvnet.files import write_json
 from ufvnet.models import SRG, create, register
 from ufvnet.results import scoring
-from ufvnet.results.evaluation import Evaluation, write_evaluation
+from ufvnet.results.evaluation import Evaluation, ScoredEvaluation, resolve_evaluation
+from ufvnet.results.methods import resolve
+from ufvnet.results.scoring import plan_scoring
 from ufvnet.results.tables.paper import TABLES
-from ufvnet.results.tables.table import assigned_scales
+from ufvnet.results.write import Results, write_results
 
 NEW = "a-new-method"
 register(NEW, lambda width, hr_size: SRG(width, hr_size), "one that the paper does not have")
@@ -50,15 +54,28 @@ def config(built: Path, tmp_path_factory: pytest.TempPathFactory) -> EvaluateCon
 
 
 @pytest.fixture(scope="module")
-def evaluation(config: EvaluateConfig) -> Evaluation:
-    for task in scoring.plan(config):
-        scoring.score_faces(task)
-    return write_evaluation(config)
+def evaluation(config: EvaluateConfig) -> ScoredEvaluation:
+    return scored(config)
 
 
 @pytest.fixture(scope="module")
-def scores(config: EvaluateConfig, evaluation: Evaluation) -> pd.DataFrame:
-    return scoring.read_scores(config)
+def results(evaluation: ScoredEvaluation) -> Results:
+    """Written where methods and datasets cannot be resolved a second time."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("it is resolved already")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((resolve, "resolve_method"), (resolve, "read_card"), (data, "open")):
+            patch.setattr(module, name, fail)
+        tasks = plan_scoring(evaluation)
+        assert len(tasks) == len(evaluation.methods) * sum(len(t.row_groups) for t in evaluation.test_sets)
+        return write_results(evaluation)
+
+
+@pytest.fixture(scope="module")
+def scores(evaluation: ScoredEvaluation) -> pd.DataFrame:
+    return evaluation.scores
 
 
 def test_every_model_has_a_row_for_every_image_at_every_scale(scores: pd.DataFrame, built: Path) -> None:
@@ -94,10 +111,8 @@ def test_weights_are_recorded_where_the_model_has_them(scores: pd.DataFrame) -> 
     assert scores[scores["model"] == "bicubic"]["w1"].isna().all()
 
 
-def test_a_rerun_scores_nothing_and_a_broken_file_is_scored_again(
-    config: EvaluateConfig, evaluation: Evaluation
-) -> None:
-    tasks = scoring.plan(config)
+def test_a_rerun_scores_nothing_and_a_broken_file_is_scored_again(evaluation: Evaluation) -> None:
+    tasks = plan_scoring(evaluation)
     assert not any(scoring.score_faces(task) for task in tasks)
     whole = tasks[0].file.read_bytes()
     tasks[0].file.write_bytes(whole[:100])
@@ -108,9 +123,7 @@ def test_models_evaluated_together_or_apart_have_the_same_scores(
     config: EvaluateConfig, scores: pd.DataFrame, tmp_path: Path
 ) -> None:
     alone = load(EvaluateConfig, config, [f"out={tmp_path}", f"models=['bicubic', '{config.models[2]}']"])
-    for task in scoring.plan(alone):
-        scoring.score_faces(task)
-    again = scoring.read_scores(alone)
+    again = scored(alone).scores
     columns = [c for c in again.columns if c != "milliseconds"]
     key = ["dataset", "model", "face_id", "k"]
     together = scores[scores["model"].isin(again["model"].unique())].sort_values(key)
@@ -121,8 +134,8 @@ def test_models_evaluated_together_or_apart_have_the_same_scores(
     )
 
 
-def test_the_four_tables_stand_there_in_four_formats_with_the_paper_s_numbers(evaluation: Evaluation) -> None:
-    folder = evaluation.folder / "tables"
+def test_the_four_tables_stand_there_in_four_formats_with_the_paper_s_numbers(results: Results) -> None:
+    folder = results.folder / "tables"
     for number in range(1, 5):
         for suffix in ("md", "csv", "tex", "html"):
             assert (folder / f"table_{number}.{suffix}").stat().st_size > 100
@@ -132,37 +145,29 @@ def test_the_four_tables_stand_there_in_four_formats_with_the_paper_s_numbers(ev
     assert r"\toprule" in (folder / "table_2.tex").read_text()
 
 
-def test_measured_cells_are_the_means_of_the_scores(evaluation: Evaluation, scores: pd.DataFrame) -> None:
-    table = pd.read_csv(evaluation.folder / "tables" / "table_3.csv").set_index("method")
-    of = scores[(scores["dataset"] == "A") & (scores["model"] == "bicubic") & (scores["k"] >= 2)]
-    expected = f"{of['psnr_y'].mean():.2f} / {of['ssim_y'].mean():.4f}"
+def test_measured_cells_are_the_means_of_the_scores(results: Results, scores: pd.DataFrame) -> None:
+    table = pd.read_csv(results.folder / "tables" / "table_3.csv").set_index("method")
+    cell = scores[(scores["dataset"] == "A") & (scores["model"] == "bicubic") & (scores["k"] >= 2)]
+    expected = f"{cell['psnr_y'].mean():.2f} / {cell['ssim_y'].mean():.4f}"
     assert table.loc["bicubic", "trained MR7 → A-MR7"] == expected
     assert table.loc["ufvnet", "trained MR7 → A-MR7"] == "–"  # it was trained on MR8
 
 
-def test_sparnet_s_row_is_filled_by_onesrg_the_same_network(evaluation: Evaluation) -> None:
-    two = pd.read_csv(evaluation.folder / "tables" / "table_2.csv").set_index("method")
-    four = pd.read_csv(evaluation.folder / "tables" / "table_4.csv").set_index("method")
+def test_sparnet_s_row_is_filled_by_onesrg_the_same_network(results: Results) -> None:
+    two = pd.read_csv(results.folder / "tables" / "table_2.csv").set_index("method")
+    four = pd.read_csv(results.folder / "tables" / "table_4.csv").set_index("method")
     column = "trained MR8 → A-MR8"
     assert two.loc["sparnet", column] == four.loc["onesrg", column] != "–"
 
 
-def test_the_best_measured_cell_of_a_column_is_bold(evaluation: Evaluation) -> None:
-    text = (evaluation.folder / "tables" / "scales_A_y.md").read_text()
+def test_the_best_measured_cell_of_a_column_is_bold(results: Results) -> None:
+    text = (results.folder / "tables" / "scales_A_y.md").read_text()
     assert re.search(r"\| bicubic \|.*\*\*\d+\.\d\d / 0\.\d{4}\*\*", text)  # untrained networks lose everywhere
 
 
-def test_the_assigned_view_gives_each_image_one_scale_balanced_and_seeded(scores: pd.DataFrame) -> None:
-    one, same, other = (assigned_scales(scores[scores["dataset"] == "B"], seed) for seed in (0, 0, 1))
-    assert one.equals(same)
-    assert not one.equals(other)
-    assert one["face_id"].is_unique
-    assert one["k"].value_counts().max() - one["k"].value_counts().min() <= 1
-
-
-def test_a_method_that_the_paper_does_not_have_is_a_row_of_each_of_its_tables(evaluation: Evaluation) -> None:
+def test_a_method_that_the_paper_does_not_have_is_a_row_of_each_of_its_tables(results: Results) -> None:
     for number in (1, 2, 4):
-        table = pd.read_csv(evaluation.folder / "tables" / f"table_{number}.csv").set_index("method")
+        table = pd.read_csv(results.folder / "tables" / f"table_{number}.csv").set_index("method")
         assert table.loc[NEW, "trained MR8 → A-MR8"] != "–"
         assert table.loc[NEW, "paper: trained MR8 → CelebA-MR8"] == "–"
 
@@ -180,7 +185,7 @@ def test_the_paper_s_tables_have_a_number_for_every_column() -> None:
         ("models=['nowhere']", "no model folder there.*else FILE.onnx, FILE.pt, module:function"),
         ("models=['mine:']", r"python = 'mine:': must be module:function"),
         ("out=/dev/null", "out = /dev/null/small: /dev/null is not a folder that can be written to"),
-        ("models=['bicubic', 'bicubic']", "bicubic stands there twice"),
+        ("models=['bicubic', 'bicubic']", "bicubic is there twice"),
         ("datasets.0.split=holdout", "no faces in split 'holdout'"),
         ("datasets.0.path=nowhere", "no built dataset there"),
     ],
@@ -188,7 +193,18 @@ def test_the_paper_s_tables_have_a_number_for_every_column() -> None:
 def test_a_wrong_evaluation_fails_before_any_work(config: EvaluateConfig, override: str, message: str) -> None:
     wrong = config.model_dump(mode="json")
     with pytest.raises(ConfigError, match=message):
-        scoring.plan(load(EvaluateConfig, wrong, [override]))
+        resolve_evaluation(load(EvaluateConfig, wrong, [override]))
+
+
+def test_what_was_resolved_is_not_resolved_again_by_plan_tables_figures_and_report(results: Results) -> None:
+    assert results.report.is_file()  # written where resolving anything fails
+    assert {path.suffix for path in (results.folder / "tables").iterdir()} == {".csv", ".html", ".md", ".tex"}
+    assert all(figure.is_file() for figure in results.figures)
+
+
+def test_what_a_worker_receives_is_a_part_of_the_evaluation_that_can_be_pickled(evaluation: ScoredEvaluation) -> None:
+    task = plan_scoring(evaluation)[-1]
+    assert pickle.loads(pickle.dumps(task)) == task
 
 
 def test_a_model_of_another_hr_size_is_refused(config: EvaluateConfig, tmp_path: Path) -> None:
@@ -196,4 +212,4 @@ def test_a_model_of_another_hr_size_is_refused(config: EvaluateConfig, tmp_path:
     card = (folder / "model.json").read_text().replace('"hr_size": 64', '"hr_size": 128')
     (folder / "model.json").write_text(card)
     with pytest.raises(ConfigError, match="makes 128-pixel faces"):
-        scoring.plan(load(EvaluateConfig, config.model_dump(mode="json"), [f"models=['{folder}']"]))
+        resolve_evaluation(load(EvaluateConfig, config.model_dump(mode="json"), [f"models=['{folder}']"]))

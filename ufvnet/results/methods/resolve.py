@@ -1,0 +1,168 @@
+"""Methods of an evaluation, resolved: found, fingerprinted and described once; later steps receive the result."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ufvnet.config import ConfigError, EvaluateConfig, Method, fingerprint
+from ufvnet.errors import EvaluationError
+from ufvnet.files import printed, sha256
+from ufvnet.models.inference import BICUBIC
+from ufvnet.models.store import identity, read_card
+
+from .configured import OTHER_KINDS, expand, is_short_model
+from .kinds import load_file
+from .own_process import method_files
+
+METHOD_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ResolvedMethod:
+    """A method as it was found, with all that tables and workers need of it; it can be pickled.
+
+    name: the table row's name. ref: ``bicubic``, the model's folder, or what else the method was read from.
+    trained_on: the view, "" where that means nothing. preset: the model's, "" for other kinds.
+    fingerprint: of the files that it is made of and of the settings that change its images.
+    card: the model's card; for other kinds the entry of the configuration.
+    """
+
+    name: str
+    ref: str
+    trained_on: str
+    preset: str
+    fingerprint: str
+    settings: Method
+    card: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def label(self) -> str:
+        """Its name in scores and tables, which no other method of the evaluation has, e.g. ``ufvnet (MR8)``."""
+        return f"{self.name} ({self.trained_on})" if self.trained_on else self.name
+
+
+def resolve_methods(config: EvaluateConfig) -> tuple[tuple[ResolvedMethod, ...], tuple[str, ...]]:
+    """The methods of an evaluation and, with ``missing: skip``, why others were left out, a line each.
+
+    Raises:
+        ConfigError: a method is not there, or two have one label.
+    """
+    methods, left_out = [], []
+    for entry in config.models:
+        try:
+            methods.append(resolve_method(expand(entry)))
+        except ConfigError as error:
+            if config.missing == "error":
+                raise ConfigError(f"{error}{OTHER_KINDS if is_short_model(entry) else ''}") from error
+            left_out.append(str(error))
+    labels = [method.label for method in methods]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ConfigError(f"models: {label} is there twice; give one another name")
+    return tuple(methods), tuple(left_out)
+
+
+def check_methods(config: EvaluateConfig, made_first: Iterable[Path]) -> None:
+    """Check the methods of an experiment before the models in some of the folders are trained.
+
+    Raises:
+        ConfigError: a method that is not trained first is not there, or two have one label.
+    """
+    later = {folder.resolve() for folder in made_first}
+    models = [(entry, expand(entry).model) for entry in config.models]
+    there = tuple(entry for entry, model in models if model is None or model.resolve() not in later)
+    resolve_methods(config.model_copy(update={"models": there}))
+
+
+def resolve_method(method: Method) -> ResolvedMethod:
+    """Find what a method is read from, and fingerprint it.
+
+    Raises:
+        ConfigError: it is not there, or cannot be loaded.
+    """
+    if method.model and method.model != Path(BICUBIC):
+        card = read_card(method.model)
+        view = method.trained_on or card.get("trained_on", {}).get("view", "")
+        name = method.name or card["model"] + ("+flip" if method.self_ensemble else "")
+        digest = _fingerprint(method, identity(method.model))
+        return ResolvedMethod(name, str(method.model), view, card["preset"], digest, method, card)
+    ref, digest = _digest(method)
+    name, trained_on = (method.name or BICUBIC, "") if method.model else (method.name, method.trained_on)
+    card = method.model_dump(mode="json", exclude_defaults=True) | {"fingerprint": digest}
+    return ResolvedMethod(name, ref, trained_on, "", digest, method, card)
+
+
+def _digest(method: Method) -> tuple[str, str]:
+    """What a method other than a model folder is read from, and its fingerprint."""
+    if method.model:
+        return BICUBIC, _fingerprint(method, BICUBIC)
+    source = method.onnx or method.torchscript or method.images
+    if source is None:
+        assert method.python
+        digests = list(method_files(method.python).values())
+        return method.python, _fingerprint(method, digests[0] if len(digests) == 1 else fingerprint(digests))
+    _check_source(method, source)
+    digest = _fingerprint(method, _folder_digest(source) if method.images else sha256(source))
+    if not method.images:
+        load_file(str(source), digest)  # refuses what cannot be loaded; scoring here uses the loaded network
+    return str(source), digest
+
+
+def _fingerprint(method: Method, content: str | None) -> str:
+    changing = method.model_dump(mode="json", include={"input", "range", "input_px", "self_ensemble"})
+    return fingerprint(METHOD_VERSION, content, changing)
+
+
+def _check_source(method: Method, source: Path) -> None:
+    """
+    Raises:
+        ConfigError: there is no such file (for ``images``, no such folder).
+    """
+    try:
+        there, fits = source.exists(), source.is_dir() if method.images else source.is_file()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise ConfigError(f"models: {printed(method.name)}: {printed(source)}: {error}") from error
+    if not fits:
+        problem = ("no folder" if method.images else "no file") if there else "not there"
+        raise ConfigError(f"models: {printed(method.name)}: {printed(source)} is {problem}")
+
+
+def _folder_digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(p for p in folder.rglob("*.png") if p.is_file()):
+        digest.update(os.fsencode(f"{file.relative_to(folder)} {sha256(file)}\n"))
+    return digest.hexdigest()
+
+
+def prove(method: ResolvedMethod) -> None:
+    """Resolve a method again where it is to run, which may be another machine, and compare the fingerprints.
+
+    Raises:
+        EvaluationError: its files are not here, or others.
+    """
+    (_prove_once if method.settings.images else _prove)(method)
+
+
+def _prove(method: ResolvedMethod) -> None:
+    try:
+        here = resolve_method(method.settings)
+    except ConfigError as error:
+        raise EvaluationError(f"{socket.gethostname()}: {error}") from error
+    if here.fingerprint != method.fingerprint:
+        raise EvaluationError(
+            f"{socket.gethostname()}: {printed(method.label)}: {printed(method.ref)} is not what was planned: it has "
+            "changed since, or this machine has another; evaluate again"
+        )
+
+
+@functools.lru_cache(maxsize=16)
+def _prove_once(method: ResolvedMethod) -> None:
+    """As ``_prove``, once per process: a folder may hold many thousand images."""
+    _prove(method)

@@ -1,0 +1,61 @@
+"""Sentences of captions: what failed and why, how test sets and models differ from the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ufvnet.config import TestSet
+from ufvnet.results.methods.resolve import ResolvedMethod
+
+from .render import one_line
+from .table import INCOMPLETE
+
+LONGEST_REASON = 120
+
+
+def brief(reason: str) -> str:
+    """A reason on one line, shortened for captions and the report; scores/ has all of it."""
+    line = one_line(reason)
+    return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 1] + "…"
+
+
+def failures(scores: pd.DataFrame) -> str:
+    """A sentence on methods that failed on images; empty if none did."""
+    failed = scores[scores["status"] == "failed"]
+    notes = [
+        f"{label} on {len(images):,} of {int((scores['model'] == label).sum()):,} images ({_reason(images)})"
+        for label, images in failed.groupby("model", sort=False)
+    ]
+    return f" {INCOMPLETE} Failed, and left out of the mean: {'; '.join(notes)}." if notes else ""
+
+
+def _reason(failed: pd.DataFrame) -> str:
+    """The most frequent reason, and how many others there are."""
+    reasons = failed["reason"].value_counts()
+    if len(reasons) == 1:
+        return brief(reasons.index[0])
+    return f"most often {brief(reasons.index[0])}, and {len(reasons) - 1} other reasons"
+
+
+def test_set_name(test_set: TestSet) -> str:
+    """Its name, and how many of its faces were scored if not all."""
+    return test_set.name + (f" (the first {test_set.limit} faces)" if test_set.limit else "")
+
+
+def how_models_were_made(methods: Sequence[ResolvedMethod]) -> str:
+    """How the measured models were trained, where the paper trained paper-size networks on CelebA."""
+    trained = []
+    for method in methods:
+        card = method.card
+        if "steps" in card and "trained_on" in card:
+            data = card["trained_on"]
+            trained.append(
+                f"{method.label}: preset {method.preset}, {card['hr_size']} px, {card['steps']:,} steps on "
+                f"{data['dataset']} ({data.get('faces', 0):,} faces)"
+            )
+    return (
+        "The paper's columns are other photographs and full training (CelebA, 168,854 faces, 128 px): compare gains "
+        "over bicubic and order, not values." + (f" Trained here: {'; '.join(trained)}." if trained else "")
+    )

@@ -1,0 +1,43 @@
+"""All tables of an evaluation, and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ufvnet.files import safe_name, write_text
+from ufvnet.metrics import PROTOCOLS
+from ufvnet.results.evaluation import ScoredEvaluation
+from ufvnet.results.folder import PathFor
+from ufvnet.results.statistics import can_gain, labels_in
+
+from .beside_paper import paper_table
+from .measured import assigned_table, cost_table, difference_table, gain_table, scale_table
+from .paper import TABLES
+from .render import to_csv, to_html, to_latex, to_markdown
+from .table import Table
+
+
+def all_tables(evaluation: ScoredEvaluation) -> list[Table]:
+    """The paper's four tables, then for each test set those of what was measured on it, then the assigned view."""
+    seed = evaluation.config.seed
+    tables = [paper_table(paper, evaluation) for paper in TABLES]
+    for test_set in evaluation.config.datasets:
+        name, scores = test_set.name, evaluation.scores_on(test_set.name)
+        tables += [scale_table(scores, name, protocol) for protocol in PROTOCOLS]
+        if can_gain(scores):
+            tables.append(gain_table(scores, name, seed))
+        if len(labels_in(scores)) > 1:
+            tables.append(difference_table(scores, name, seed))
+        tables.append(cost_table(scores, name))
+    tables.append(assigned_table(evaluation))
+    return tables
+
+
+def write_tables(tables: Iterable[Table], path_for: PathFor) -> None:
+    """Each table as .md, .csv, .tex and .html, at the paths that are given for their names."""
+    for table in tables:
+        name = safe_name(table.key)
+        write_text(path_for(f"{name}.md"), to_markdown(table))
+        write_text(path_for(f"{name}.csv"), to_csv(table))
+        write_text(path_for(f"{name}.tex"), to_latex(table))
+        write_text(path_for(f"{name}.html"), to_html(table))

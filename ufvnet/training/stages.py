@@ -1,0 +1,159 @@
+"""The stages of a training: stage 1's anchors and regressor, then the whole network (section III-D).
+
+A configuration is resolved here, once: its datasets are opened and its folders, models and options are checked.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from ufvnet import data
+from ufvnet.config import ConfigError, TrainConfig
+from ufvnet.data.dataset import Dataset
+from ufvnet.files import check_writable, printed
+from ufvnet.models import UFVNet, create, names
+from ufvnet.models.inference import best_device
+from ufvnet.models.store import damage, read_card
+
+from .batches import PREFETCHED
+from .part import Part
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Where processes that prepare batches put them for the training process."""
+
+
+def resolve_parts(config: TrainConfig) -> tuple[list[Part], Part]:
+    """Stage 1's parts, which are independent of each other, and the whole.
+
+    Raises:
+        ConfigError: the model is unknown or cannot be trained, a dataset is missing, HR sizes differ, an option does
+            not fit the model or the data, or a folder to write to is not ours.
+    """
+    if config.model not in names():
+        raise ConfigError(f"model = {config.model}: must be one of {', '.join(names())}")
+    best_device(config.device)
+    for key, folder in (("out", config.out), ("runs", config.runs)):
+        check_writable(key, folder)
+    whole = _whole(config, _datasets(config))
+    _check_options(whole)
+    if config.start is not None:
+        _check_start(whole)
+    _check_stage1(whole)
+    for part in (*whole.stage1, whole):
+        if part.given is None:
+            part.check_folders()
+    _check_shared_memory(config, whole.hr_size)
+    return whole.stage1, whole
+
+
+def _datasets(config: TrainConfig) -> tuple[Dataset, ...]:
+    datasets = tuple(data.open(path) for path in config.datasets)
+    sizes = sorted({dataset.hr_size for dataset in datasets})
+    if len(sizes) != 1:
+        raise ConfigError(f"dataset = {config.dataset}: HR sizes differ ({sizes}); they must be equal")
+    for dataset in datasets:
+        dataset.view(config.view, "train")
+    return datasets
+
+
+def _whole(config: TrainConfig, datasets: tuple[Dataset, ...]) -> Part:
+    with torch.device("meta"):  # only its shape is needed
+        try:
+            network = create(config.model, config.preset, datasets[0].hr_size, config.anchors)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+    if not any(p.requires_grad for p in network.parameters()):
+        raise ConfigError(f"model = {config.model}: has nothing to train")
+    anchors = tuple(round(anchor * 16) for anchor in getattr(network, "anchors", ()))
+    regressor = getattr(network, "regressor", None) is not None
+    return Part("whole", config, datasets, anchors=anchors, regressor=regressor, staged=isinstance(network, UFVNet))
+
+
+def _check_options(whole: Part) -> None:
+    """
+    Raises:
+        ConfigError: an option does not fit the model or the datasets.
+    """
+    config = whole.config
+    if config.regressor_scales and not (whole.regressor and whole.staged):
+        raise ConfigError(
+            f"regressor_scales = {config.regressor_scales}: {config.model} trains no regressor in stage 1"
+        )
+    degradations = {dataset.card["degradation"]["name"] for dataset in whole.datasets}
+    for key in ("between", "damage", "recut"):
+        value = getattr(config.recipe, key)
+        if value and degradations != {"pil-bicubic"}:
+            raise ConfigError(f"recipe.{key} = {value}: only with pil-bicubic datasets, not {degradations}")
+    for dataset, photos in zip(whole.datasets, whole.photos, strict=True):
+        if photos is not None:
+            dataset.view(config.view, "train").originals(photos)
+
+
+def _check_stage1(whole: Part) -> None:
+    """
+    Raises:
+        ConfigError: ``stage1`` names no part of the training, or a model that the whole cannot start from.
+    """
+    known = [part.name for part in whole.stage1]
+    for name in whole.config.stage1:
+        if name not in known:
+            raise ConfigError(f"stage1.{name}: no such part; there are: {', '.join(known)}")
+    for part in whole.stage1:
+        if part.given is not None:
+            part.check_given()
+
+
+def _check_start(whole: Part) -> None:
+    """
+    Raises:
+        ConfigError: ``start`` does not hold weights of the network that is to be trained.
+    """
+    config = whole.config
+    assert config.start is not None
+    card = read_card(config.start)
+    problem = damage(config.start)
+    if problem:
+        raise ConfigError(f"start = {printed(config.start)}: {problem}")
+    for what, value, needed in (
+        ("model", card.get("model"), config.model),
+        ("preset", card.get("preset"), config.preset),
+        ("hr_size", card.get("hr_size"), whole.hr_size),
+        ("anchors", card.get("anchors"), list(whole.anchors) or None),
+    ):
+        if value != needed:
+            raise ConfigError(f"start = {config.start}: its {what} is {value}; it must be {needed}")
+
+
+def _check_shared_memory(config: TrainConfig, hr_size: int) -> None:
+    """
+    Raises:
+        ConfigError: the batches that wait for the training process do not fit into /dev/shm.
+    """
+    if not config.loader_workers or not SHARED_MEMORY.is_dir():
+        return
+    needed = config.loader_workers * PREFETCHED * config.recipe.batch_size * 2 * 3 * hr_size**2
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    if free < needed:
+        raise ConfigError(
+            f"loader_workers = {config.loader_workers}: {SHARED_MEMORY}, through which they hand over batches, has "
+            f"{free / 2**20:.1f} MiB free, and they need {needed / 2**20:.1f} MiB; take fewer, or 0, or make it larger "
+            "(docker run --shm-size=1g)"
+        )
+
+
+def select_part(stage1: list[Part], whole: Part, name: str) -> Part:
+    """The part of a name.
+
+    Raises:
+        ConfigError: no part has the name, or it is the whole and its stage 1 is not finished.
+    """
+    parts = {part.name: part for part in [*stage1, whole]}
+    if name not in parts:
+        raise ConfigError(f"part = {name}: no such part; there are: {', '.join(parts)}")
+    missing = [part.name for part in parts[name].stage1 if not part.done()]
+    if missing:
+        raise ConfigError(f"part = {name}: starts from {', '.join(missing)}, which must be trained first")
+    return parts[name]
