@@ -342,7 +342,7 @@ class _Run:
             self.checkpoints.publish(step)
 
     def _asked_to_stop(self, step: int) -> bool:
-        if os.getppid() != self.parent:
+        if os.getppid() != self.parent:  # torchrun was killed; the worker itself notices the end of any other parent
             self.stop = True
         if self.accelerator.num_processes == 1:
             return self.stop
