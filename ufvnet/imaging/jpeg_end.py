@@ -78,5 +78,5 @@ def _completed(data: bytes, at: int) -> set[tuple[int, int]]:
 
 def _next_marker(data: bytes, at: int) -> int:
     """The position of the next marker that is no restart marker, or -1."""
-    found = MARKER.search(data, at)
-    return found.start() if found else -1
+    match = MARKER.search(data, at)
+    return match.start() if match else -1

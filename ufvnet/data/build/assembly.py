@@ -111,9 +111,9 @@ def _write_pairs(config: BuildConfig, root: Path, shards: list[ShardJob]) -> tup
     rows.sort(key=lambda r: rank(r["split"], r["path"]))
     mark = fingerprint("pairs", [r["key"] for r in rows], config.near_distance)
     if read_fingerprint(file) != mark or not is_intact(file, card.pairs_sha256(root)):
-        found = find_look_alikes([r["dhash"] for r in rows], [r["split"] for r in rows], config.near_distance)
+        look_alikes = find_look_alikes([r["dhash"] for r in rows], [r["split"] for r in rows], config.near_distance)
         pairs = [{"path": rows[p.photo]["path"], "split": rows[p.photo]["split"], "like": rows[p.original]["path"],
-                  "like_split": rows[p.original]["split"], "distance": p.distance} for p in found]  # fmt: skip
+                  "like_split": rows[p.original]["split"], "distance": p.distance} for p in look_alikes]  # fmt: skip
         write_rows(file, PAIR, pairs, mark)
     table = pq.read_table(file, columns=["split", "like_split"])
     within = sum(a == b for a, b in zip(table["split"].to_pylist(), table["like_split"].to_pylist()))

@@ -145,13 +145,13 @@ def _bytes(planned: ShardPhoto, content: Cell, result: PhotoResult) -> bytes:
     try:
         if isinstance(content, OSError):
             raise content
-        found = content.read_bytes() if isinstance(content, Path) else content or b""
+        data = content.read_bytes() if isinstance(content, Path) else content or b""
     except OSError as error:
         raise ImageProblem("unreadable", f"cannot be opened any more ({error.strerror or error})") from error
-    if hashlib.sha256(found).hexdigest() != planned.hashes.sha256:
+    if hashlib.sha256(data).hexdigest() != planned.hashes.sha256:
         raise ImageProblem("unreadable", "the file changed while the dataset was built")
     result.transient = False
-    return found
+    return data
 
 
 def _read_and_cut(planned: ShardPhoto, content: bytes, config: BuildConfig, result: PhotoResult) -> None:
@@ -183,11 +183,11 @@ def _landmarks(planned: ShardPhoto, rgb: Image.Image, config: BuildConfig, resul
     if photo.landmarks is not None:
         result.faces_found = 1
         return [np.asarray(photo.landmarks, dtype=np.float64)]
-    found = finder.find_faces(rgb, every=config.faces == "all", at=photo.hint)
-    result.faces_found = len(found)
-    if not found:
+    faces = finder.find_faces(rgb, every=config.faces == "all", at=photo.hint)
+    result.faces_found = len(faces)
+    if not faces:
         raise ImageProblem("no_face", "no face where the annotation has one" if photo.hint else "no frontal face found")
-    return [f.landmarks for f in (found if config.faces == "all" else found[:1])]
+    return [f.landmarks for f in (faces if config.faces == "all" else faces[:1])]
 
 
 def _face_row(

@@ -91,7 +91,7 @@ def proof_files(jobs: Sequence[ScanJob]) -> list[Path]:
 
 def objection(job: ScanJob, hashes: Sequence[PhotoHashes]) -> str | None:
     """Why the result of a scan must not be used: its worker could not read a photo that this process can read."""
-    unread = [photo for photo, found in zip(job.photos, hashes) if found.sha256 is None and not photo.fault]
+    unread = [photo for photo, of_photo in zip(job.photos, hashes) if of_photo.sha256 is None and not photo.fault]
     for photo, content in zip(unread, contents(job.config, unread)):
         if sha256(content) is not None:
             return f"cannot read {printed(photo.path)}, which the coordinator reads"

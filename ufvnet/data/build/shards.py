@@ -140,7 +140,7 @@ def plan_shards(build: ResolvedBuild, hashes: Iterable[PhotoHashes] | None = Non
     if not build.photos:
         raise ConfigError(f"source.root = {printed(config.source.root)}: no photos in it")
     if hashes is None:
-        hashes = (found for job in scan_jobs(build) for found in scan(job))
+        hashes = (of_photo for job in scan_jobs(build) for of_photo in scan(job))
     photos = _without_copies([ShardPhoto(*pair) for pair in zip(build.photos, hashes, strict=True)], config)
     known = KnownFiles(build.root)
     if not config.allow_loss:

@@ -98,15 +98,15 @@ def find_small_faces(image: Image.Image, smallest: int | None = None) -> list[Fa
     """
     longest = max(image.size)
     factor = WINDOW / smallest if smallest else next((f for f, side in ENLARGED.items() if longest <= side), 1)
-    found: list[tuple[float, Face]] = []
+    candidates: list[tuple[float, Face]] = []
     for enlarged in sorted({max(1.0, factor / 2), max(1.0, factor)}):  # some faces are too blurred in the larger copy
         for left, top, right, bottom in _tiles(image.size, enlarged):
             tile = image.crop((left, top, right, bottom))
             for score, face in _scored(tile, enlarged):
                 moved = tuple(v + (left, top)[i % 2] for i, v in enumerate(face.box))
-                found.append((score, Face(moved, face.landmarks + np.array([left, top]))))  # type: ignore[arg-type]
+                candidates.append((score, Face(moved, face.landmarks + np.array([left, top]))))  # type: ignore[arg-type]
     kept: list[Face] = []
-    for _, face in sorted(found, key=lambda pair: -pair[0]):
+    for _, face in sorted(candidates, key=lambda pair: -pair[0]):
         if all(_overlap(face.box, other.box) < SAME_FACE for other in kept):
             kept.append(face)
     return sorted(kept, key=lambda f: -f.area)
