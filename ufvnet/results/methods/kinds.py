@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from ufvnet.config import ConfigError, Method
+from ufvnet.extras import require
 from ufvnet.files import below, printed
 from ufvnet.imaging.upscale import upscale
 from ufvnet.models.inference import super_resolve
@@ -80,12 +81,13 @@ def load_file(file: str, _fingerprint: str) -> RunFile | OnnxNetwork:
         _fingerprint: of its content, so that a changed file is loaded anew.
 
     Raises:
-        ConfigError: it cannot be loaded.
+        ConfigError: it cannot be loaded, or ONNX Runtime is not installed.
     """
+    is_onnx = file.endswith(".onnx")
+    if is_onnx:
+        require("onnx", f"models: {printed(file)}", "onnxruntime")
     try:
-        return _load_onnx(file) if file.endswith(".onnx") else _load_torchscript(file)
-    except ImportError as error:
-        raise ConfigError(f"models: {file} needs onnxruntime: pip install 'ufvnet[onnx]'") from error
+        return _load_onnx(file) if is_onnx else _load_torchscript(file)
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)  # torch adds its own call stack
         raise ConfigError(f"models: {printed(file)}: cannot be loaded ({printed(reason)})") from error
