@@ -1,4 +1,4 @@
-"""docs/method.md: its numbers are those that the code has."""
+"""The pages below docs/: numbers and modules that they name are those of the code."""
 
 from __future__ import annotations
 
@@ -45,3 +45,32 @@ def test_the_method_page_names_every_damage(method: str) -> None:
     section = method[method.index("## 8. Damage") :]
     names = {n for line in re.findall(r"^\| (`.*?`) \|", section, re.M) for n in re.findall(r"`([\w-]+)`", line)}
     assert names == {*NAMES, *UNSEEN, "crop"}
+
+
+@pytest.fixture(scope="module")
+def architecture(repo: Path) -> str:
+    return (repo / "docs" / "architecture.md").read_text()
+
+
+ROOMS = ("cli", "config", "restore", "results", "training", "metrics", "models", "data", "faces", "imaging")
+
+
+def test_every_module_that_the_architecture_page_names_is_there(repo: Path, architecture: str) -> None:
+    modules = {name for name in re.findall(r"`([a-z_0-9/]+)`", architecture) if name.split("/")[0] in ROOMS}
+    assert len(modules) > 40
+    for name in modules:
+        assert (repo / "ufvnet" / name).is_dir() or (repo / "ufvnet" / f"{name}.py").is_file(), name
+
+
+def test_every_room_of_the_library_is_on_the_architecture_page(repo: Path, architecture: str) -> None:
+    for folder in (repo / "ufvnet").iterdir():
+        if (folder / "__init__.py").is_file():
+            assert re.search(rf"^  {folder.name}/ ", architecture, re.MULTILINE), folder.name
+
+
+@pytest.mark.parametrize("way", ["in", "out"])
+def test_a_picture_passes_each_module_at_most_once_on_its_way(architecture: str, way: str) -> None:
+    table = architecture.partition(f"| way {way} |")[2].partition("\n\n")[0]
+    modules = re.findall(r"`((?:restore|faces)/[a-z_/]+)`", table)
+    assert len(modules) > 5
+    assert len(modules) == len(set(modules))

@@ -198,6 +198,7 @@ def shard(photos: Path) -> ShardJob:
     return one
 
 
+@pytest.mark.kills
 def test_a_photo_that_kills_its_process_three_times_is_left_out(shard: ShardJob) -> None:
     deadly = shard.photos[2].photo.path
     assert [_in_a_child(shard, {deadly}) for _ in range(DEATHS + 1)] == [9] * DEATHS + [0]
@@ -206,6 +207,7 @@ def test_a_photo_that_kills_its_process_three_times_is_left_out(shard: ShardJob)
     assert Counter(r["status"] for r in rows.values()) == {"ok": 5, "crashed": 1}
 
 
+@pytest.mark.kills
 def test_deaths_at_different_photos_or_too_few_leave_none_out(shard: ShardJob) -> None:
     first, second = (shard.photos[i].photo.path for i in (1, 4))
     for victim in (first, second, first, second, second):

@@ -115,6 +115,7 @@ def reproduced(
     return Reproduced(folder, config, report)
 
 
+@pytest.mark.server
 def test_reproduce_writes_dataset_models_tables_and_report(reproduced: Reproduced) -> None:
     folder = reproduced.folder
     card = json.loads((folder / "data" / "faces" / "dataset.json").read_text())
@@ -134,6 +135,7 @@ def test_reproduce_writes_dataset_models_tables_and_report(reproduced: Reproduce
     assert summary["counts"] == {"restored": SMALL_FACES, "copied": 0, "no_face": 0, "failed": 0, "skipped": 0}
 
 
+@pytest.mark.server
 def test_reproduce_publishes_tables_figures_curves_and_counts_as_artifacts(reproduced: Reproduced) -> None:
     with get_client(sync_client=True) as client:
         artifacts = {a.key: a for a in client.read_latest_artifacts()}
@@ -163,10 +165,12 @@ def direct(reproduced: Reproduced) -> Path:
     return folder
 
 
+@pytest.mark.server
 def test_a_direct_run_imports_no_prefect_and_starts_no_cluster(direct: Path) -> None:
     assert not {"prefect", "distributed"} & set((direct / "modules").read_text().split())
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     "pattern", ["data/faces/photos/*", "data/faces/faces/*/*", "models/*/model.safetensors", "restored/*.png"]
 )
@@ -178,6 +182,7 @@ def test_a_direct_run_writes_the_same_bytes(reproduced: Reproduced, direct: Path
         assert path.read_bytes() == (reproduced.folder / name).read_bytes(), name
 
 
+@pytest.mark.server
 def test_a_direct_evaluation_has_the_same_tables(reproduced: Reproduced, direct: Path) -> None:
     numbers = [
         {path.name: path.read_text() for path in (folder / "evaluations" / "tiny" / "tables").glob("*.csv")}
@@ -188,6 +193,7 @@ def test_a_direct_evaluation_has_the_same_tables(reproduced: Reproduced, direct:
     assert not [name for name in numbers[0].keys() - costs if numbers[0][name] != numbers[1][name]]
 
 
+@pytest.mark.server
 def test_reproduce_again_skips_shards_trainings_scores_and_restored_faces(
     reproduced: Reproduced, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -210,6 +216,7 @@ def _finished(folder: Path) -> dict[str, dict[str, int]]:
     }
 
 
+@pytest.mark.server
 def test_a_build_with_failures_ends_in_a_state_that_no_trigger_takes_for_success(
     prefect_server: None, tmp_path: Path, put_photos: Callable[[Path, int], list[Path]]
 ) -> None:

@@ -143,6 +143,7 @@ def runs_of(client: SyncPrefectClient, deployment: str, state: StateType, from_s
     return [r for r in runs if bool(r.auto_scheduled) == from_schedule]
 
 
+@pytest.mark.kills
 def test_deployments_are_scheduled_triggered_and_run_by_a_worker(tmp_path: Path, photos: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"

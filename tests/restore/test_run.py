@@ -187,6 +187,7 @@ restore_folder(load(RestoreConfig, sys.argv[1]))
 """
 
 
+@pytest.mark.kills
 def test_a_run_that_was_killed_goes_on_to_the_same_bytes(built: Path, model: Path, tmp_path: Path) -> None:
     faces = tmp_path / "in"
     faces.mkdir()

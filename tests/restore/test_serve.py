@@ -204,6 +204,8 @@ def test_no_other_address_exists(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
+@pytest.mark.kills
+@pytest.mark.server
 def test_the_page_is_one_file_that_loads_nothing(client: TestClient) -> None:
     reply = client.get("/")
     assert not re.search(r"(src|href)=\"(?!data:)|@import|url\(|//\w", re.sub(r"(?m)^\s*//.*$", "", reply.text))
@@ -375,6 +377,8 @@ def url(model: Path) -> Iterator[str]:
         yield found
 
 
+@pytest.mark.kills
+@pytest.mark.server
 @pytest.mark.parametrize("form", ["Content-Length: 9999999999", "Transfer-Encoding: chunked"])
 def test_the_command_cuts_an_upload_off_while_it_streams_and_logs_no_traceback(
     model: Path, tmp_path: Path, form: str
@@ -402,6 +406,9 @@ def test_the_command_cuts_an_upload_off_while_it_streams_and_logs_no_traceback(
     assert "ERROR" not in log.read_text()
 
 
+@pytest.mark.browser
+@pytest.mark.kills
+@pytest.mark.server
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no /usr/bin/chromium")
 def test_the_page_restores_compares_downloads_and_tells_errors(url: str, tmp_path: Path) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -90,6 +90,7 @@ def wait(running: subprocess.Popen[str], out: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.kills
 def test_pictures_that_kill_the_process_fail_and_the_others_are_restored(faces: Path, model: Path) -> None:
     with start(faces, model, DEADLY) as running:
         _, said = running.communicate(timeout=300)
@@ -104,6 +105,7 @@ def test_pictures_that_kill_the_process_fail_and_the_others_are_restored(faces: 
     assert left == {"manifest.parquet", "summary.json"}
 
 
+@pytest.mark.kills
 def test_a_crash_is_survived_where_processes_cannot_be_split(faces: Path, model: Path) -> None:
     """As on Windows."""
     for number in range(4, 40):
@@ -118,6 +120,7 @@ def test_a_crash_is_survived_where_processes_cannot_be_split(faces: Path, model:
     }  # fmt: skip
 
 
+@pytest.mark.kills
 def test_a_run_ends_when_the_process_that_waits_for_it_is_killed(faces: Path, model: Path) -> None:
     with start(faces, model, SLOW) as running:
         wait(running, faces.parent / "out")
@@ -186,6 +189,7 @@ def test_a_picture_that_kills_the_process_as_it_is_written_fails(faces: Path, mo
     assert rows[rows["status"] != "restored"].index.tolist() == ["99.png"]
 
 
+@pytest.mark.kills
 def test_one_picture_that_kills_the_process_is_told_at_once(faces: Path, model: Path) -> None:
     with start(faces / "03.png", model, DEADLY, into="out.png") as running:
         _, said = running.communicate(timeout=300)
@@ -193,6 +197,7 @@ def test_one_picture_that_kills_the_process_is_told_at_once(faces: Path, model: 
     assert said.strip() == f"{faces / '03.png'}: failed (it kills the process that restores it (SIGSEGV))"
 
 
+@pytest.mark.kills
 def test_a_signal_that_is_ignored_stays_ignored(faces: Path, model: Path) -> None:
     """As nohup has it."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -207,6 +212,7 @@ def test_a_signal_that_is_ignored_stays_ignored(faces: Path, model: Path) -> Non
     assert running.returncode == 0, said
 
 
+@pytest.mark.kills
 def test_a_process_that_dies_before_it_finishes_anything_is_given_up(faces: Path, model: Path) -> None:
     with start(faces, model, NO_TORCH) as running:  # which the process that waits must not import
         _, said = running.communicate(timeout=300)
@@ -215,6 +221,7 @@ def test_a_process_that_dies_before_it_finishes_anything_is_given_up(faces: Path
     assert "without finishing a picture" in said
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_stop_a_run_stops_and_can_be_resumed(faces: Path, model: Path, number: signal.Signals) -> None:
     out = faces.parent / "out"
@@ -235,6 +242,7 @@ def test_asked_to_stop_a_run_stops_and_can_be_resumed(faces: Path, model: Path, 
     assert len(list(out.glob("*.png"))) == 40
 
 
+@pytest.mark.kills
 def test_a_trial_runs_nothing_in_the_working_directory_and_only_one_that_ends_well_counts(
     faces: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

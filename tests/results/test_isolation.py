@@ -92,6 +92,7 @@ def _spoil() -> None:
     room["spoil"]()
 
 
+@pytest.mark.kills
 def test_a_python_method_that_changes_all_it_can_changes_no_other_row(scores: Any, tmp_path: Path) -> None:
     file, network = tmp_path / "spoils.py", save_untrained(tmp_path / "model", "ufvnet")
     file.write_text(PATCH)
@@ -158,6 +159,7 @@ def test_modules_of_the_working_directory_are_not_imported(tmp_path: Path) -> No
     assert not (tmp_path / "stolen").exists()
 
 
+@pytest.mark.kills
 def test_a_method_s_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text("import time\ndef f(lr, side):\n    time.sleep(600)")
     script = (

@@ -248,6 +248,7 @@ def _clip(page: Any) -> float:
     return float(re.search(r"([\d.]+)%", clip)[1]) if "%" in clip else 0.0  # type: ignore[index]
 
 
+@pytest.mark.browser
 def test_the_slider_moves_by_keyboard_and_mouse(page: Any) -> None:
     slider = page.locator("#split")
     slider.focus()
@@ -266,6 +267,7 @@ def test_the_slider_moves_by_keyboard_and_mouse(page: Any) -> None:
     assert _clip(page) == pytest.approx(25, abs=1)
 
 
+@pytest.mark.browser
 def test_the_slider_moves_by_touch(opened: Opened) -> None:
     touched = opened(width=390, has_touch=True)
     box = touched.locator("#split").bounding_box()
@@ -274,6 +276,7 @@ def test_the_slider_moves_by_touch(opened: Opened) -> None:
     touched.close()
 
 
+@pytest.mark.browser
 def test_methods_sizes_and_faces_are_chosen_and_their_scores_shown(page: Any, galleries: list[Gallery]) -> None:
     from playwright.sync_api import expect
 
@@ -299,6 +302,7 @@ def test_methods_sizes_and_faces_are_chosen_and_their_scores_shown(page: Any, ga
     expect(page.locator("#right-mean")).to_have_text("HR: mean error 0.00")
 
 
+@pytest.mark.browser
 def test_a_failed_image_has_its_reason_in_its_place(page: Any) -> None:
     page.select_option("#set", label="A")
     page.locator("#size").focus()
@@ -312,6 +316,7 @@ def test_a_failed_image_has_its_reason_in_its_place(page: Any) -> None:
     assert "The 2 best of ufvnet (MR8), at 8 px" in page.locator("#best-title").inner_text()
 
 
+@pytest.mark.browser
 def test_choosing_a_face_of_the_grid_shows_it_in_the_slider(page: Any) -> None:
     page.locator("#grid tbody tr").nth(4).locator("button").first.focus()
     page.keyboard.press("Enter")
@@ -319,6 +324,7 @@ def test_choosing_a_face_of_the_grid_shows_it_in_the_slider(page: Any) -> None:
     assert page.locator("#right-score b").inner_text() == "bicubic"
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("section", ["overview", "tables"])
 def test_a_table_is_sorted_both_ways_by_keyboard(page: Any, section: str) -> None:
     table = page.locator(f"#{section} table").first
@@ -341,6 +347,7 @@ def test_a_table_is_sorted_both_ways_by_keyboard(page: Any, section: str) -> Non
     assert names == sorted(names)
 
 
+@pytest.mark.browser
 def test_gains_are_sorted_as_numbers_and_dashes_stand_last(page: Any) -> None:
     for title in ("Table IV", "gain over bicubic"):
         table = page.locator("#tables table", has=page.locator("caption", has_text=title)).first
@@ -353,6 +360,7 @@ def test_gains_are_sorted_as_numbers_and_dashes_stand_last(page: Any) -> None:
             assert values == sorted(values, reverse=presses == 1)
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_page_is_wider_than_its_screen_and_ink_stands_out(opened: Opened, width: int, scheme: str) -> None:

@@ -34,6 +34,7 @@ def test_results_come_in_the_jobs_order_from_other_processes() -> None:
     assert sorted(seen) == sorted(results)
 
 
+@pytest.mark.kills
 def test_a_job_whose_worker_is_killed_is_run_again(tmp_path: Path) -> None:
     markers = [tmp_path / "a", tmp_path / "b"]
     assert map_on_cluster(_die_once, markers, Cluster(workers=1)) == ["a", "b"]

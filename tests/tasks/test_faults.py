@@ -155,6 +155,7 @@ def _finish(flow: subprocess.Popen[bytes], cluster: Cluster) -> int:
     return flow.returncode
 
 
+@pytest.mark.kills
 def test_a_build_killed_anywhere_ends_as_an_undisturbed_one(tmp_path: Path, config: Path, cluster: Cluster) -> None:
     chance, root, log = random.Random(SEED), tmp_path / "data" / "faces", tmp_path / "flow.log"
     wanted = _undisturbed(config, tmp_path / "reference")

@@ -63,10 +63,12 @@ def test_one_local_worker_is_a_process_with_one_thread_and_more_are_a_cluster(mo
         assert not isinstance(workers, OneProcess)
 
 
+@pytest.mark.kills
 def test_a_job_whose_process_dies_is_done_by_the_next_one(tmp_path: Path) -> None:
     assert map_on_cluster(_die, [tmp_path / "a", tmp_path / "b"], Cluster(workers=1)) == ["a", "b"]
 
 
+@pytest.mark.kills
 def test_a_job_that_kills_every_process_ends_the_run_in_one_sentence() -> None:
     with OneProcess({}, tries=2) as workers, pytest.raises(PipelineError, match="died 2 times"):
         workers.run(_always_die, 0)
@@ -83,6 +85,7 @@ def test_a_process_that_refuses_a_job_ends_the_run_with_its_reason(tmp_path: Pat
         map_on_cluster(_refuse, [0], Cluster(workers=1), proof=proven)
 
 
+@pytest.mark.kills
 def test_the_process_ends_when_its_parent_is_killed() -> None:
     code = (
         "import os, threading, time\nfrom tasks.process import OneProcess\nworkers = OneProcess({})\n"

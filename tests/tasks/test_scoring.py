@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from tasks.cluster import map_on_cluster
 from ufvnet.config import Cluster, EvaluateConfig, load
@@ -29,6 +30,7 @@ def restore(lr, side):
 '''
 
 
+@pytest.mark.kills
 def test_a_worker_killed_in_the_middle_changes_no_number_and_a_rerun_scores_nothing(
     built: Path, tmp_path: Path
 ) -> None:
@@ -63,6 +65,7 @@ def leave(lr, side):
 """
 
 
+@pytest.mark.kills
 def test_a_method_that_kills_its_process_fails_and_the_others_are_untouched(built: Path, tmp_path: Path) -> None:
     file = tmp_path / "deadly.py"
     file.write_text(DEADLY)

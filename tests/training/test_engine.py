@@ -169,6 +169,7 @@ def test_a_training_killed_at_a_checkpoint_ends_in_the_same_bits(built: Path, tm
     assert sha256(train(whole)) == sha256(undisturbed)
 
 
+@pytest.mark.kills
 def test_kills_with_changing_loader_workers_end_in_the_same_bits(built: Path, tmp_path: Path) -> None:
     undisturbed = train_all(config_of(built, tmp_path / "a", steps=20))
     config = config_of(built, tmp_path / "b", steps=20)
@@ -203,6 +204,7 @@ def test_a_training_whose_parent_is_gone_stops_with_a_checkpoint(built: Path, tm
     assert [p.name for p in (whole.folder / "checkpoints").glob("step-*")] == ["step-00000020"]
 
 
+@pytest.mark.kills
 def test_a_training_whose_parent_is_killed_stops_with_a_checkpoint(built: Path, tmp_path: Path) -> None:
     _, whole = resolve_parts(config_of(built, tmp_path, steps=100_000, checkpoint_every=50_000, validate_every=50_000))
     (tmp_path / "job").write_bytes(pickle.dumps(whole))

@@ -262,6 +262,7 @@ def test_a_gradient_that_is_not_finite_ends_at_its_own_step(
     assert not checkpoints(part.folder)
 
 
+@pytest.mark.kills
 def test_a_killed_loader_process_is_one_line_and_a_rerun_goes_on(built: Path, tmp_path: Path) -> None:
     part = whole_of(built, tmp_path, steps=60, checkpoint_every=10, validate_every=60)
     part = dataclasses.replace(part, config=part.config.model_copy(update={"loader_workers": 1}))
@@ -278,6 +279,7 @@ def test_a_killed_loader_process_is_one_line_and_a_rerun_goes_on(built: Path, tm
     assert train(part) == part.model_folder
 
 
+@pytest.mark.kills
 def test_a_killed_training_is_one_line(built: Path, tmp_path: Path) -> None:
     part = whole_of(built, tmp_path, steps=4000, validate_every=4000)
 
