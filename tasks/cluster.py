@@ -230,7 +230,7 @@ def _check_output(proof: Proof | None) -> None:
         PipelineError: the output folder was removed.
     """
     if proof is not None and proof.is_removed():
-        raise PipelineError(f"{proof.removed()}: was removed while it was written; run this again")
+        raise PipelineError(f"{proof.output_name()}: was removed while it was written; run this again")
 
 
 def _done_on_dask(
