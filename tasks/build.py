@@ -49,9 +49,8 @@ def build_shards(build: ResolvedBuild) -> BuiltShards:
                 if done.damaged:
                     log.warning("%s: shard %d is damaged or gone and was built again", config.name, done.index)
 
-            largest_first = sorted(
-                shards, key=lambda s: -len(s.photos)
-            )  # so that all workers end at about the same time
+            # The largest shards come first, so that all workers end at about the same time.
+            largest_first = sorted(shards, key=lambda s: -len(s.photos))
             return shards, map_jobs(
                 workers, shard_writer.build_shard, largest_first, report, proven, shard_writer.objection
             )
