@@ -1,9 +1,9 @@
 """Compares the results of two versions of the code.
 
-``python -m benchmarks.same COMMIT [--photos FOLDER] [--keep FOLDER]`` builds a dataset, trains the tiny networks for a few
-steps on CPU, restores a folder and evaluates, by the command line of this working tree and by that of COMMIT, each from
-its own checkout and with its own Prefect home. It prints what is equal and what differs, and fails unless these are
-equal:
+``python -m benchmarks.same COMMIT [--photos FOLDER] [--keep FOLDER]`` builds a dataset, trains the tiny networks for a
+few steps on CPU, restores a folder and evaluates, by the command line of this working tree and by that of COMMIT, each
+from its own checkout and with its own Prefect home. It prints what is equal and what differs, and fails unless these
+are equal:
 
 - sha256 of the faces' shards; the photos' shards in all columns except ``reason`` and ``key``;
 - sha256 of each weight tensor;

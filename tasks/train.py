@@ -1,4 +1,4 @@
-"""Training parts as Prefect tasks: each in a process of its own, with a progress bar and the curves."""
+"""Training parts as Prefect tasks: each in a separate process, with a progress bar and the curves."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def _parse(path: Path, text: bytes) -> tuple[set[str], dict[str, int]]:
     """What was in work when the file was written last, and the deaths before that."""
     entry = unseal(text) if text else {"in_work": [], "deaths": {}}
     if entry is None or not {"in_work", "deaths"} <= set(entry):
-        log.warning("%s: is damaged and starts anew: what it suspected of killing processes is forgotten",
+        log.warning("%s: is damaged and starts anew: its list of what may kill processes is lost",
                     printed(path))  # fmt: skip
         return set(), {}
     return set(entry["in_work"]), dict(entry["deaths"])

@@ -59,7 +59,7 @@ def remove(checkpoint: Path) -> None:
 
 
 def last_whole(folder: Path, note: Note = to_stderr) -> Path | None:
-    """The newest checkpoint whose files are as they were written; None where there is none at all.
+    """The newest checkpoint whose files are unchanged since they were written; None if there are no checkpoints.
 
     Raises:
         TrainingError: there are checkpoints, and all of them are damaged.
@@ -97,9 +97,9 @@ def read_state(checkpoint: Path) -> dict[str, Any] | None:
 class Checkpoints:
     """Writes and reads ``checkpoints/step-NNNNNNNN`` of a run folder.
 
-    Each holds model, ema, optimizer and, where they are kept, the best weights so far as safetensors, the random
-    states of every process, the curves (log.parquet) and state.json, sealed, with the sha256 of all of them. It is
-    written under a temporary name and renamed.
+    Each checkpoint holds model, ema, optimizer and, if they are kept, the best weights so far, as safetensors; the
+    random states of every process; the curves (log.parquet); and state.json, which is sealed and holds the sha256 of
+    all other files. A checkpoint is written under a temporary name and then renamed.
     """
 
     def __init__(

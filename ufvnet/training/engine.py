@@ -309,7 +309,7 @@ class _Run:
         """Take over the checkpoint's best measurement; best.safetensors, which has no digest, is only written."""
         self.best_weights = self.checkpoints.load_best() if self.recipe.keep == "best" else None
         if self.checkpoints.last is not None and self.recipe.keep == "best" and "best" not in state:
-            self.note(f"{self.part.name}: the checkpoint holds no best weights; they are measured anew from here on")
+            self.note(f"{self.part.name}: the checkpoint holds no best weights; the search for them starts again")
         best = state.get("best")
         if best is not None and (self.best_weights is not None or self.recipe.keep == "last"):
             self.best = int(best[0]), float(best[1])

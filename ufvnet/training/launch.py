@@ -1,4 +1,4 @@
-"""Training a part in a process of its own: its threads, memory and signals stay apart from the caller's."""
+"""Training a part in a separate process: its threads, memory and signals do not affect the caller's."""
 
 from __future__ import annotations
 

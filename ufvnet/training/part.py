@@ -94,7 +94,7 @@ class Part:
 
     @property
     def photos(self) -> list[Path | None]:
-        """Folder of each dataset's photographs; None if no faces are cut anew from them."""
+        """Folder of each dataset's photographs; None if no faces are cut again from them."""
         if self.role != "whole" or not self.config.recipe.recut:
             return [None] * len(self.datasets)
         return [*(self.config.photos or (d.photos for d in self.datasets))]
@@ -146,7 +146,7 @@ class Part:
         return self.problem() is None
 
     def problem(self) -> str | None:
-        """None if its finished model is there and whole; "" if it is not there; else what is damaged in it."""
+        """None if its finished model is there and undamaged; "" if it is missing; else a text that names the damage."""
         if self.finished_model is not None:
             self.check_finished_model()
             return None
