@@ -41,7 +41,7 @@ def workers_for(
     Args:
         cluster: the configured cluster.
         count: number of jobs.
-        environment: variables of the processes that are started here; a running cluster does not get them.
+        environment: variables of local processes that are started here; a configured cluster does not get them.
 
     Raises:
         ConfigError: as ``dask_client``.
