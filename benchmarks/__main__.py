@@ -39,7 +39,7 @@ def _rows(part: str) -> Iterator[Row]:
 
 
 def kernels() -> Iterator[Row]:
-    """What a batch of faces goes through, on one core."""
+    """The computations on a batch of faces, on one core."""
     import torch
 
     torch.set_num_threads(1)
@@ -51,7 +51,7 @@ def kernels() -> Iterator[Row]:
 
 
 def _best(work: Callable[[], Any]) -> float:
-    """Seconds of the fastest of some runs after a warm-up."""
+    """Seconds of the fastest of REPEATS runs, after a warm-up."""
     work()
     times = []
     for _ in range(REPEATS):

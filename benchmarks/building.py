@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PHOTOS = Path(os.environ.get("PHOTOS", "../shared/faces/aaf/images"))
 MORE = Path("../shared/faces/us_congress/images")
 SAMPLE = 400
-"""Photos that the bare loops go through, before and after each build, in the worker processes that build."""
+"""Number of photos for the bare loops, which run before and after each build in the worker processes that build."""
 
 Row = tuple[str, str, float, float, float]
 
@@ -45,7 +45,7 @@ def building() -> Iterator[Row]:
 
 
 def _full_build(photos: Path, out: Path, workers: int) -> tuple[float, float, float]:
-    """Photos a second of a build, of bare loops of its kernels in all workers at once, and of one plain loop."""
+    """Photos per second: of a build, of bare loops of its kernels in all workers at once, and of one plain loop."""
     from tasks.cluster import dask_client
 
     files = sorted(photos.iterdir())
@@ -61,7 +61,7 @@ def _full_build(photos: Path, out: Path, workers: int) -> tuple[float, float, fl
 
 
 def _together(client: Client, work: Callable[..., float], *arguments: Any) -> float:
-    """The sum of what all workers give at the same time."""
+    """Run the work in all workers at the same time; returns the sum of the results."""
     futures = [client.submit(work, *arguments, workers=[w], pure=False) for w in client.scheduler_info()["workers"]]
     return sum(client.gather(futures))
 
@@ -73,7 +73,7 @@ def _config(photos: Path, out: Path, workers: int) -> Any:
 
 
 def _build(client: Client, config: Any) -> float:
-    """Photos a second from the listing of the folder to the card."""
+    """Photos per second, from the listing of the folder to the card."""
     from tasks.cluster import map_jobs
     from ufvnet.data.build.assembly import finish_dataset
     from ufvnet.data.build.resolved import resolve
@@ -84,14 +84,14 @@ def _build(client: Client, config: Any) -> float:
     started = time.perf_counter()
     build = resolve(config)
     scanned = map_jobs(client, scan, scan_jobs(build))
-    shards = plan_shards(build, (hashes for of_job in scanned for hashes in of_job))
+    shards = plan_shards(build, (hashes for job_hashes in scanned for hashes in job_hashes))
     largest_first = sorted(shards, key=lambda s: -len(s.photos))
     card = finish_dataset(build, shards, map_jobs(client, build_shard, largest_first))
     return card["photos"] / (time.perf_counter() - started)
 
 
 def _rate(kind: str, sample: list[str], out: str) -> float:
-    """Photos a second of a loop."""
+    """Photos per second of a loop."""
     work = {"kernels": _kernels, "loop": _straightforward}[kind]
     work(sample[:20], Path(out))
     started = time.perf_counter()
@@ -100,7 +100,7 @@ def _rate(kind: str, sample: list[str], out: str) -> float:
 
 
 def _kernels(sample: list[str], _: Path) -> None:
-    """Decode, detect, landmarks, crop, resizes, encodes: what a build cannot do without, and nothing else."""
+    """Decode, detect, landmarks, crop, resizes, encodes: the necessary work of a build, and nothing else."""
     from ufvnet.data.build.degrade import degrade
     from ufvnet.faces.crop import crop_box, crop_face
     from ufvnet.faces.finders import finder
@@ -117,7 +117,7 @@ def _kernels(sample: list[str], _: Path) -> None:
 
 
 def _straightforward(sample: list[str], out: Path) -> None:
-    """As one would write it: the detector on the whole photo, Pillow's PNG at its default level 6, a file an image."""
+    """The obvious way: the detector on the whole photo, Pillow's PNG at its default level 6, one file per image."""
     import dlib
 
     from ufvnet.faces.crop import crop_box
@@ -130,10 +130,10 @@ def _straightforward(sample: list[str], out: Path) -> None:
     for file in sample:
         photo = Image.open(file).convert("RGB")
         pixels = np.asarray(photo)
-        found = detector(pixels, 0)
-        if not found:
+        rectangles = detector(pixels, 0)
+        if not rectangles:
             continue
-        shape = predictor(pixels, max(found, key=lambda r: r.area()))
+        shape = predictor(pixels, max(rectangles, key=lambda r: r.area()))
         box = crop_box(np.array([(p.x, p.y) for p in shape.parts()]), *photo.size)
         hr = photo.crop(box).resize((128, 128), Image.Resampling.BICUBIC)
         for k in range(1, 9):
@@ -142,7 +142,7 @@ def _straightforward(sample: list[str], out: Path) -> None:
 
 
 def _peak() -> float:
-    """GiB; not getrusage's, which a process has from the one that started it."""
+    """Peak GiB of this process. getrusage is not used: a process inherits its peak from its parent."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 2**20
 
@@ -154,11 +154,11 @@ def _memory(files: list[Path], folder: Path) -> Iterator[Row]:
     files = [*files, *(sorted(MORE.iterdir()) if MORE.is_dir() else [])]
     peaks: dict[int, float] = {}
     for count in (min(1000, len(files) // 2), len(files)):
-        few = folder / f"few-{count}"
-        few.mkdir()
+        links = folder / f"few-{count}"
+        links.mkdir()
         for file in itertools.islice(files, count):
-            (few / file.name).symlink_to(file.absolute())
-        config = _config(few, folder / f"out-{count}", 2)
+            (links / file.name).symlink_to(file.absolute())
+        config = _config(links, folder / f"out-{count}", 2)
         with dask_client(config.cluster, 2) as client:
             _build(client, config)
             peaks[count] = max(client.run(_peak).values())
@@ -167,7 +167,7 @@ def _memory(files: list[Path], folder: Path) -> Iterator[Row]:
 
 
 def _reading(dataset: Path) -> Iterator[Row]:
-    """Training pairs a second, of random faces at one of three scales: the decoded cache, and PNG each time."""
+    """Training pairs per second, of random faces at one of three scales: from the decoded cache, and from PNG."""
     from ufvnet import data
     from ufvnet.data.dataset import decode
 

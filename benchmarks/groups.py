@@ -1,8 +1,9 @@
 """Gain over bicubic by group of people: ``python -m benchmarks.groups MODEL DATASET [--split test] [--sizes 16,32]``.
 
-For ``utkface-held``, whose tenth in the split ``test`` no training has seen (configs/datasets/utkface-held.yaml) and
-whose file names carry its makers' guesses of age, gender and ethnicity. A row a group: faces, and mean gain and share
-worse under each damage; groups far below the mean (under 0.8 of its gain) are marked.
+For ``utkface-held`` (configs/datasets/utkface-held.yaml): no training has seen the tenth of it in the split ``test``,
+and its file names hold its makers' guesses of age, gender and ethnicity. Prints one row per group: number of faces, and
+for each damage the mean gain and the share of faces that become worse. Groups far below the mean (under 0.8 of its
+gain) are in bold.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ FAR_BELOW = 0.8
 
 
 def groups(face_id: str) -> list[str]:
-    """The groups of a face by its name, ``age_gender_ethnicity_date``; none where the name tells nothing."""
-    found = re.match(r"(\d+)_([01])_([0-4])_", face_id)
-    if found is None:
+    """The groups of a face by its name, ``age_gender_ethnicity_date``; an empty list if the name has another form."""
+    match = re.match(r"(\d+)_([01])_([0-4])_", face_id)
+    if match is None:
         return []
-    age, gender, ethnicity = (int(n) for n in found.groups())
+    age, gender, ethnicity = (int(n) for n in match.groups())
     start = max((a for a in AGES if a <= age), default=0)
     end = next((str(a - 1) for a in AGES if a > start), "")
     return [f"age {start}-{end}", GENDERS[gender], ETHNICITIES[ethnicity]]
@@ -46,17 +47,17 @@ def main() -> None:
     parser.add_argument("--split", default="test")
     parser.add_argument("--sizes", default="16,32")
     parser.add_argument("--damage", default="clean,mixed")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    arrays = data.open(given.dataset).view("MR8", given.split).arrays()
-    hr, network = np.asarray(arrays.hr), channels_last(load(given.model)[0])
-    sizes, names = [int(s) for s in given.sizes.split(",")], given.damage.split(",")
-    found = {name: np.mean([gains(network, hr, name, side) for side in sizes], 0) for name in names}
-    faces = pd.DataFrame({"group": [[*groups(i), "all"] for i in arrays.face_ids], **found}).explode("group")
+    arrays = data.open(options.dataset).view("MR8", options.split).arrays()
+    hr, network = np.asarray(arrays.hr), channels_last(load(options.model)[0])
+    sizes, names = [int(s) for s in options.sizes.split(",")], options.damage.split(",")
+    gain_by_damage = {name: np.mean([gains(network, hr, name, side) for side in sizes], 0) for name in names}
+    faces = pd.DataFrame({"group": [[*groups(i), "all"] for i in arrays.face_ids], **gain_by_damage}).explode("group")
     print(f"| group | faces | {' | '.join(names)} |")
     print("|---" * (len(names) + 2) + "|")
     for group, rows in faces.groupby("group"):
-        cells = [_cell(rows[name], found[name]) for name in names]
+        cells = [_cell(rows[name], gain_by_damage[name]) for name in names]
         print(f"| {group} | {len(rows)} | {' | '.join(cells)} |")
 
 

@@ -1,10 +1,11 @@
 """``python -m benchmarks.hostile``: every command that reads pictures over a folder of damaged and odd files.
 
-A run of ``ufvnet restore`` for face crops, one for photos, and builds of the folder and of lists and boxes in odd
-encodings, each a process in a working directory full of modules that must not be imported. Prints statuses, peak memory
-and the slowest file, and fails if a file has no row, a traceback shows, or a file outside the output was touched.
+Runs ``ufvnet restore`` for face crops and for photos, builds of the folder, and commands with lists and boxes in odd
+encodings. Each is a process whose working directory is full of modules that must not be imported. Prints statuses, peak
+memory and the slowest file, and fails if a file has no row, a traceback appears, or a file outside the output changed.
 
-``python -m benchmarks.hostile FOLDER [SAMPLE]`` keeps what it makes, and takes so many of the files.
+``python -m benchmarks.hostile FOLDER [SAMPLE]`` keeps the files that it makes; SAMPLE is how many of the odd files to
+use.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ DECOYS = (
     "ufvnet_plugin",
 )
 SECONDS = 1800
-"""For one command."""
+"""Time limit of one command."""
 
 
 @dataclass(frozen=True)
@@ -65,25 +66,25 @@ def main(folder: Path, sample: int | None = None, short: bool = False) -> list[s
     """Make the files, run the commands and print what became of them.
 
     Args:
-        short: without the build of aligned faces, and without lists, boxes and landmarks in odd encodings.
+        short: leave out the build of aligned faces, and the lists, boxes and landmarks in odd encodings.
 
     Returns:
-        What is wrong, a line each.
+        The problems, one line each.
     """
-    outside, given, wrong = _surroundings(folder), folder / "in", []
-    for line in put(given, outside, sample=sample):
+    outside, inputs, wrong = _surroundings(folder), folder / "in", []
+    for line in put(inputs, outside, sample=sample):
         print(f"not made: {line}")
-    expected = sorted(_files(given))
+    expected = sorted(_files(inputs))
     print(f"{len(expected)} files, of which {sum('/' in e for e in expected)} are in folders")
     before = _snapshot(folder)
     for mode in ("aligned", "photo"):
         out = folder / "out" / mode
-        ran = _run(folder, f"restore --mode {mode}", "restore", given, out, "--mode", mode, "--device", "cpu")
+        ran = _run(folder, f"restore --mode {mode}", "restore", inputs, out, "--mode", mode, "--device", "cpu")
         wrong += _problems(ran, out / "manifest.parquet", expected)
     config = {
         "name": "set",
         "out": str(folder / "out"),
-        "source": {"kind": "folder", "root": str(given)},
+        "source": {"kind": "folder", "root": str(inputs)},
         "hr_size": 64,
     }
     builds: dict[str, dict[str, object]] = {"build": {}, "build aligned": {"crop": {"align": True, "clip": "pad"}}}
@@ -96,14 +97,14 @@ def main(folder: Path, sample: int | None = None, short: bool = False) -> list[s
     wrong += [f"touched: {path}" for path in sorted(_changed(before, _snapshot(folder)))]
     for name, arguments in () if short else _texts(folder):
         ran = _run(folder, name, *arguments)
-        _tell(ran, Counter())
+        _print_counts(ran, Counter())
         wrong += _failed(ran)
     print(*(wrong or ["nothing is missing, no traceback, nothing outside the output was touched"]), sep="\n")
     return wrong
 
 
 def _surroundings(folder: Path) -> Path:
-    """Files beside the input that nobody may touch, and a working directory that nobody may import from."""
+    """Make files next to the input that no command may touch, and a working directory full of decoy modules."""
     for name in ("in", "out", "cwd", "outside", "texts"):
         (folder / name).mkdir(parents=True)
     outside = folder / "outside"
@@ -116,7 +117,7 @@ def _surroundings(folder: Path) -> Path:
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """Printable names of all that is no folder."""
+    """Printable names of everything that is not a folder."""
     for root, folders, files in os.walk(folder):
         linked = [name for name in folders if os.path.islink(os.path.join(root, name))]
         for name in files:
@@ -125,8 +126,8 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def _snapshot(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Name, kind, size, time and sha256 of all but the outputs."""
-    found: dict[str, tuple[object, ...]] = {}
+    """Name -> kind, size, time and sha256 of everything except the outputs."""
+    entries: dict[str, tuple[object, ...]] = {}
     for root, folders, files in os.walk(folder):
         if Path(root) == folder:
             folders.remove("out")
@@ -135,8 +136,8 @@ def _snapshot(folder: Path) -> dict[str, tuple[object, ...]]:
             info = path.lstat()
             plain = path.is_file() and not path.is_symlink()
             digest = hashlib.sha256(path.read_bytes()).hexdigest() if plain else ""
-            found[escape_name(str(path.relative_to(folder)))] = (info.st_mode, info.st_size, info.st_mtime_ns, digest)
-    return found
+            entries[escape_name(str(path.relative_to(folder)))] = (info.st_mode, info.st_size, info.st_mtime_ns, digest)
+    return entries
 
 
 def _changed(before: dict[str, tuple[object, ...]], after: dict[str, tuple[object, ...]]) -> set[str]:
@@ -144,7 +145,7 @@ def _changed(before: dict[str, tuple[object, ...]], after: dict[str, tuple[objec
 
 
 def _run(folder: Path, name: str, *arguments: str | Path) -> Ran:
-    """The public command, in the working directory of the decoys; only the first process is told not to import them."""
+    """Run the public command in the folder of the decoys; only its first process gets ``-P``, which ignores them."""
     command = [sys.executable, "-P", "-m", "ufvnet.cli", *map(str, arguments)]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"}
     environment |= {"PYTHONPATH": str(REPO), "PREFECT_HOME": str(folder / "out" / "prefect"), "COLUMNS": "200"}
@@ -158,11 +159,11 @@ def _run(folder: Path, name: str, *arguments: str | Path) -> Ran:
 
 
 def _wait(child: subprocess.Popen[bytes]) -> tuple[int | None, float]:
-    """Exit code and peak GiB of the largest process below; after SECONDS all of them are killed."""
+    """Exit code and peak GiB of the largest child process; after SECONDS all of them are killed."""
     end = time.monotonic() + SECONDS
     while True:
-        found, status, usage = os.wait4(child.pid, os.WNOHANG)
-        if found:
+        ended, status, usage = os.wait4(child.pid, os.WNOHANG)
+        if ended:
             child.returncode = os.waitstatus_to_exitcode(status)
             return child.returncode, usage.ru_maxrss / 2**20
         if time.monotonic() > end:
@@ -174,10 +175,10 @@ def _wait(child: subprocess.Popen[bytes]) -> tuple[int | None, float]:
 
 
 def _problems(ran: Ran, rows: Path, expected: list[str]) -> list[str]:
-    """Print what became of the files of a run; what is wrong with it."""
+    """Print what became of the files of a run; returns its problems."""
     table = pq.read_table(rows).to_pylist() if rows.exists() else []
-    _tell(ran, Counter(row["status"] for row in table))
-    times = [(row["seconds"], row["path"]) for row in table if row.get("seconds") is not None]  # of builds none is kept
+    _print_counts(ran, Counter(row["status"] for row in table))
+    times = [(row["seconds"], row["path"]) for row in table if row.get("seconds") is not None]  # builds record no times
     if times:
         print("  slowest: {:.1f} s, {}".format(*max(times)))
     there = {row["path"] for row in table} | {row["path"].rpartition("#")[0] for row in table}
@@ -185,7 +186,7 @@ def _problems(ran: Ran, rows: Path, expected: list[str]) -> list[str]:
     return [*_failed(ran), *missing]
 
 
-def _tell(ran: Ran, statuses: Counter[str]) -> None:
+def _print_counts(ran: Ran, statuses: Counter[str]) -> None:
     counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
     print(f"{ran.name}: {counts or 'no rows'}; exit {ran.code}, {ran.tracebacks} tracebacks, "
           f"{ran.seconds:.0f} s, peak {ran.peak:.2f} GiB", flush=True)  # fmt: skip
@@ -207,11 +208,11 @@ TEXTS = {
     "long": b"{}," + b"9" * 100_000,
     "quote": b'"{}',
 }
-"""How an editor, or an accident, leaves a text file; {} is what should stand there."""
+"""Forms in which an editor, or an accident, leaves a text file; {} stands for the intended content."""
 
 
 def _texts(folder: Path) -> Iterator[tuple[str, list[str | Path]]]:
-    """Commands that read boxes, landmarks and lists in every odd form."""
+    """Commands that read boxes, landmarks and lists in each of these forms."""
     good = folder / "texts" / "in"
     good.mkdir()
     Image.new("RGB", (40, 40), "tan").save(good / "a.png")

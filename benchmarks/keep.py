@@ -1,8 +1,8 @@
 """A training's newest state as a model folder: ``python -m benchmarks.keep CONFIG OUT [key=value]``.
 
-Takes the last checkpoint of the whole model, its average of the weights where the recipe keeps one, and writes weights
-in half precision, model.json and model card to OUT, while the training runs on. Another training goes on from it by
-``start: OUT``; the optimizer's state stays in the run folder.
+Reads the last checkpoint of the whole model (the average of the weights if the recipe keeps one), and writes weights in
+half precision, model.json and model card to OUT; the training may still be running. Another training can start from it
+with ``start: OUT``, but without the optimizer's state, which stays in the run folder.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""``kill -9`` after ten random numbers of pictures, then ``--resume``, against a run left alone.
+"""Ten times ``kill -9`` after a random number of pictures and ``--resume``, compared with an undisturbed run.
 
 ``python -m benchmarks.killing FOLDER`` makes 2,500 small pictures in FOLDER, restores them with and without the kills,
-and fails unless all files and the account (but for the times) are the same and no more was written twice than a batch a
-kill: what was in place, but not in the journal yet.
-3 minutes of two cores.
+and fails unless all files and the manifests (except times) are equal, and at most one batch per kill was written twice:
+the pictures that were in place but not yet in the journal. It takes 3 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from .restoring import BATCH, _faces
 
 PICTURES, KILLS = 2500, 10
 NEW = (40, 300)
-"""Pictures that a run may finish before it is killed, so that each kill hits work, on a slow machine too."""
+"""Range of the number of pictures that a run finishes before it is killed; each kill hits work on slow machines too."""
 
 
 def main(folder: Path) -> None:
@@ -32,12 +31,12 @@ def main(folder: Path) -> None:
     twice = 0
     for number in range(KILLS):
         child = subprocess.Popen(_command(faces, cut, *["--resume"] * bool(number)), stderr=subprocess.DEVNULL)
-        wanted = len(times) + random.randint(*NEW)
-        while child.poll() is None and len(list(cut.glob("*.png"))) < wanted:
+        target = len(times) + random.randint(*NEW)
+        while child.poll() is None and len(list(cut.glob("*.png"))) < target:
             time.sleep(0.02)
         child.kill()
         child.wait()
-        time.sleep(0.5)  # the process that it waits for dies with it
+        time.sleep(0.5)  # its child process ends with it
         now = {path.name: path.stat().st_mtime_ns for path in cut.glob("*.png")}
         twice += sum(now.get(name) != at for name, at in times.items())
         times = now
@@ -45,9 +44,9 @@ def main(folder: Path) -> None:
     subprocess.run(_command(faces, cut, "--resume"), check=True)
     twice += sum((cut / name).stat().st_mtime_ns != at for name, at in times.items())
     files = all(path.read_bytes() == (cut / path.name).read_bytes() for path in whole.glob("*.png"))
-    account, other = (pd.read_parquet(out / "manifest.parquet").drop(columns="seconds") for out in (whole, cut))
-    print(f"files equal: {files}; account equal: {account.equals(other)}; written twice: {twice}")
-    sys.exit(not (files and account.equals(other) and twice <= KILLS * BATCH))
+    manifest, other = (pd.read_parquet(out / "manifest.parquet").drop(columns="seconds") for out in (whole, cut))
+    print(f"files equal: {files}; manifest equal: {manifest.equals(other)}; written twice: {twice}")
+    sys.exit(not (files and manifest.equals(other) and twice <= KILLS * BATCH))
 
 
 def _command(faces: Path, out: Path, *more: str) -> list[str]:

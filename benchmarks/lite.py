@@ -1,8 +1,8 @@
 """Trials of ufvnet-lite on equal CPU minutes: ``python -m benchmarks.lite NAME '{"minutes": 7}' DATASET ...``.
 
-One thread, the training splits of all datasets, cosine rate over the budget; measured on the first 100 faces of the
-first dataset's validation split at eight sizes, and at sizes between them. Appends a line to trials.jsonl;
-benchmarks/lite.md keeps them. Keys: those of ``Trial``, and of ``LiteWidth``.
+Trains with one thread on the training splits of all datasets, with a cosine learning rate over the budget, and measures
+on the first 100 faces of the first dataset's validation split at eight sizes, and at sizes between them. Appends a line
+to trials.jsonl; benchmarks/lite.md keeps these lines. The keys are those of ``Trial`` and of ``LiteWidth``.
 """
 
 from __future__ import annotations
@@ -35,13 +35,16 @@ from ufvnet.training.losses import sr_loss, weight_errors, weight_loss
 
 FACES, ANCHORS, EMA = 100, (1 / 8, 1 / 4, 1 / 2), 0.998
 BETWEEN = (11, 19, 37, 53)
-"""Pixels, in MR8's range and none of its sizes."""
+"""Sides in pixels: in the range of MR8, but none of its sizes."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """minutes: of CPU. stage1: share of them in which each anchor's encoder sees its own size alone. between: as the
-    recipe's."""
+    """Settings of a trial.
+
+    minutes: of CPU time. stage1: share of them in which each anchor's encoder sees only its own size.
+    between: as in the recipe.
+    """
 
     minutes: float = 7
     batch: int = 8
@@ -54,7 +57,7 @@ class Trial:
 
 
 def train(trial: Trial, network: nn.Module, faces: FaceArrays) -> tuple[nn.Module, int]:
-    """The average of the weights, and the steps that the budget allowed."""
+    """The network with averaged weights, and the number of steps that the budget allowed."""
     whole = TrainingLoader(faces, VIEWS["MR8"], trial.batch, trial.seed, between=trial.between)
     anchors = TrainingLoader(faces, (2, 4, 8), trial.batch, trial.seed)
     optimizer = torch.optim.AdamW(network.parameters(), trial.lr, (0.9, 0.99), weight_decay=0, fused=True)
@@ -86,8 +89,8 @@ def _loss(trial: Trial, network: nn.Module, batch: Batch, first: bool) -> torch.
 
 @torch.inference_mode()
 def measure(network: nn.Module, faces: FaceArrays) -> dict[str, Any]:
-    """Mean gains over bicubic at MR8's sizes in PSNR (dB) and SSIM, protocol ``y``; PSNR's by size; KL of the weights;
-    PSNR's at the sizes between."""
+    """Mean gains over bicubic at MR8's sizes in PSNR (dB) and SSIM, protocol ``y``; KL of the weights; the mean
+    gain in PSNR at the sizes between; and the gain in PSNR at each size."""
     hr = np.stack([faces.hr[i] for i in range(FACES)])
     eight = {8 * k: _gains(network, hr, np.stack([faces.lr[k][i] for i in range(FACES)]), k / 16) for k in VIEWS["MR8"]}
     between = {
@@ -97,9 +100,9 @@ def measure(network: nn.Module, faces: FaceArrays) -> dict[str, Any]:
         for side in BETWEEN
     }
     psnrs, ssims, kls = np.array(list(eight.values())).mean(0)
-    told = {side: gain for sizes in (eight, between) for side, (gain, _, _) in sizes.items()}
-    means = {"gain": psnrs, "ssim": ssims, "kl": kls, "gain_between": np.mean([told[side] for side in between])}
-    return means | {"sizes": told}
+    gain_by_side = {side: gain for sizes in (eight, between) for side, (gain, _, _) in sizes.items()}
+    means = {"gain": psnrs, "ssim": ssims, "kl": kls, "gain_between": np.mean([gain_by_side[side] for side in between])}
+    return means | {"sizes": gain_by_side}
 
 
 def _gains(network: nn.Module, hr: np.ndarray, lr: np.ndarray, rate: float) -> tuple[float, float, float]:
@@ -119,9 +122,9 @@ def _gains(network: nn.Module, hr: np.ndarray, lr: np.ndarray, rate: float) -> t
 
 def main(name: str, settings: str, *paths: str) -> None:
     torch.set_num_threads(1)
-    given = json.loads(settings)
-    trial = Trial(**{f.name: given.pop(f.name) for f in fields(Trial) if f.name in given})
-    width = LiteWidth(**{key: tuple(value) for key, value in given.items()})
+    values = json.loads(settings)
+    trial = Trial(**{f.name: values.pop(f.name) for f in fields(Trial) if f.name in values})
+    width = LiteWidth(**{key: tuple(value) for key, value in values.items()})
     torch.manual_seed(trial.seed)
     datasets = [data.open(path) for path in paths]
     network = channels_last(UFVNetLite(ANCHORS, trial.weighting, width))  # type: ignore[arg-type]

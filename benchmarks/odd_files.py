@@ -1,4 +1,4 @@
-"""Damaged and odd files of every kind that people's folders hold, made by one seed; small on disk."""
+"""Damaged and odd files of every kind that people's folders hold, made from one seed; they are small on disk."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Case = tuple[bytes, Put]
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tif": "TIFF", "bmp": "BMP", "gif": "GIF", "avif": "AVIF",
            "jp2": "JPEG2000", "ppm": "PPM"}  # fmt: skip
 SIDE, LARGE = 40, (11_000, 9_000)
-"""Pixels of a plain picture; of a large one, 99 megapixels."""
+"""Side of a plain picture, and size of a large one (99 megapixels), in pixels."""
 
 
 def put(folder: Path, outside: Path, seed: int = 0, sample: int | None = None) -> list[str]:
-    """Fill a folder; ``sample`` takes so many of the files, none of them large.
+    """Fill a folder. ``sample`` is the number of files to choose, none of them large; None makes all.
 
     Returns:
-        What file systems refused, a line each.
+        The files that the file system refused, one line each.
     """
     every = list(cases(np.random.default_rng(seed), outside))
     if sample is not None:
@@ -48,7 +48,7 @@ def put(folder: Path, outside: Path, seed: int = 0, sample: int | None = None) -
 
 
 def cases(rng: np.random.Generator, outside: Path) -> Iterator[Case]:
-    """Names below the folder and what writes each."""
+    """Names below the folder, each with the function that writes the file."""
     picture = Image.fromarray(np.kron(rng.integers(0, 256, (5, 5, 3)), np.ones((8, 8, 1))).astype(np.uint8))
     yield from foreign(rng)
     yield from optional(picture, rng)
@@ -83,7 +83,7 @@ def chunk(kind: bytes, body: bytes, crc: int | None = None) -> bytes:
 def png(
     *extras: bytes, size: tuple[int, int] = (SIDE, SIDE), depth: int = 8, kind: int = 2, last: bytes = b""
 ) -> bytes:
-    """A PNG of one colour, compressed row by row; ``extras`` stand before the pixels, ``last`` behind them."""
+    """A PNG of one colour, compressed row by row; ``extras`` are chunks before the pixels, ``last`` is after them."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
     row = b"\0" + b"\x80" * (size[0] * channels * depth // 8)
     packer = zlib.compressobj(1)
@@ -94,7 +94,7 @@ def png(
 
 
 def ifd(*entries: tuple[int, int, int, bytes]) -> bytes:
-    """EXIF's TIFF structure of (tag, type, count, four bytes)."""
+    """EXIF's TIFF structure with entries (tag, type, count, four bytes)."""
     body = b"".join(struct.pack("<HHI", tag, kind, count) + value for tag, kind, count, value in entries)
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + body + bytes(4)
 
@@ -103,7 +103,7 @@ def ifd(*entries: tuple[int, int, int, bytes]) -> bytes:
 
 
 def foreign(rng: np.random.Generator) -> Iterator[Case]:
-    """What is no photograph, under the name of one."""
+    """Files that are no photographs but have the name of one."""
     eps = (
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\n(ran) (w) file closefile showpage\n%%EOF\n"
     )
@@ -247,7 +247,7 @@ def animations(picture: Image.Image) -> Iterator[Case]:
 
 
 def bombs() -> Iterator[Case]:
-    """A few bytes that want gigabytes."""
+    """A few bytes that unpack to gigabytes."""
     zeros = zlib.compress(bytes(200_000_000), 1)
     yield b"bombs/profile.png", content(png(chunk(b"iCCP", b"p\0\0" + zeros)))
     yield b"bombs/text.png", content(png(chunk(b"zTXt", b"t\0\0" + zeros)))
@@ -304,7 +304,7 @@ def names(picture: Image.Image) -> Iterator[Case]:
 
 
 def special(picture: Image.Image, outside: Path) -> Iterator[Case]:
-    """What is no file: folders, links, pipes."""
+    """Entries that are no files: folders, links, pipes."""
     yield b"special/folder.jpg/inner.png", content(encoded(picture, "PNG"))
     yield b"special/empty.png", lambda path: path.mkdir()
     yield b"special/loop", lambda path: path.symlink_to(path.parent)

@@ -1,8 +1,8 @@
-"""Portraits shrunk, their faces restored and pasted back, against bicubic on the faces' boxes.
+"""Reduced portraits whose faces are restored and pasted back, compared with bicubic inside the faces' boxes.
 
-``python -m benchmarks.pasting FOLDER COUNT SHEET.png``: every n-th photo of a folder, so that COUNT are taken; prints a
-row for each factor and writes a sheet of the first eight (shrunk by nearest, bicubic, pasted, photo). The sheet
-shows faces: keep it out of the repository.
+``python -m benchmarks.pasting FOLDER COUNT SHEET.png`` takes every n-th photo of a folder, COUNT in all. It prints a
+row for each factor and writes a sheet of the first eight (reduced and enlarged by nearest, bicubic, pasted, photo).
+The sheet shows faces: keep it out of the repository.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ def main(folder: Path, count: int, sheet: Path) -> None:
             width, height = (side // factor * factor for side in photo.size)
             photo = photo.crop((0, 0, width, height))
             small = photo.resize((width // factor, height // factor), Image.Resampling.BICUBIC)
-            done = restorer.photo(small, scale=factor)
+            restored = restorer.photo(small, scale=factor)
             bicubic = small.resize(photo.size, Image.Resampling.BICUBIC)
             scores += [
-                [psnr(image, photo, *(side * factor for side in box)) for image in (bicubic, done.image)]
-                for box in done.boxes
+                [psnr(image, photo, *(side * factor for side in box)) for image in (bicubic, restored.image)]
+                for box in restored.boxes
             ]
             if place < SHOWN:
-                rows.append([small.resize(photo.size, Image.Resampling.NEAREST), bicubic, done.image, photo])
+                rows.append([small.resize(photo.size, Image.Resampling.NEAREST), bicubic, restored.image, photo])
         before, after = np.mean(scores, axis=0)
-        better = np.mean([one[1] > one[0] for one in scores])
+        better = np.mean([pasted > plain for plain, pasted in scores])
         print(
             f"| {factor}x | {len(paths)} | {len(scores)} | {before:.2f} | {after:.2f} | "
             f"{after - before:+.2f} | {better:.0%} |"
@@ -52,14 +52,14 @@ def main(folder: Path, count: int, sheet: Path) -> None:
 
 
 def psnr(image: Image.Image, truth: Image.Image, *box: int) -> float:
-    """PSNR in dB of the pixels in a box, of RGB."""
+    """PSNR in dB of the RGB pixels in a box."""
     left, top, right, bottom = box
-    a, b = (np.asarray(one.crop((left, top, right, bottom))).astype(np.float64) for one in (image, truth))
+    a, b = (np.asarray(picture.crop((left, top, right, bottom))).astype(np.float64) for picture in (image, truth))
     return 10 * math.log10(255**2 / ((a - b) ** 2).mean())
 
 
 def paste(rows: list[list[Image.Image]]) -> Image.Image:
-    """Rows of pictures on one."""
+    """Rows of pictures, pasted into one picture."""
     width, height = (max(image.size[i] for row in rows for image in row) for i in (0, 1))
     whole = Image.new("RGB", (4 * width * len(FACTORS), height * SHOWN), "white")
     for number, row in enumerate(rows):

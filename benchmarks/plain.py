@@ -1,6 +1,6 @@
-"""The networks of docs/method.md section 2 in plain modules, eager, NCHW, float32: what ours are measured against.
+"""The networks of docs/method.md section 2 in plain modules, eager, NCHW, float32: the reference for ours.
 
-The order of parameters is that of ``ufvnet.models``, so weights are copied by position.
+The parameters have the same order as in ``ufvnet.models``, so weights are copied by position.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class UFVNet(nn.Module):
 
 
 def plain(name: str, width: Width, hr_size: int, ours: nn.Module) -> nn.Module:
-    """The plain network of a registered one, with its weights."""
+    """The plain network for a registered name, with the weights of ``ours``."""
     network = {"onesrg": OneSRG, "ufvnet": UFVNet}[name](width, hr_size)
     values = list(ours.state_dict().values())
     network.load_state_dict(dict(zip(network.state_dict(), values, strict=True)))

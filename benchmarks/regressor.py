@@ -1,7 +1,7 @@
 """How well a regressor knows the rate: ``python -m benchmarks.regressor MODEL DATASET [SPLIT [PLOT.png]]``.
 
-MODEL is a regressor's model folder (runs/regressor-*/model) or a whole model's; prints KL (nats) and MAE of the weights
-at each of MR8's sizes, and their means.
+MODEL is the model folder of a regressor (runs/regressor-*/model) or of a whole model. Prints KL (nats) and MAE of the
+weights at each of MR8's sizes, and their means.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def regressor_of(folder: Path) -> tuple[WeightRegressor, list[float]]:
 
 @torch.inference_mode()
 def predict(regressor: WeightRegressor, anchors: list[float], path: Path, split: str) -> Iterator[pd.DataFrame]:
-    """A frame a size: k, px, w1 ..., kl, mae; a row a face."""
+    """One frame per size, with one row per face: k, px, w1 ..., kl, mae."""
     dataset = data.open(path)
     arrays = dataset.view("MR8", split).arrays()
     for k in VIEWS["MR8"]:

@@ -42,11 +42,11 @@ def restoring() -> Iterator[Row]:
         folder = Path(name)
         faces = _faces(folder / "faces", FACES)
         rates: dict[str, list[float]] = {"bare": [], "tuned": [], "ours": []}
-        for turn in range(TURNS):  # the machine's neighbours come and go
+        for turn in range(TURNS):  # other programs on the machine come and go
             rates["bare"].append(_bare_alone())
             rates["tuned"].append(_bare_alone(KEEP_MEMORY))
             rates["ours"].append(FACES / _restore(faces, folder / f"out-{turn}")[0])
-        bare, tuned, ours = (statistics.median(of) for of in rates.values())
+        bare, tuned, ours = (statistics.median(turns) for turns in rates.values())
         what = f"folder of {FACES:,} crops, faces"
         yield what, "the bare model, same threads", ours, bare, ours / bare
         yield what, "the same with the command's memory settings", ours, tuned, ours / tuned
@@ -68,23 +68,23 @@ def _faces(folder: Path, count: int) -> Path:
 
 
 def _restore(faces: Path, out: Path) -> tuple[float, float]:
-    """Seconds and peak GiB of a folder, in a process of its own with the memory settings of the command's."""
+    """Seconds and peak GiB of a folder run, in a separate process with the memory settings of the command."""
     command = [sys.executable, "-c", CHILD, str(faces), str(out), MODEL]
     environment = os.environ | KEEP_MEMORY
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    seconds, kib = done.stdout.split()[-2:]
+    child = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    seconds, kib = child.stdout.split()[-2:]
     return float(seconds), int(kib) / 2**20
 
 
 def _bare_alone(settings: Mapping[str, str] | None = None) -> float:
-    """``_bare`` in a process of its own, with these variables."""
+    """``_bare`` in a separate process with these variables."""
     command = [sys.executable, "-c", "from benchmarks.restoring import _bare; print(_bare())"]
     environment = os.environ | dict(settings or {})
     return float(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
 
 
 def _bare() -> float:
-    """Faces a second of forward passes alone, a batch a thread at once."""
+    """Faces per second of forward passes alone, with one batch per thread at the same time."""
     import torch
 
     from ufvnet.restore import Restorer

@@ -1,15 +1,16 @@
-"""Whether two versions of the code do the same: ``python -m benchmarks.same COMMIT [--photos FOLDER] [--keep FOLDER]``.
+"""Compares the results of two versions of the code.
 
-Builds a dataset, trains the tiny networks for a few steps on CPU, restores a folder and evaluates, by the command line
-of this working tree and by that of COMMIT, each from its own checkout and with a Prefect home of its own. Prints what
-is equal and what differs, and fails unless these are equal:
+``python -m benchmarks.same COMMIT [--photos FOLDER] [--keep FOLDER]`` builds a dataset, trains the tiny networks for a
+few steps on CPU, restores a folder and evaluates, by the command line of this working tree and by that of COMMIT, each
+from its own checkout and with its own Prefect home. It prints what is equal and what differs, and fails unless these
+are equal:
 
-- sha256 of the faces' shards; the photos' shards in all columns but ``reason`` and ``key``;
+- sha256 of the faces' shards; the photos' shards in all columns except ``reason`` and ``key``;
 - sha256 of each weight tensor;
-- sha256 of every restored picture, by name; the manifest in all columns but ``reason``, ``seconds`` and ``key``;
-- every number in the evaluation's CSV tables, times apart.
+- sha256 of every restored picture, by name; the manifest in all columns except ``reason``, ``seconds`` and ``key``;
+- every number in the evaluation's CSV tables, except times.
 
-4 minutes of two cores; without ``--photos`` on photos made of scikit-image's astronaut.
+It takes 4 minutes on two cores. Without ``--photos`` it uses photos made from scikit-image's astronaut.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ REPO = Path(__file__).parents[1]
 ENGLISH = ["reason", "seconds", "key"]
 """Columns that may change: texts, times, fingerprints of settings and code."""
 TIMES = ("cost",)
-"""Tables of times, which no two runs share."""
+"""Tables of times, which differ between any two runs."""
 DATASET = """
 name: faces
 source: {kind: folder, root: PHOTOS, fractions: {train: 0.6, val: 0.1, test: 0.3}}
@@ -68,11 +69,11 @@ cluster: {workers: 1}
 """
 
 Result = dict[str, dict[str, Any]]
-"""Of each part: what is compared, by name."""
+"""Part -> name -> the value that is compared."""
 
 
 def run(checkout: Path, work: Path, photos: Path) -> Result:
-    """Everything with the code of one checkout, in a folder of its own."""
+    """Run everything with the code of one checkout, in a separate folder."""
     for name, text in (("dataset", DATASET), ("recipe", RECIPE), ("evaluation", EVALUATION)):
         (work / f"{name}.yaml").write_text(text.replace("PHOTOS", "photos"))
     shutil.copytree(photos, work / "photos")
@@ -107,9 +108,9 @@ def _command(checkout: Path, work: Path) -> Callable[..., None]:
 
     def call(*arguments: str, allowed: tuple[int, ...] = (0,)) -> None:
         command = [sys.executable, "-P", "-m", "ufvnet.cli", *arguments]
-        done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode not in allowed:
-            sys.exit(f"{checkout.name}: {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+        child = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
+        if child.returncode not in allowed:
+            sys.exit(f"{checkout.name}: {' '.join(arguments)} ended with {child.returncode}:\n{child.stderr[-3000:]}")
 
     return call
 
@@ -160,7 +161,7 @@ def _sha256(path: Path) -> str:
 
 
 def compare(now: Result, before: Result) -> bool:
-    """Print what is equal and the first that differ; True if all is equal."""
+    """Print what is equal, and the first differences; True if all is equal."""
     same = True
     for part, values in now.items():
         earlier = before[part]
@@ -180,20 +181,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("commit")
     parser.add_argument("--photos", type=Path, help="a folder of photographs with faces")
-    parser.add_argument("--keep", type=Path, help="work here and leave it; what is there of COMMIT is not run again")
-    given = parser.parse_args()
+    parser.add_argument("--keep", type=Path, help="work here, keep the files, and reuse a result of COMMIT")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(given.keep or temporary).absolute()
-        photos = given.photos or jittered_photos(folder / "photos", 40)
+        folder = Path(options.keep or temporary).absolute()
+        photos = options.photos or jittered_photos(folder / "photos", 40)
         shutil.rmtree(folder / "now", ignore_errors=True)
         (folder / "now").mkdir(parents=True)
         now = run(REPO, folder / "now", photos)
-        before = _earlier(given.commit, folder, photos)
+        before = _earlier(options.commit, folder, photos)
     sys.exit(0 if compare(now, before) else "the two do not do the same")
 
 
 def _earlier(commit: str, folder: Path, photos: Path) -> Result:
-    """The same by the code of a commit, in a clone of its own; kept as a pickle beside it."""
+    """The same with the code of a commit, in a separate clone; the result is kept next to it as a pickle."""
     kept = folder / f"{commit}.pickle"
     if kept.is_file():
         return pickle.loads(kept.read_bytes())

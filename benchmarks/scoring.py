@@ -1,4 +1,4 @@
-"""The whole evaluation of bicubic over test sets A and B on Dask: two workers against one."""
+"""The whole evaluation of bicubic on test sets A and B with Dask: two workers compared with one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SETS = ("aaf", "us_congress")
 
 
 def scoring() -> Iterator[Row]:
-    """A row: faces a second (all eight sizes) of two workers, of one, and their ratio over two."""
+    """One row: faces per second (all eight sizes) of two workers, twice that of one, and their ratio."""
     from tasks.cluster import dask_client, map_jobs
     from ufvnet.results.evaluation import resolve_evaluation
     from ufvnet.results.scoring import plan_scoring, score_faces
@@ -40,7 +40,7 @@ def scoring() -> Iterator[Row]:
 
 
 def _warm() -> None:
-    """Imports, and Numba's kernel from its cache: once a worker, whatever the number of faces."""
+    """Import modules and load Numba's kernel from its cache, which takes as long for any number of faces."""
     import numpy as np
 
     from ufvnet.metrics import score
@@ -57,7 +57,7 @@ def _build_config(name: str, workers: int, **more: object) -> dict[str, object]:
 
 
 def _built(name: str, out: Path) -> Path:
-    """The built dataset in data/, else one built for the occasion."""
+    """The built dataset in data/, or a newly built one if there is none."""
     folder = Path("data") / name
     if not (folder / "dataset.json").is_file():
         from flows.build_datasets import build_datasets

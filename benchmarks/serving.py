@@ -1,4 +1,4 @@
-"""Faces a second of ufvnet-lite on one thread, by back end, layout and precision, against a loop of one face each."""
+"""Faces per second of ufvnet-lite on one thread, by back end, layout and precision, against one face at a time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Work = Callable[[], object]
 
 
 def serving() -> Iterator[Row]:
-    """Rows (what, reference, ours / s, reference / s, ratio), in CPU seconds: of one thread."""
+    """Rows (what, reference, ours / s, reference / s, ratio), per CPU second of one thread."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
         folder = _model(Path(name) / "model")
@@ -44,7 +44,7 @@ def serving() -> Iterator[Row]:
 
 
 def _model(folder: Path) -> Path:
-    """Fresh weights: speed does not depend on what they learned, but the last layer must not be zero."""
+    """A model with fresh weights: speed does not depend on training, but the last layer must not be zero."""
     torch.manual_seed(0)
     network = create("ufvnet-lite")
     torch.nn.init.normal_(network.get_submodule("head").get_parameter("weight"), std=0.01)
@@ -107,7 +107,7 @@ def _networks(folder: Path, file: Path) -> Iterator[Row]:
 
 
 def _against_the_paper(folder: Path) -> Row:
-    """One batch through ufvnet-lite and through the paper's SRG, each as Restorer runs it: norms folded."""
+    """One batch through ufvnet-lite and through the paper's SRG, each as Restorer runs it, with folded norms."""
     from ufvnet.models import load
 
     torch.manual_seed(0)
@@ -144,7 +144,7 @@ def _pictures(folder: Path, file: Path) -> Iterator[Row]:
 
 
 def _rates(works: dict[str, Work], faces: int = FACES) -> dict[str, float]:
-    """Faces a second of each, the best of some turns that all take one after the other."""
+    """Faces per second of each work: the best of TURNS rounds, in each of which all run one after the other."""
     best = dict.fromkeys(works, float("inf"))
     for work in works.values():
         work()

@@ -1,7 +1,7 @@
 """Gain over bicubic at every input size: ``python -m benchmarks.sizes MODEL DATASET SPLIT FACES OUT.csv OUT.png``.
 
-LR images are made from HR by PIL bicubic at each size of 6 ... 80 pixels, and 20x28 and 28x20; protocol y. Sizes beyond
-the trained 8k are between or outside what the model saw.
+LR images are made from HR by PIL bicubic at each size of 6 ... 80 pixels, and 20x28 and 28x20; protocol y. Sizes that
+are not multiples of 8, or are above 64, lie between or outside the sizes of the training.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def measure(restorer: Restorer, hr: np.ndarray, width: int, height: int) -> dict
     side = restorer.hr_size
     lr = [resize(Image.fromarray(face), width, height) for face in hr]
     up = np.stack([np.asarray(resize(image, side)) for image in lr])
-    done = [r for i in range(0, len(lr), BATCH) for r in restorer.batch(lr[i : i + BATCH])]
-    sr = np.stack([np.asarray(r.image) for r in done])
+    restored = [r for i in range(0, len(lr), BATCH) for r in restorer.batch(lr[i : i + BATCH])]
+    sr = np.stack([np.asarray(r.image) for r in restored])
     y_sr, y_up, y_hr = luma(sr), luma(up), luma(hr)
     gain = psnr(y_sr, y_hr) - psnr(y_up, y_hr)
-    weights = np.mean([r.weights or () for r in done], axis=0)
+    weights = np.mean([r.weights or () for r in restored], axis=0)
     return {
         "width": width, "height": height, "bicubic": psnr(y_up, y_hr).mean(), "gain": gain.mean(),
         "worse": float((gain < 0).mean()), "ssim_gain": (ssim(y_sr, y_hr) - ssim(y_up, y_hr)).mean(),

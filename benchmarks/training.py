@@ -29,20 +29,20 @@ Row = tuple[str, str, float, float, float]
 
 
 def networks() -> Iterator[Row]:
-    """Rows (what, reference, ours / s, reference / s, ratio) of every network; faces a second."""
+    """Rows (what, reference, ours / s, reference / s, ratio) of every network, in faces per second."""
     for name, preset in NETWORKS:
         ours, theirs, x = _pair(name, preset)
-        given = x.contiguous(memory_format=torch.channels_last)
-        rates = _alternate(_step(ours, given, fused=True), _step(theirs, x, fused=False))
+        laid_out = x.contiguous(memory_format=torch.channels_last)
+        rates = _alternate(_step(ours, laid_out, fused=True), _step(theirs, x, fused=False))
         yield f"training step, {name} {preset}", "plain modules, same losses", *rates, rates[0] / rates[1]
         theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
         with torch.inference_mode():
             fast, slow = channels_last(fold_norms(ours.eval())), theirs.eval()
-            apart = (_image(fast(given)) - _image(slow(x))).abs().max().item()
-            assert apart < 1e-4, apart
-            rates = _alternate(partial(fast, given), partial(slow, x))
-            product, flops = _matrix_products(), _flops(fast, given[:1])
-        yield f"inference, {name} {preset}", f"plain modules, {apart:.0e} apart", *rates, rates[0] / rates[1]
+            difference = (_image(fast(laid_out)) - _image(slow(x))).abs().max().item()
+            assert difference < 1e-4, difference
+            rates = _alternate(partial(fast, laid_out), partial(slow, x))
+            product, flops = _matrix_products(), _flops(fast, laid_out[:1])
+        yield f"inference, {name} {preset}", f"plain modules, {difference:.0e} apart", *rates, rates[0] / rates[1]
         arithmetic = rates[0] * flops
         yield f"inference, {name} {preset}, GFLOP", "matrix product", arithmetic, product, arithmetic / product
         peaks = [_peak_of(kind, name, preset) for kind in ("ours", "plain")]
@@ -61,7 +61,7 @@ def _image(output: Any) -> Tensor:
 
 
 def _step(network: nn.Module, x: Tensor, fused: bool) -> Callable[[], None]:
-    """A training step as the engine makes it (``fused``), or with Adam as it is by default."""
+    """A training step as the engine makes it (``fused``), or with Adam's default settings."""
     optimizer = torch.optim.Adam(network.parameters(), 2e-4, fused=fused)
     network.train()
 
@@ -74,7 +74,7 @@ def _step(network: nn.Module, x: Tensor, fused: bool) -> Callable[[], None]:
 
 
 def _alternate(ours: Callable[[], Any], theirs: Callable[[], Any]) -> tuple[float, float]:
-    """Faces a second of both: the best of runs in turn, after a first one each that does not count."""
+    """Faces per second of both: the best of alternating runs, without the first run of each."""
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(REPEATS + 1):
         for work, into in zip((ours, theirs), times):
@@ -85,7 +85,7 @@ def _alternate(ours: Callable[[], Any], theirs: Callable[[], Any]) -> tuple[floa
 
 
 def _flops(network: nn.Module, x: Tensor) -> float:
-    """GFLOP of a face as it is computed: less than twice docs/method.md's multiply-accumulates (models/conv.py)."""
+    """GFLOP per face as it is computed: less than twice docs/method.md's multiply-accumulates (models/conv.py)."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
@@ -123,7 +123,7 @@ def _peak(kind: str, name: str, preset: str) -> float:
 
 
 def loading(dataset: Path) -> Iterator[Row]:
-    """Batches of the loader alone, against what the fastest preset trains on; faces a second."""
+    """Batches of the loader alone, against the training of the fastest preset, in faces per second."""
     from ufvnet.training.batches import TrainingLoader
 
     view = data.open(dataset).view("MR8", "train")

@@ -1,1 +1,1 @@
-"""One flow a file, one deployment a flow; a flow only chains tasks."""
+"""One flow per file, one deployment per flow; a flow only chains tasks."""

@@ -22,15 +22,15 @@ def build_datasets(config: BuildConfig | Path, overrides: list[str] | None = Non
     """Build a dataset from a configuration or its file; returns its card.
 
     Raises:
-        NothingUsableError: not one photo became a face; the dataset with all their rows is there.
+        NothingUsableError: no photo became a face; the dataset is written, with a row for every photo.
         PipelineError: no worker passed its proof, or the rebuild would lose much of the dataset.
     """
     return _build(resolve(load(BuildConfig, config, overrides or ())))
 
 
 def build_resolved(build: ResolvedBuild) -> dict[str, Any]:
-    """As ``build_datasets``, for a build whose photos are listed already; they are no parameter of the flow, because
-    Prefect's server would store them.
+    """As ``build_datasets``, for a build whose photos are already listed. The list is not a parameter of the flow,
+    because Prefect's server would store it.
 
     Raises:
         NothingUsableError, PipelineError: as ``build_datasets``.

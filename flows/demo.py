@@ -1,4 +1,4 @@
-"""demo: the whole pipeline on a small sample; what ``make demo`` runs. It has no deployment."""
+"""demo: the whole pipeline on a small sample; ``make demo`` runs it. It has no deployment."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ufvnet.data.sample import KIND, demo_folders, jittered_photos, small_faces
 from ufvnet.files import claim
 
 EXPERIMENT = Path(__file__).parents[1] / "configs" / "experiments" / "demo.yaml"
-TRAINING_NOTE = "So short a training trails bicubic where little is missing; results/tiny-aaf.md shows a longer one."
+TRAINING_NOTE = "Such a short training stays behind bicubic on large inputs; results/tiny-aaf.md shows a longer one."
 SAMPLE_NOTE = "Made from one photo, jittered: these numbers only show that the pipeline works."
 
 
 @flow(name="demo")
 def demo(photos: Path | None = None, out: Path = Path("demo")) -> Path | None:
-    """Build, train (tiny), evaluate, restore; prints a table and where the report lies.
+    """Build, train (tiny), evaluate, restore; prints tables and the path of the report.
 
     Raises:
-        ConfigError: a folder in ``out`` holds files of somebody else.
+        ConfigError: a folder in ``out`` holds files of another origin.
     """
     for folder in demo_folders(out, photos):
         claim(folder, KIND)
@@ -44,7 +44,7 @@ def demo(photos: Path | None = None, out: Path = Path("demo")) -> Path | None:
     if photos is None:
         print(SAMPLE_NOTE)
     elif build.limit and card["photos"] >= build.limit:
-        print(f"A seeded subset of {photos}: {card['photos']:,} photos, at most {build.limit:,} a split.")
+        print(f"A seeded subset of {photos}: {card['photos']:,} photos, at most {build.limit:,} per split.")
     print(TRAINING_NOTE)
     print(f"{card['counts']['ok']} of {card['photos']} photos became faces.")
     print(f"Restored {restored['counts']['restored']} small faces: {out / 'restored'}")

@@ -36,4 +36,4 @@ def run(evaluation: Evaluation) -> Path:
 
 
 evaluate_resolved = flow(name="evaluate", validate_parameters=False)(run)
-"""The same for a caller that has resolved the evaluation, as the command line does before Prefect starts."""
+"""The flow for a caller that has already resolved the evaluation, as the command line does before Prefect starts."""

@@ -20,14 +20,14 @@ def super_resolve(config: RestoreConfig | Path, overrides: list[str] | None = No
     """Restore from a configuration or its file; returns the summary.
 
     Raises:
-        NothingUsableError: not one input could be used; the account with all their rows is there.
+        NothingUsableError: no input could be used; the manifest is written, with a row for every input.
     """
     settings = load(RestoreConfig, config, overrides or ())
     summary = restore(settings)
-    told = ", ".join(f"{n:,} {status}" for status, n in summary["counts"].items() if n)
+    counts = ", ".join(f"{n:,} {status}" for status, n in summary["counts"].items() if n)
     if not summary["usable"]:
         output = printed_line(settings.output)
-        raise NothingUsableError(f"{output}: none of {summary['files']:,} inputs could be used ({told})")
+        raise NothingUsableError(f"{output}: none of {summary['files']:,} inputs could be used ({counts})")
     if summary["counts"]["failed"]:
-        return with_failures(WITH_FAILURES, told, summary)
+        return with_failures(WITH_FAILURES, counts, summary)
     return summary

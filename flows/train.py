@@ -12,7 +12,7 @@ from ufvnet.training.stages import select_part
 
 @flow(name="train")
 def train(config: TrainConfig | Path, overrides: list[str] | None = None, part: str | None = None) -> Path:
-    """Train a model from a configuration or its file, or one ``part`` of it alone; returns the model's folder."""
+    """Train a model from a configuration or its file, or only one ``part`` of it; returns the model's folder."""
     settings = load(TrainConfig, config, overrides or ())
     stage1, whole = plan_training(settings, part)
     if part is not None:

@@ -1,4 +1,4 @@
-"""verify-datasets: re-read a built dataset, every count, fingerprint and image."""
+"""verify-datasets: read a built dataset again and check every count, fingerprint and image."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ufvnet.config import BuildConfig, load
 
 @flow(name="verify-datasets")
 def verify_datasets(config: BuildConfig | Path, overrides: list[str] | None = None) -> list[str]:
-    """Verify the dataset of a build configuration or its file; returns what is wrong with it.
+    """Verify the dataset of a build configuration or its file; returns its problems.
 
     Raises:
-        RuntimeError: something is wrong; the run fails, so that a schedule shows it.
+        RuntimeError: there are problems; the run fails, so that a schedule shows it.
     """
     settings = load(BuildConfig, config, overrides or ())
     problems = verify_shards(settings.out / settings.name, settings.cluster)

@@ -24,13 +24,13 @@ BuiltShards = tuple[list[ShardJob], list[shard_writer.ShardReport]]
 
 
 def _worth_a_retry(_: object, __: object, state: State[Any]) -> bool:
-    """False for errors that would occur again: wrong use, or what somebody has to mend."""
+    """False for errors that would occur again: wrong use, or something that a person must fix."""
     return not isinstance(state.data, ConfigError | PipelineError)
 
 
 @task(name="build-shards", retries=2, retry_delay_seconds=5, retry_condition_fn=_worth_a_retry, cache_policy=NO_CACHE)
 def build_shards(build: ResolvedBuild) -> BuiltShards:
-    """Scan the photos, plan shards, build each as a Dask task; finished shards are skipped."""
+    """Scan the photos, plan the shards and build each in a Dask task; finished shards are skipped."""
     log, config = get_run_logger(), build.config
     jobs, total = scan.scan_jobs(build), len(build.photos)
     folder.begin(config)
@@ -38,8 +38,8 @@ def build_shards(build: ResolvedBuild) -> BuiltShards:
         with task_progress(f"scan {config.name}") as progress:
             tally = Tally(progress, total)
             scanned = map_jobs(workers, scan.scan, jobs, lambda done: tally.add(len(done)), proven, scan.objection)
-        shards = plan_shards(build, (hashes for of_job in scanned for hashes in of_job))
-        subset = f" (a seeded subset: at most {config.limit} a split)" if config.limit else ""
+        shards = plan_shards(build, (hashes for job_hashes in scanned for hashes in job_hashes))
+        subset = f" (a seeded subset: at most {config.limit} per split)" if config.limit else ""
         log.info("%s: %d photos in %d shards%s", config.name, total, len(shards), subset)
         with task_progress(f"build {config.name}") as progress:
             built = Tally(progress, total)
@@ -49,7 +49,8 @@ def build_shards(build: ResolvedBuild) -> BuiltShards:
                 if done.damaged:
                     log.warning("%s: shard %d is damaged or gone and was built again", config.name, done.index)
 
-            largest_first = sorted(shards, key=lambda s: -len(s.photos))  # so that all workers end at about one time
+            # The largest shards come first, so that all workers end at about the same time.
+            largest_first = sorted(shards, key=lambda s: -len(s.photos))
             return shards, map_jobs(
                 workers, shard_writer.build_shard, largest_first, report, proven, shard_writer.objection
             )
@@ -72,7 +73,7 @@ def finish_dataset(build: ResolvedBuild, built: BuiltShards) -> dict[str, Any]:
 
 @task(name="verify-shards", cache_policy=NO_CACHE)
 def verify_shards(dataset: Path, cluster: Cluster) -> list[str]:
-    """Read a dataset again, one Dask task per shard; returns what is wrong with it."""
+    """Read a dataset again, one Dask task per shard; returns its problems."""
     verification = verify.open_verification(dataset)
     jobs = verification.jobs
     with (

@@ -1,4 +1,4 @@
-"""Workers for a run's jobs: the Dask cluster of a config's cluster block, or one process where one is enough."""
+"""Workers for a run's jobs: the Dask cluster of a config's cluster block, or one process if one is enough."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ R = TypeVar("R")
 
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 RETRIES = 2
-NEW_WORKER = 5  # seconds in which another worker may join, where none that is left passes
-PATIENCE = 15  # seconds for a scheduler to answer: one that was started a moment ago takes some
+NEW_WORKER = 5  # seconds to wait for another worker when all present ones were refused
+PATIENCE = 15  # seconds to wait for a scheduler's answer: one that has just started is slow
 
 
 @contextmanager
 def workers_for(
     cluster: Cluster, count: int, environment: Mapping[str, str] | None = None
 ) -> Iterator[Client | OneProcess]:
-    """Workers of the configured cluster for so many jobs; a process of its own where one local worker is enough.
+    """Workers for ``count`` jobs: those of the configured cluster, or one process if one local worker is enough.
 
-    A local Dask cluster takes seconds to start, as much as the work of a small run.
+    A local Dask cluster takes seconds to start, as long as the work of a small run.
 
     Args:
-        cluster: the configured one.
+        cluster: the configured cluster.
         count: number of jobs.
-        environment: variables of processes that are started here, and of no cluster that others use too.
+        environment: variables of local processes that are started here; a configured cluster does not get them.
 
     Raises:
         ConfigError: as ``dask_client``.
@@ -55,7 +55,7 @@ def workers_for(
 
 
 def _address(cluster: Cluster) -> str | None:
-    """Of a scheduler that runs already: in the cluster block, in the environment, or in Dask's own settings."""
+    """Address of a running scheduler, from the cluster block, the environment, or Dask's own settings; else None."""
     if cluster.address or cluster.cluster_class:
         return cluster.address
     if os.environ.get("DASK_SCHEDULER_ADDRESS"):
@@ -82,7 +82,7 @@ def dask_client(cluster: Cluster, count: int, environment: Mapping[str, str] | N
     import dask
     from distributed import Client
 
-    logging.getLogger("distributed").setLevel(logging.WARNING)  # Prefect's console would show thirty lines a cluster
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # Prefect's console would show thirty lines per cluster
     address = _address(cluster)
     if address:
         with _connected(address) as client:
@@ -96,7 +96,7 @@ def dask_client(cluster: Cluster, count: int, environment: Mapping[str, str] | N
                 started.adapt(**cluster.adapt)
             yield client
         return
-    # A photo that kills its process is left out after three deaths (ufvnet.data.build); others need tries too.
+    # A photo that kills its process is skipped after three deaths (ufvnet.data.build); its shard needs further tries.
     dask.config.set({"distributed.scheduler.allowed-failures": 10})
     with _local_cluster(_local_workers(cluster, count), environment) as started, Client(started) as client:
         yield client
@@ -106,7 +106,7 @@ def _local_cluster(workers: int, environment: Mapping[str, str] | None) -> Any:
     """A Dask cluster of processes on this machine.
 
     Raises:
-        PipelineError: no process can be started, e.g. as /dev/shm has no room.
+        PipelineError: no process can be started, e.g. because /dev/shm is full.
     """
     import dask
     from distributed import LocalCluster
@@ -114,9 +114,9 @@ def _local_cluster(workers: int, environment: Mapping[str, str] | None) -> Any:
     before = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in (environment or {}).items()}
     nanny = logging.getLogger("distributed.nanny")
     level = nanny.level
-    nanny.setLevel(logging.CRITICAL)  # it logs the way through its code
+    nanny.setLevel(logging.CRITICAL)  # it logs tracebacks
     try:
-        with dask.config.set(before):  # ``env`` comes too late for the allocator
+        with dask.config.set(before):  # ``env`` is set too late for the memory allocator
             return LocalCluster(
                 n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", env=dict(ONE_THREAD)
             )
@@ -131,9 +131,10 @@ def _local_cluster(workers: int, environment: Mapping[str, str] | None) -> Any:
 
 
 def check_address(address: str) -> None:
-    """
+    """Check that a scheduler answers.
+
     Raises:
-        ConfigError: no scheduler answers there.
+        ConfigError: no scheduler answers at the address.
     """
     with _connected(address):
         pass
@@ -167,10 +168,10 @@ def map_on_cluster(
     proof: Proof | None = None,
     count: int | None = None,
 ) -> list[R]:
-    """As ``map_jobs``, on workers that are started for these jobs and ended with them.
+    """As ``map_jobs``, on workers that are started for these jobs and end afterwards.
 
     Args:
-        count: how many workers are of use at most; None takes one per job.
+        count: the largest useful number of workers; None means one per job.
     """
     if not jobs:
         return []
@@ -191,23 +192,24 @@ def map_jobs(
     A job whose worker dies is run again elsewhere; the library's functions skip what they finished.
 
     Args:
-        workers: of ``workers_for``.
+        workers: from ``workers_for``.
         function: the library's function.
         jobs: its arguments.
-        on_done: told each result.
-        proof: what each worker must prove before it works, whenever it joins.
-        objection: why a result is not to be used, as its worker did not see what this process sees.
+        on_done: called with each result.
+        proof: what each worker must prove before its first job, whenever it joins.
+        objection: returns why a result must not be used, because its worker did not see what this process sees; None
+            if it may be used.
 
     Raises:
-        PipelineError: no worker is left that passes, or the output folder was removed.
+        PipelineError: no remaining worker passes the proof, or the output folder was removed.
     """
     work: Callable[[T], R | Refusal] = function if proof is None else Proven(function, proof)
     if isinstance(workers, OneProcess):
-        return [_done_alone(workers, work, job, on_done, proof, objection) for job in jobs]
-    return _done_on_dask(workers, work, jobs, on_done, proof, objection)
+        return [_run_in_process(workers, work, job, on_done, proof, objection) for job in jobs]
+    return _map_on_dask(workers, work, jobs, on_done, proof, objection)
 
 
-def _done_alone(
+def _run_in_process(
     process: OneProcess,
     work: Callable[[T], R | Refusal],
     job: T,
@@ -218,22 +220,23 @@ def _done_alone(
     result = process.run(work, job)
     why = result.why if isinstance(result, Refusal) else objection(job, result)
     if isinstance(result, Refusal) or why is not None:
-        _check_output(proof)
+        _check_not_removed(proof)
         raise PipelineError(f"a process on this machine {why}")
     on_done(result)
     return result
 
 
-def _check_output(proof: Proof | None) -> None:
-    """
+def _check_not_removed(proof: Proof | None) -> None:
+    """Stop if the run has lost its output folder.
+
     Raises:
         PipelineError: the output folder was removed.
     """
     if proof is not None and proof.is_removed():
-        raise PipelineError(f"{proof.removed()}: was removed while it was written; run this again")
+        raise PipelineError(f"{proof.output_name()}: was removed while it was written; run this again")
 
 
-def _done_on_dask(
+def _map_on_dask(
     client: Client,
     work: Callable[[T], R | Refusal],
     jobs: Sequence[T],
@@ -252,14 +255,14 @@ def _done_on_dask(
         result = future.result()
         why = result.why if isinstance(result, Refusal) else objection(jobs[number], result)
         if why is not None:
-            _check_output(proof)
+            _check_not_removed(proof)
             workers = _others(client, future, why, refused)
-            again = client.submit(
+            retry = client.submit(
                 work, jobs[number], pure=False, retries=RETRIES, workers=workers, allow_other_workers=True
             )
-            futures[again] = number
-            running.add(again)
-        future.release()  # or it would be computed again where its worker dies later
+            futures[retry] = number
+            running.add(retry)
+        future.release()  # else it would be computed again if its worker died later
         if why is None:
             results[number] = result
             on_done(result)
@@ -267,21 +270,21 @@ def _done_on_dask(
 
 
 def _others(client: Client, future: Any, why: str, refused: dict[str, str]) -> list[str]:
-    """The workers that a refused job is tried on next; the one that had it is noted and told once.
+    """The workers that may try a refused job next; the worker that refused it is noted, and logged once.
 
     Raises:
-        PipelineError: there is none.
+        PipelineError: there is no such worker.
     """
     for address in client.who_has([future]).get(future.key, ()):
         if address not in refused:
             log.warning("the worker %s gets no more of this run: it %s", address, why)
         refused[address] = why
-    until = time.monotonic() + NEW_WORKER
+    deadline = time.monotonic() + NEW_WORKER
     while True:
-        left = [address for address in client.scheduler_info()["workers"] if address not in refused]
-        if left:
-            return left
-        if time.monotonic() > until:
+        candidates = [address for address in client.scheduler_info()["workers"] if address not in refused]
+        if candidates:
+            return candidates
+        if time.monotonic() > deadline:
             address, why = next(iter(refused.items()), ("?", why))
             more = f" ({len(refused):,} workers were tried)" if len(refused) > 1 else ""
             raise PipelineError(f"no worker can do this: the one at {address} {why}{more}")

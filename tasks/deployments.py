@@ -1,4 +1,4 @@
-"""Running a deployment by its bare name, which Prefect's own command refuses."""
+"""Running a deployment by its name alone; Prefect's own command needs the flow's name too."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ def run_deployment(name: str, parameters: list[str], watch: bool) -> int:
     """Look a deployment up by name and hand it to ``prefect deployment run``; returns its exit code.
 
     Raises:
-        ConfigError: no server is configured or answers as Prefect's does, or not exactly one deployment has the name.
+        ConfigError: no server is configured, the address is not that of a Prefect server, or the number of deployments
+            with this name is not one.
     """
     if not PREFECT_API_URL.value():
         raise ConfigError("no Prefect server is configured: set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api")
     try:
         with get_client(sync_client=True) as client:
-            found = client.read_deployments(deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[name])))
-            full = [f"{client.read_flow(d.flow_id).name}/{d.name}" for d in found]
+            by_name = DeploymentFilter(name=DeploymentFilterName(any_=[name]))
+            deployments = client.read_deployments(deployment_filter=by_name)
+            full = [f"{client.read_flow(d.flow_id).name}/{d.name}" for d in deployments]
     except HTTPError as error:
         raise ConfigError(f"PREFECT_API_URL = {PREFECT_API_URL.value()}: {error}") from error
     if len(full) != 1:

@@ -1,6 +1,7 @@
-"""Stand-ins for what flows and tasks use of Prefect, for ``--direct``: flows and tasks are the functions they wrap.
+"""Replacements for the parts of Prefect that flows and tasks use, for ``--direct``.
 
-No server, no runs, no artifacts, no retries; what is written is the same.
+A flow or task is the function that it wraps. There is no server, and there are no runs, artifacts or retries; the files
+that are written are the same.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ State = Any
 
 
 class DirectTask:
-    """A function that is called as it is; ``map`` calls it on several arguments at once, in threads."""
+    """A task that only calls its function; ``map`` calls it on several arguments at once, in threads."""
 
     def __init__(self, function: Callable[..., Any]):
         functools.update_wrapper(self, function)
@@ -35,10 +36,10 @@ class DirectTask:
 
 
 class Futures(list[Future[Any]]):
-    """Results to come, in order."""
+    """Future results, in the order of the calls."""
 
     def result(self) -> list[Any]:
-        """Raises: what the first call that failed raised."""
+        """All results. Raises what the first failed call raised."""
         return [future.result() for future in self]
 
 
@@ -51,7 +52,7 @@ flow = task
 
 
 def wait(futures: Futures) -> None:
-    """Until all are done; ``result`` tells how they ended."""
+    """Wait until all calls are done; their errors are raised by ``result``."""
     for future in futures:
         future.exception()
 
@@ -63,7 +64,7 @@ def with_failures(name: str, message: str, data: Any) -> Any:
 
 @functools.cache
 def get_run_logger() -> logging.Logger:
-    """Writes lines with the time to standard error, as Prefect's console does."""
+    """A logger that writes lines with the time to standard error, as Prefect's console does."""
     log = logging.getLogger("ufvnet.direct")
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -72,7 +73,7 @@ def get_run_logger() -> logging.Logger:
 
 
 def _no_artifact(*_: Any, **__: Any) -> None:
-    """Artifacts are kept by a server, which a direct run has not."""
+    """Do nothing: artifacts are stored by a server, and a direct run has none."""
 
 
 create_table_artifact = create_markdown_artifact = create_image_artifact = _no_artifact

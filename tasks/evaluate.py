@@ -18,28 +18,28 @@ from ufvnet.results.write import Results
 
 LARGEST_IMAGE = 2_000_000  # bytes; Prefect keeps an artifact's data in its database
 FACES_PER_WORKER = 50
-"""Fewer are scored before another worker has started."""
-PROVEN_SHARDS = 4  # of the test sets; every worker must see them as this process does
+"""Number of faces for which another worker is worth its start: fewer are scored before it is ready."""
+PROVEN_SHARDS = 4  # number of test-set shards that every worker must see as this process does
 PUBLISHED = ("grid_", "gain", "curves", "weights_")  # the report has the other figures
 
 
 @task(name="score", retries=1, retry_delay_seconds=5, cache_policy=NO_CACHE)
 def score(evaluation: Evaluation) -> ScoredEvaluation:
-    """A Dask task per method and row group, except where finished scores are there; each file is read once."""
+    """Score with one Dask task per method and row group. Finished scores are read instead, each file once."""
     config = evaluation.config
     jobs = scoring.plan_scoring(evaluation)
     scores = {job.file: scoring.read_finished(job) for job in jobs}
-    left = [job for job in jobs if scores[job.file] is None]
-    for job in left:  # processes that an earlier run lost may have been stopped by its user
+    unscored = [job for job in jobs if scores[job.file] is None]
+    for job in unscored:  # deaths in an earlier run may be due to its user, who stopped it
         job.diary.unlink(missing_ok=True)
-    shards = list(dict.fromkeys(job.group.shard for job in left))
-    workers = -(-sum(job.group.faces for job in left) // FACES_PER_WORKER)
+    shards = list(dict.fromkeys(job.group.shard for job in unscored))
+    workers = -(-sum(job.group.faces for job in unscored) // FACES_PER_WORKER)
     with task_progress(f"score {config.name}") as progress:
-        tally = Tally(progress, len(left))
+        tally = Tally(progress, len(unscored))
         with proof(shards[:PROVEN_SHARDS], evaluation.folder) as proven:
-            map_on_cluster(scoring.score_faces, left, config.cluster, lambda _: tally.add(), proven, workers)
+            map_on_cluster(scoring.score_faces, unscored, config.cluster, lambda _: tally.add(), proven, workers)
     get_run_logger().info("%s: %d of %d row groups scored, the others were there", config.name, tally.done, len(jobs))
-    scores |= {job.file: scoring.read_finished(job) for job in left}
+    scores |= {job.file: scoring.read_finished(job) for job in unscored}
     return evaluation.with_scores(scoring.join_scores([(job, scores[job.file]) for job in jobs]))
 
 

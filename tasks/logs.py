@@ -1,4 +1,4 @@
-"""What Prefect logs of an error that names its cause: one line, without the way through our code."""
+"""Makes Prefect log an error that names its cause as one line, without a traceback."""
 
 from __future__ import annotations
 

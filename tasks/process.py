@@ -1,4 +1,4 @@
-"""One process of its own for jobs that need no cluster: it starts in a second, and one that dies is replaced."""
+"""A single worker process for jobs that need no cluster: it starts in a second, and is replaced if it dies."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ R = TypeVar("R")
 
 
 class OneProcess:
-    """Runs library functions in a process of its own, one after the other.
+    """Runs library functions in a separate process, one after the other.
 
     Args:
-        environment: variables that the process has besides this one's.
-        tries: of a job whose process dies. The library's functions note what they have in work and leave it out after
-            some deaths, so that a try later succeeds.
-        retries: of a job that raises.
+        environment: variables that the process gets in addition to this process's.
+        tries: how often a job is tried whose process dies. The library's functions note what they are working on, and
+            skip it after some deaths, so that a later try succeeds.
+        retries: how often a job that raises is repeated.
     """
 
     def __init__(self, environment: Mapping[str, str], tries: int = 10, retries: int = 2):
@@ -61,7 +61,7 @@ class OneProcess:
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks as they stand
+            context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
             self._pool = ProcessPoolExecutor(1, context, initializer=_end_with_parent)
         return self._pool
 
@@ -73,7 +73,7 @@ class OneProcess:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """A process is started with these variables; this one's stay as they are afterwards."""
+    """Set variables while a process is started, which inherits them; afterwards restore this process's own."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -87,7 +87,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """The process ends when the one that started it dies, however that is killed."""
+    """End this process when its parent dies, even if the parent is killed."""
     parent: Any = multiprocessing.parent_process()
 
     when_parent_ends(lambda: os._exit(1), lambda: not wait([parent.sentinel]))

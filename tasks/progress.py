@@ -1,4 +1,4 @@
-"""Progress of a task: shown as everywhere, told to the run's log where there is no terminal, and kept by Prefect."""
+"""Progress of a task: on the terminal, or in the run's log if there is no terminal, and as a Prefect artifact."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ARTIFACT_EVERY = 20.0
 
 @contextlib.contextmanager
 def task_progress(title: str) -> Iterator[Progress]:
-    """Show the progress of the task that runs, with a progress artifact of Prefect's where it takes long."""
+    """Show the progress of the running task; a task that takes long also gets a progress artifact of Prefect."""
     log, artifact = get_run_logger(), _Artifact(title)
     with shown(title, log.info) as show:
 
@@ -29,12 +29,12 @@ def task_progress(title: str) -> Iterator[Progress]:
 
 
 class _Artifact:
-    """A progress artifact, in per cent. It may be updated from any thread, one at a time."""
+    """A progress artifact, in per cent. Any thread may update it, but only one at a time."""
 
     def __init__(self, title: str):
         self.title, self.shown = title, time.monotonic()
         self.number: object = None
-        self.context = contextvars.copy_context()  # Prefect's: which task runs, which other threads do not know
+        self.context = contextvars.copy_context()  # tells Prefect which task runs; other threads do not have it
 
     def __call__(self, done: int, total: int) -> None:
         now, share = time.monotonic(), 100 * done / max(1, total)

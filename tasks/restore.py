@@ -45,7 +45,7 @@ def _on_cluster(config: RestoreConfig, cluster: Cluster, progress: Progress) -> 
     run = resolve_run(config)
     with open_run(run, cluster.workers or os.cpu_count() or 1) as shards:
         tally = Tally(progress, sum(shard.rows for shard in shards))
-        seen = [source.path for shard in shards for source in shard.sources[:1]][:INPUTS]
-        with proof(seen, config.output) as proven, workers_for(cluster, len(shards), KEEP_MEMORY) as workers:
+        first_inputs = [source.path for shard in shards for source in shard.sources[:1]][:INPUTS]
+        with proof(first_inputs, config.output) as proven, workers_for(cluster, len(shards), KEEP_MEMORY) as workers:
             map_jobs(workers, restore_in_worker, shards, lambda counts: tally.add(sum(counts.values()), counts), proven)
         return close_run(run, shards, time.perf_counter() - started)

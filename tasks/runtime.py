@@ -1,4 +1,4 @@
-"""What flows and tasks use of Prefect, imported in one place, so that ``--direct`` can do without it.
+"""The parts of Prefect that flows and tasks use, imported in one place, so that ``--direct`` can replace them.
 
 With UFVNET_DIRECT=1 in the environment, which ``--direct`` sets before flows are imported, the same names are the plain
 functions of ``tasks.direct``: Prefect is not imported, which saves the 10 s that its temporary server takes to start.
@@ -25,8 +25,8 @@ if TYPE_CHECKING or os.environ.get("UFVNET_DIRECT") != "1":
     from prefect.states import Completed
 
     def with_failures(name: str, message: str, data: Any) -> Any:
-        """What a flow returns when some inputs could not be used: a state of its own name, which triggers that wait
-        for ``Completed`` do not take."""
+        """What a flow returns when some inputs could not be used: a state with a name of its own, so that triggers
+        that wait for ``Completed`` do not fire."""
         return Completed(name=name, message=message, data=data)
 else:
     from tasks.direct import (

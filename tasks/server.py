@@ -1,4 +1,4 @@
-"""Which Prefect server runs use."""
+"""The Prefect server that runs use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training parts as Prefect tasks: each in a process of its own, with a progress bar and the curves."""
+"""Training parts as Prefect tasks: each in a separate process, with a progress bar and the curves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ufvnet.training.stages import resolve_parts, select_part
 
 @task(name="plan-training")
 def plan_training(config: TrainConfig, part: str | None = None) -> tuple[list[Part], Part]:
-    """Stage 1's parts and the whole; the columns of those to train are decoded here, once, for all of them."""
+    """Stage 1's parts and the whole. The images for the parts to train are decoded here, once for all of them."""
     stage1, whole = resolve_parts(config)
     chosen = [*stage1, whole] if part is None else [select_part(stage1, whole, part)]
     ks = tuple(sorted({k for p in chosen for k in p.ks}))
@@ -43,7 +43,7 @@ def train_part(part: Part) -> Path:
 
 @task(name="publish-curves")
 def publish_curves(whole: Part) -> Path:
-    """The whole's curves as an artifact; returns its model folder."""
+    """Publish the curves of the whole as an artifact; returns its model folder."""
     log = read_curves(whole.model_folder)
     measured = log[log["psnr"].notna()] if "psnr" in log else log.tail(1)
     rows = [{str(k): round(v, 5) for k, v in row.items() if v == v} for row in measured.to_dict("records")]

@@ -1,6 +1,6 @@
 """Standard streams, logs and errors of a command.
 
-Streams are always there and patient with a reader that leaves; names in logs are escaped; an error is one line.
+A closed stream or a reader that leaves stops no command; names in logs are escaped; an error is printed as one line.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from ufvnet.errors import ConfigError, PipelineError, TrainingError
 from ufvnet.files import printed
 
 SOME_FAILED, WRONG_USE = 1, 2
-"""Exit codes; 0 is all good."""
+"""Exit codes; 0 means that everything succeeded."""
 
 OURS = ("ufvnet", "tasks", "flows", "prefect.flow_runs", "prefect.task_runs")
 """Loggers whose messages may hold names of the user's files."""
 
 
 def prepare_streams() -> None:
-    """Let no closed stream and no reader that leaves stop a command's work.
+    """Make sure that a closed stream or a reader that leaves does not stop a command.
 
-    A stream that is closed becomes the null device: else the next file that is opened takes its number, and what is
-    meant for the stream is written into that file.
+    A closed stream is replaced by the null device. Otherwise the next file that is opened would get the stream's
+    number, and output for the stream would be written into that file.
     """
     for number, flags in enumerate((os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, flags), True)  # the lowest number that is free, which is this one
+            os.set_inheritable(os.open(os.devnull, flags), True)  # gets the lowest free number: this one
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
     if os.name == "posix":
         sys.stdout, sys.stderr = _patient(sys.stdout, sys.__stdout__, 1), _patient(sys.stderr, sys.__stderr__, 2)
 
 
 class _Patient(io.FileIO):
-    """A stream that nobody may be reading any more, or that leads to a full disk.
+    """A stream whose reader may have left, or whose disk may be full.
 
-    The first fault of standard output but a reader that left is raised. What comes after it is dropped, as is whatever
-    standard error does not take: there is nowhere to tell it.
+    The first error of standard output is raised, unless the reader left. Output after it is dropped. So is output that
+    standard error cannot write, because there is no other place to report it.
     """
 
     broken = False
@@ -54,14 +54,14 @@ class _Patient(io.FileIO):
             if not self.broken:
                 return super().write(data)
         except OSError as error:
-            if self.fileno() == 1 and error.errno not in (errno.EPIPE, errno.EIO):  # EIO: of a terminal that is gone
+            if self.fileno() == 1 and error.errno not in (errno.EPIPE, errno.EIO):  # EIO: the terminal is gone
                 self.broken, error.filename = True, "standard output"
                 raise
         return memoryview(data).nbytes
 
 
 def _patient(stream: TextIO | None, original: TextIO | None, number: int) -> TextIO:
-    if stream is not None and stream is not original:  # somebody captures it
+    if stream is not None and stream is not original:  # captured, e.g. by a test
         return stream
     return io.TextIOWrapper(
         io.BufferedWriter(_Patient(number, "w", closefd=False)),
@@ -74,7 +74,7 @@ def _patient(stream: TextIO | None, original: TextIO | None, number: int) -> Tex
 
 @contextlib.contextmanager
 def exit_on_errors() -> Iterator[None]:
-    """End the process with one line and an exit code where the block raises an error that names its cause."""
+    """End the process with one line and an exit code if the block raises an error that names its cause."""
     try:
         try:
             yield
@@ -98,11 +98,11 @@ def _leave(code: int, message: object) -> NoReturn:
 
 
 def escape_logs() -> None:
-    """Escape control characters in what our loggers say, whoever prints it."""
+    """Escape control characters in the messages of our loggers, whichever handler prints them."""
     make = logging.getLogRecordFactory()
 
-    def escaped(*given: Any, **named: Any) -> logging.LogRecord:
-        record = make(*given, **named)
+    def escaped(*arguments: Any, **keywords: Any) -> logging.LogRecord:
+        record = make(*arguments, **keywords)
         if record.name.partition(".")[0] in OURS or record.name in OURS:
             record.msg, record.args = printed(record.getMessage()), None
             if record.exc_info:

@@ -1,9 +1,8 @@
-"""The crash diary: names of things in work, in a file that outlives the process, so that the next one is warned.
+"""The crash diary: a file that names what a process is working on. It outlives the process and warns the next one.
 
-A photo, a picture or a method can end the whole process (by a fault in a decoder's own code, or by all the memory that
-it takes), which no ``except`` sees. The next process finds its name here. Restoring then tries such a suspect in a
-process of its own before it touches it; building and scoring leave it out once DEATHS processes in a row have died of
-it.
+A photo, a picture or a method can kill the whole process (by a fault in a decoder's native code, or by taking all the
+memory), and no ``except`` sees that. The next process finds its name here. Restoring then tries such a suspect in a
+separate process first; building and scoring skip it once DEATHS processes in a row have died of it.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ from types import TracebackType
 from ufvnet.files import printed, seal, unseal
 
 DEATHS = 3
-"""Number of processes that must die one after the other before their work is blamed: one may die of its machine."""
+"""Number of processes in a row that must die before their work is blamed: a single one may die of another cause."""
 
 log = logging.getLogger(__name__)
 
 
 class Diary:
-    """What this process has in work, and how many earlier ones died of what.
+    """What this process is working on, and how many earlier processes died of each thing.
 
-    A context manager: the file is removed at the end, also after an exception, as a failure that Python sees is no
-    crash. Its methods may be called from several threads. A file that is damaged counts as empty.
+    A context manager: the file is removed at the end, also after an exception, because an exception is no crash. Its
+    methods may be called from several threads. A file that is damaged counts as empty.
 
     Attributes:
-        deaths: suspects, name -> number of processes, one after the other, that died with it in work. A name stays
-            in it with 0 deaths after other things have killed a process: a resumed run does failed rows again.
+        deaths: suspects: name -> number of processes in a row that died while they worked on it. A name stays with 0
+            deaths after other things have killed a process, because a resumed run tries failed rows again.
 
     Raises:
         OSError: the file cannot be opened, or is a symbolic link.
@@ -52,7 +51,7 @@ class Diary:
         for name in in_work:
             self.deaths[name] = self.deaths.get(name, 0) + 1
         self._in_work: set[str] = set()
-        self._write()  # at once: a death before anything is in work is the fault of none of them
+        self._write()  # at once: a death before the first work begins is the fault of none of them
 
     def __enter__(self) -> Diary:
         return self
@@ -61,15 +60,15 @@ class Diary:
         self.close()
 
     def is_condemned(self, name: str) -> bool:
-        """Whether DEATHS processes in a row died with this in work."""
+        """True if DEATHS processes in a row died while they worked on this."""
         return self.deaths.get(name, 0) >= DEATHS
 
     @contextlib.contextmanager
     def in_work(self, name: str) -> Iterator[None]:
         """Note that ``name`` is in work while the block runs.
 
-        The file may name it until the next thing begins. To suspect it by mistake costs a trial; to take its name out
-        would cost a write for each thing.
+        The file may still name it after the block, until the next thing begins: a wrong suspicion costs one trial,
+        whereas removing each name would cost one more write for each thing.
         """
         with self._lock:
             self._in_work.add(name)
@@ -93,7 +92,7 @@ class Diary:
             self.path.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        """One call writes over all that stood there, so that a kill leaves either the old text or the new one."""
+        """Overwrite the whole file by one call, so that a kill leaves either the old text or the new one."""
         if self._file.closed:
             return
         text = json.dumps(seal({"in_work": sorted(self._in_work), "deaths": self.deaths})).encode()
@@ -103,7 +102,7 @@ class Diary:
 
 
 def _open(path: str, flags: int) -> int:
-    """Open a file, made if it is not there; not through a symbolic link, which may lead elsewhere."""
+    """Open a file, creating it if it is missing, but not through a symbolic link, which may lead elsewhere."""
     return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
@@ -111,7 +110,7 @@ def _parse(path: Path, text: bytes) -> tuple[set[str], dict[str, int]]:
     """What was in work when the file was written last, and the deaths before that."""
     entry = unseal(text) if text else {"in_work": [], "deaths": {}}
     if entry is None or not {"in_work", "deaths"} <= set(entry):
-        log.warning("%s: is damaged and starts anew: what it suspected of killing processes is forgotten",
+        log.warning("%s: is damaged and starts anew: its list of what may kill processes is lost",
                     printed(path))  # fmt: skip
         return set(), {}
     return set(entry["in_work"]), dict(entry["deaths"])

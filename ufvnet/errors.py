@@ -1,4 +1,4 @@
-"""Errors that a user can mend."""
+"""Errors that a user can fix; their messages name the cause."""
 
 
 class ConfigError(ValueError):
@@ -6,20 +6,20 @@ class ConfigError(ValueError):
 
 
 class TrainingError(RuntimeError):
-    """A training that cannot go on; the message says where and why."""
+    """A training that cannot continue; the message says where and why."""
 
 
 class PipelineError(RuntimeError):
-    """A step of the pipeline that cannot go on; the message is one line that says why."""
+    """A step of the pipeline that cannot continue; the message is one line that says why."""
 
 
 class NothingUsableError(PipelineError):
-    """A run over folders is done, and not one of the inputs could be used."""
+    """A run over folders has ended, and none of its inputs could be used."""
 
 
 class OutputLostError(PipelineError):
-    """The output folder of a run, or its notes in it, went away while it ran; the message says which."""
+    """The output folder of a run, or the run's notes in it, disappeared during the run; the message says which."""
 
 
 class EvaluationError(PipelineError):
-    """An evaluation that cannot go on, or not on this machine; the message says where and why."""
+    """An evaluation that cannot continue, or not on this machine; the message says where and why."""

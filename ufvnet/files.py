@@ -1,4 +1,8 @@
-"""Files that we write and names that we print: whole or not there, only our own, never outside their folder."""
+"""Safe writing of files and safe names.
+
+A file that we write is complete or absent, only folders of ours are written to, no name leads outside its folder, and
+a name that is printed cannot control a terminal.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +21,13 @@ from typing import Any
 from ufvnet.errors import ConfigError
 
 TEMPORARY = ".ufvnet-{}.tmp"
-"""Name of a file that is being written: short, as the name it gets may be as long as names can be."""
+"""Name of a file while it is written. It is short, and does not contain the final name, which may be very long."""
 
 MARKER = ".ufvnet.json"
-"""In every folder of ours from its first moment on: what kind of folder it is."""
+"""The first file in every folder of ours; it says what kind of folder it is."""
 
 LONGEST = 200
-"""Bytes of a name that ``safe_name`` gives, so that endings and temporary names still fit a file system's 255."""
+"""Most bytes of a name that ``safe_name`` returns; with an ending it still fits a file system's limit of 255."""
 
 
 # Atomic writing
@@ -60,10 +64,11 @@ def write_json(path: Path, data: object) -> None:
 
 
 def read_small(path: Path, limit: int = 2**20) -> bytes:
-    """The content of a file of settings: never waits for a pipe, never fills the memory.
+    """Read a small file, e.g. of settings, without ever waiting for a pipe or filling the memory.
 
     Raises:
-        OSError: it cannot be read, is no regular file (a folder, a pipe, a device), or has more than ``limit`` bytes.
+        OSError: the file cannot be read, is not a regular file (a folder, a pipe, a device), or has more than ``limit``
+            bytes.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -83,7 +88,7 @@ def read_small(path: Path, limit: int = 2**20) -> bytes:
 
 
 def sha256(content: Path | bytes | OSError | None) -> str | None:
-    """The sha256 (hex) of a file or of bytes; None for what cannot be read. A pipe, which would block, is not read."""
+    """The sha256 (hex) of a file or of bytes; None if it cannot be read. Pipes are not read: they would block."""
     if isinstance(content, OSError):
         return None
     try:
@@ -98,16 +103,16 @@ def sha256(content: Path | bytes | OSError | None) -> str | None:
 
 
 def is_intact(path: Path, digest: str | None) -> bool:
-    """Whether a file has this sha256; it is read once a process, and again if it was written since."""
+    """True if a file has this sha256. Each process reads a file once, and again if it has changed."""
     try:
         status = path.stat()
-        return digest is not None and _once(path, status.st_ino, status.st_size, status.st_mtime_ns) == digest
+        return digest is not None and _cached_sha256(path, status.st_ino, status.st_size, status.st_mtime_ns) == digest
     except OSError:
         return False
 
 
 @functools.lru_cache(maxsize=4096)
-def _once(path: Path, *_: int) -> str | None:
+def _cached_sha256(path: Path, *_: int) -> str | None:
     return sha256(path)
 
 
@@ -115,21 +120,21 @@ def _once(path: Path, *_: int) -> str | None:
 
 
 def check_writable(key: str, folder: Path) -> None:
-    """Refuse a folder of a configuration's key in which no file can be made.
+    """Refuse a folder, named by a key of the configuration, in which no file can be created.
 
     Raises:
-        ConfigError: it is not there and cannot be made, is no folder, or is not to be written to.
+        ConfigError: the folder is missing and cannot be created, is not a folder, or is not writable.
     """
-    if "\0" in str(folder):  # which Path.exists takes for not there
+    if "\0" in str(folder):  # Path.exists would only say that it is missing
         raise ConfigError(f"{key} = {printed(folder)}: no folder's name has a NUL in it")
     try:
-        there = next(
+        existing = next(
             p for p in (folder, *folder.absolute().parents) if p.exists() or p.is_symlink()
         )  # a link to nowhere
     except (OSError, ValueError) as error:
         raise ConfigError(f"{key} = {printed(folder)}: {error}") from error
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ConfigError(f"{key} = {printed(folder)}: {printed(there)} is not a folder that can be written to")
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ConfigError(f"{key} = {printed(folder)}: {printed(existing)} is not a folder that can be written to")
 
 
 def check_ours(
@@ -139,20 +144,20 @@ def check_ours(
     sources: Iterable[tuple[str, Path]] = (),
     cards: Callable[[Path], bool] = lambda _: False,
 ) -> None:
-    """Refuse an output folder that holds files of somebody else, or that overlaps what is read.
+    """Refuse an output folder that holds files of another origin, or that overlaps an input.
 
-    A folder is ours if it is missing or empty, has our marker of this kind, or if ``cards`` knows it by a card of
-    ours (folders of releases before there were markers).
+    A folder is accepted if it is missing or empty, has our marker of this kind, or has no marker but a card of ours
+    that ``cards`` recognises (folders of releases before there were markers).
 
     Args:
         key: the configuration's key that names the folder, for the message.
         folder: the output folder.
-        kind: what it is to hold, e.g. ``dataset``; a folder of another kind of ours is refused too.
-        sources: (key, folder or file) of what is read, none of which may contain the other.
-        cards: whether a folder has such a card.
+        kind: what the folder will hold, e.g. ``dataset``; a folder of ours of another kind is refused too.
+        sources: (key, folder or file) of every input; an input and the output may not contain each other.
+        cards: returns True if a folder has such a card.
 
     Raises:
-        ConfigError: it is not ours, overlaps a source, or cannot be written to.
+        ConfigError: the folder is not ours, overlaps an input, or cannot be written to.
     """
     check_writable(key, folder)
     for source_key, source in sources:
@@ -163,17 +168,17 @@ def check_ours(
             )
     if not folder.is_dir() or _empty(folder) or _marked(folder) == kind or (not _marked(folder) and cards(folder)):
         return
-    found = _marked(folder)
-    what = f"holds a {found} of ufvnet" if found else "is not empty, and ufvnet did not make it"
+    other = _marked(folder)
+    what = f"holds a {other} of ufvnet" if other else "is not empty, and ufvnet did not make it"
     raise ConfigError(f"{key} = {printed(folder)}: {what}; name a new or empty folder, or move its files away")
 
 
 def make_folder(folder: Path) -> None:
-    """Make an output folder and those above it; some file systems refuse what ``check_writable`` cannot foresee.
+    """Create an output folder and its parents. This may fail for reasons that ``check_writable`` cannot foresee.
 
     Raises:
-        ConfigError: it cannot be made there.
-        OSError: it can, but not now: the disk is full, fails or is read-only.
+        ConfigError: no folder can be created at this path.
+        OSError: the path is right, but the disk is full, fails or is read-only.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -182,10 +187,10 @@ def make_folder(folder: Path) -> None:
 
 
 def claim(folder: Path, kind: str) -> None:
-    """Make a folder that ``check_ours`` let pass, and mark it as ours.
+    """Create a folder that ``check_ours`` accepted, and mark it as ours.
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: it cannot be created.
     """
     if _marked(folder) != kind:
         make_folder(folder)
@@ -203,7 +208,7 @@ def _marked(folder: Path) -> str | None:
 
 
 def _empty(folder: Path) -> bool:
-    """Nothing in it, or only what a killed run of ours or a lock of ours left."""
+    """True if the folder holds nothing but temporary files and locks that a killed run of ours left."""
     return all(re.fullmatch(r"\.ufvnet(-[0-9a-f]{12}\.tmp|\.lock)", path.name) for path in folder.iterdir())
 
 
@@ -211,10 +216,10 @@ def _empty(folder: Path) -> bool:
 
 
 def safe_name(text: str) -> str:
-    """Any text as the name of one file or folder: itself where it is a name, else escaped, with its hash at the end.
+    """Any text as the name of one file or folder: unchanged if it is a valid name, else escaped, with a hash.
 
-    No two texts get one name. ``.`` and ``..``, separators, control characters, hidden names and names of more than
-    LONGEST bytes are escaped or cut.
+    Different texts get different names. ``.`` and ``..``, separators, control characters, hidden names and names of
+    more than LONGEST bytes are escaped or cut.
     """
     raw = os.fsencode(text) if _encodes(text) else text.encode("utf-8", "backslashreplace")
     plain = raw.decode("utf-8", "backslashreplace")
@@ -227,15 +232,15 @@ def safe_name(text: str) -> str:
 
 
 NAME = 64
-"""Characters of a name that ``check_name`` lets pass, at most."""
+"""Most characters of a name that ``check_name`` accepts."""
 
 
 def check_name(key: str, text: str) -> str:
-    """A name from a configuration or from data that becomes a folder's name as it stands, e.g. that of a split.
+    """Check a name from a configuration or from data that becomes a folder's name unchanged, e.g. that of a split.
 
     Raises:
-        ConfigError: it is empty, too long, begins with another character than a letter, digit or ``_``, or holds
-            another one than those, ``.`` and ``-``.
+        ConfigError: the name is empty or too long, does not begin with a letter, a digit or ``_``, or holds characters
+            other than these, ``.`` and ``-``.
     """
     if not (re.fullmatch(r"\w[\w.-]*", text) and len(text) <= NAME and len(text.encode("utf-8", "replace")) <= LONGEST):
         shown = repr(text) if len(text) <= 2 * NAME else repr(text[: 2 * NAME]) + "..."
@@ -255,10 +260,10 @@ def _encodes(text: str) -> bool:
 
 
 def below(root: Path, name: str) -> Path:
-    """The file below ``root`` that data call ``name``, ``/`` between folders; every part is made safe.
+    """The path below ``root`` for a name from data, with ``/`` between folders; every part becomes a safe name.
 
     Raises:
-        OSError: a folder on the way is a symbolic link, which might lead elsewhere.
+        OSError: a folder on the way is a symbolic link, which may lead elsewhere.
     """
     path = root
     *folders, last = name.split("/")
@@ -270,36 +275,36 @@ def below(root: Path, name: str) -> Path:
 
 
 def escape_name(name: str) -> str:
-    """A file name as tables of ours have it: valid UTF-8. Other bytes are \\xNN, and a backslash before an x is \\x5c.
+    """A file name as our tables store it, in valid UTF-8: other bytes are \\xNN, a backslash before an x is \\x5c.
 
-    So no two names are the same there, and ``unescape_name`` gives the name back.
+    Different names stay different, and ``unescape_name`` returns the original name.
     """
     raw = os.fsencode(name)
-    if os.sep == "/":  # elsewhere it parts folders, and names are Unicode
+    if os.sep == "/":  # on Windows a backslash separates folders, and names are Unicode
         raw = raw.replace(b"\\x", b"\\x5cx")
     return raw.decode("utf-8", "backslashreplace")
 
 
 def unescape_name(name: str) -> str:
-    """The file name that ``escape_name`` made so."""
+    """The file name from which ``escape_name`` made this one."""
     if os.sep != "/":
         return name
     return os.fsdecode(re.sub(rb"\\x([0-9a-f]{2})", lambda m: bytes.fromhex(m[1].decode()), name.encode()))
 
 
 def printed(text: object) -> str:
-    """A name or message that can be printed on a terminal, in a log or a report and written as UTF-8.
+    """A name or message in a form that is safe to print on a terminal, in a log or a report, and to write as UTF-8.
 
-    Control characters (but not the ends of lines), direction marks and bytes that are no UTF-8 are escaped.
+    Control characters (except line ends), direction marks and bytes that are not UTF-8 are escaped.
     """
-    # Half of a character, as JSON and YAML can write it, cannot be encoded.
+    # A lone surrogate, which JSON and YAML can hold, cannot be encoded.
     encodable = re.sub(r"[\ud800-\udc7f\udd00-\udfff]", _escape, str(text))
     plain = encodable.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]", _escape, plain)
 
 
 def printed_line(text: object) -> str:
-    """As ``printed``, for what stands among other lines: ends of lines and tabs are escaped too."""
+    """As ``printed``, for text that must stay on one line: line ends and tabs are escaped too."""
     return re.sub(r"[\t\n]", _escape, printed(text))
 
 
@@ -308,17 +313,17 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
-# What a later run trusts
+# Sealed JSON, which a later run can trust
 
 
 def seal(data: dict[str, Any]) -> dict[str, Any]:
-    """A JSON object with the sha256 of its content under ``sealed``; keys and values become those that JSON has."""
+    """A JSON object with the sha256 of its content under ``sealed``; keys and values become JSON's types."""
     plain = json.loads(json.dumps(data, default=str))
     return plain | {"sealed": _content(plain)}
 
 
 def unseal(text: str | bytes) -> dict[str, Any] | None:
-    """The object that ``seal`` made and JSON holds, without its seal; None if it is damaged or not sealed."""
+    """The object in a JSON text that ``seal`` made, without the seal; None if the text is damaged or not sealed."""
     try:
         data = json.loads(text)
         mark = data.pop("sealed")

@@ -1,4 +1,4 @@
-"""``model.json``: what a model folder or an exported file says of itself, checked once, when it is read."""
+"""The card (``model.json``) of a model folder or an exported file: its schema, checked once, when it is read."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class _Strict(BaseModel):
-    """Types as they are written; keys of later releases are kept."""
+    """Values must have the annotated types; nothing is converted. Unknown keys, of later releases, are kept."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class TrainedOn(_Strict):
-    """The photographs of a training. fingerprint: of one dataset's training split, or of several."""
+    """The photographs that a model was trained on.
+
+    fingerprint: of the training split, or a list of fingerprints if there are several datasets.
+    """
 
     dataset: str = ""
     view: str = ""
@@ -32,10 +35,10 @@ class TrainedOn(_Strict):
 
 
 class ModelCard(_Strict):
-    """What a model folder is; ``publish`` writes it, and README.md of the folder tells it in words.
+    """What a model folder holds. ``publish`` writes it; the folder's README.md says the same in words.
 
-    model: the registry's name, or ``anchor`` or ``regressor`` for a part of stage 1.
-    anchors, scales: in sixteenths. sha256: of model.safetensors; None in folders of releases that wrote none.
+    model: a name of the registry, or ``anchor`` or ``regressor`` for a part of stage 1.
+    anchors, scales: in sixteenths. sha256: of model.safetensors; None in folders of early releases.
     """
 
     model: Name
@@ -66,20 +69,20 @@ class ExportCard(ModelCard):
 
 
 def parse_card(content: str | bytes, schema: type[ModelCard] = ModelCard) -> dict[str, Any]:
-    """A card's JSON as a dictionary of checked values; keys that it does not have are left out.
+    """Parse a card's JSON into a dictionary of checked values; keys that are absent stay absent (no defaults).
 
     Raises:
-        ValueError: it is not a card, or its seal or a value is not as it should be; the message says which.
+        ValueError: the text is not a card, or its seal or one of its values is wrong; the message names it.
     """
     try:
         data = json.loads(content, parse_constant=_no_number)
         if not isinstance(data, dict):
             raise ValueError("is not a JSON object")
-        if "sealed" in data or "sha256" in data:  # written together
+        if "sealed" in data or "sha256" in data:  # releases that write one write both
             data = unseal(content)
             if data is None:
                 raise ValueError("was changed or damaged after it was written (its seal does not fit)")
-        json.dumps(data, ensure_ascii=False).encode()  # halves of surrogate pairs cannot be printed
+        json.dumps(data, ensure_ascii=False).encode()  # fails for lone surrogates, which cannot be printed
         return schema.model_validate(data).model_dump(mode="json", exclude_unset=True)
     except ValidationError as error:
         raise ValueError("; ".join(map(_explain, error.errors()))) from error

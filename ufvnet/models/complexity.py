@@ -18,16 +18,17 @@ class Block:
 
 
 def complexity(network: nn.Module, hr_size: int, blocks: list[str] | None = None) -> list[Block]:
-    """Count parameters and MACs of one (1, 3, hr_size, hr_size) face; convolutions and FC layers only.
+    """Count parameters, and the MACs for one (1, 3, hr_size, hr_size) face.
 
-    Nothing is computed: the counting runs on torch's meta device with torch's FlopCounterMode.
+    Only the MACs of convolutions and matrix products count. Nothing is computed: torch's FlopCounterMode counts on
+    torch's meta device.
 
     Args:
         network: takes (1, 3, H, H) and (1,).
-        blocks: qualified names of submodules, e.g. ``encoder.enc1``; None takes the children.
+        blocks: qualified names of submodules, e.g. ``encoder.enc1``; None means the direct children.
 
     Returns:
-        One Block a submodule, then the whole as ``total``.
+        One Block per submodule, then one for the whole network, named ``total``.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -48,7 +49,7 @@ def complexity(network: nn.Module, hr_size: int, blocks: list[str] | None = None
 
 
 def _macs(flops: dict, prefix: str) -> int:
-    """Half the FLOPs of a module; one that is called by its children (a ModuleList) has theirs in sum."""
+    """Half the FLOPs of a module. A container that is never called itself (a ModuleList) gets its children's sum."""
     if prefix in flops:
         return sum(flops[prefix].values()) // 2
     depth = prefix.count(".") + 1

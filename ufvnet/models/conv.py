@@ -1,11 +1,11 @@
-"""The 3x3 convolution that all SR networks are made of, in less time and memory than its plain modules take.
+"""The 3x3 convolution of the SR networks. It takes less time and memory than the same layers as plain modules.
 
-Two things here differ from the modules that docs/method.md section 2 calls a ConvLayer, and no result does (tests
-compare values and gradients):
+Two things differ from the plain modules of docs/method.md section 2. The results do not differ (tests compare values
+and gradients):
 
-- Padded maps are not kept for the backward pass; they are made again there.
-- Nearest x2, then reflection padding, then a 3x3 convolution sees each LR pixel several times. Added up, its taps are
-  one transposed convolution (4x4, stride 2) of the LR map padded by replication: 4 products an output pixel, not 9.
+- Padded maps are not kept for the backward pass; they are computed again there.
+- After nearest x2 and reflection padding, a 3x3 convolution reads each LR pixel several times. Its taps, added up, are
+  one transposed convolution (4x4, stride 2) of the LR map padded by replication: 4 products per output pixel, not 9.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ConvLayer(nn.Module):
 
     def _convolve(self, x: Tensor) -> Tensor:
         weight, bias, stride = self.conv.weight, self.conv.bias, self.conv.stride[0]
-        if x.is_meta:  # where multiply-accumulates are counted: as defined
+        if x.is_meta:  # to count multiply-accumulates: the definition
             x = F.interpolate(x, scale_factor=2, mode="nearest") if self.scale == "up" else x
             return _reflect(x, weight, bias, stride)
         if torch.is_autocast_enabled(x.device.type):  # the functions below see one dtype, forward and backward

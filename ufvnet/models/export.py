@@ -30,13 +30,13 @@ from .store import WEIGHTS, find, identity, load, read_card
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "torch-export": ".pt2"}
 TOLERANCE = 1e-4
-"""Largest difference from the network itself, in its outputs' units (images are in [-1, 1])."""
+"""Largest allowed difference between the outputs of an exported file and of the network; images are in [-1, 1]."""
 
 CHECKED = (1, 2, 5)
-"""Batch sizes that an exported file is checked on."""
+"""Batch sizes with which every exported file is checked."""
 
 VERSION = 2
-"""Of what is written; files of another version in the cache are made anew."""
+"""Version of the files' content; files of another version in the cache are exported again."""
 
 TERMS = (
     "The terms of the photographs that the model was trained on bind its use; its card names them. "
@@ -47,7 +47,7 @@ Call = Callable[[Tensor, Tensor], SROutput]
 
 
 class Exportable(nn.Module):
-    """A network with plain tensors for outputs: (sr,) or (sr, weights)."""
+    """A network whose outputs are plain tensors: (sr,) or (sr, weights)."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -59,26 +59,26 @@ class Exportable(nn.Module):
 
 
 def export(model: Path | str, format: str = "onnx", out: Path | None = None) -> Path:
-    """Export a model: BatchNorm after convolutions folded in, any batch size, its card inside.
+    """Export a model to one file: for any batch size, with BatchNorm folded into the convolutions and the card inside.
 
     Inputs are ``ls`` (N, 3, H, H) float32 in [-1, 1] and ``rate``, float32: (N, 2) of rows and columns for networks
-    with ``rate_by_axis``, else (N,). Outputs are ``sr`` (N, 3, H, H) and, of networks that weigh anchors,
+    with ``rate_by_axis``, else (N,). Outputs are ``sr`` (N, 3, H, H) and, for networks that weigh anchors,
     ``weights`` (N, anchors). The file is compared with the network on random inputs before it gets its name.
 
     Args:
         model: a model folder, or the name of one that ships.
         format: one of SUFFIXES.
-        out: the file; else the model's name with the format's suffix, in the working directory.
+        out: the file to write; None: the model's name with the format's suffix, in the working directory.
 
     Raises:
-        ConfigError: no such model, format or extra, a network that cannot be exported or comes out differently, or
-            ``out`` is a file that is no export of ours.
+        ConfigError: the model, the format or the extra is missing; the network cannot be exported, or the file computes
+            something else; or ``out`` is a file that ufvnet did not export.
     """
     if format not in SUFFIXES:
         raise ConfigError(f"format = {format}: must be one of {', '.join(SUFFIXES)}")
     folder = find(model)
     out = out or Path(folder.resolve().name + SUFFIXES[format])
-    _check_output(out, format)
+    _check_file(out, format)
     if format == "onnx":
         _need_exporter()
     network, card = load(model)
@@ -96,15 +96,16 @@ def export(model: Path | str, format: str = "onnx", out: Path | None = None) -> 
         try:
             with _quiet(), torch.no_grad():
                 write(fold_norms(load(model)[0]), card, file)
-                found = _difference(network, read(file), card)
+                difference = _difference(network, read(file), card)
         except (ConfigError, OSError):
             raise
         except Exception as error:  # exporters raise nearly anything
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ConfigError(f"model = {model}: cannot be exported as {format} ({reason})") from error
-        if not found <= TOLERANCE:  # also where it is not a number
+        if not difference <= TOLERANCE:  # NaN fails too
             raise ConfigError(
-                f"model = {model}: its {format} export differs from it by {found:.2g}, over {TOLERANCE:g}; not kept"
+                f"model = {model}: its {format} export differs from it by {difference:.2g}, "
+                f"over {TOLERANCE:g}; not kept"
             )
 
     try:
@@ -116,25 +117,27 @@ def export(model: Path | str, format: str = "onnx", out: Path | None = None) -> 
     return out
 
 
-def _check_output(out: Path, format: str) -> None:
-    """
+def _check_file(out: Path, format: str) -> None:
+    """Refuse a file name that an export must not use.
+
     Raises:
-        ConfigError: it has another suffix, or something that no export wrote has its name.
+        ConfigError: the name has another suffix, or is that of a file that ufvnet did not export.
     """
     if out.suffix != SUFFIXES[format] or "\0" in str(out):
         raise ConfigError(f"output = {printed(out)}: must be a file that ends in {SUFFIXES[format]}")
     try:
-        there = os.path.lexists(out) and not (out.is_file() and not out.is_symlink() and _is_ours(out))
+        is_foreign = os.path.lexists(out) and not (out.is_file() and not out.is_symlink() and _is_ours(out))
     except OSError as error:
         raise ConfigError(f"output = {printed(out)}: cannot be written ({error.strerror})") from error
-    if there:
+    if is_foreign:
         raise ConfigError(f"output = {printed(out)}: is there already, and ufvnet did not export it; name another file")
 
 
 def _is_ours(file: Path) -> bool:
-    """Whether a file has a card in it, as all exports have, or nothing at all.
+    """True for an empty file, and for a file with a card in it, as all exports have.
 
-    The zip of TorchScript and torch.export stores it uncompressed under its name, ONNX as a string.
+    The card's key is searched in the raw bytes: TorchScript and torch.export store it uncompressed in their zip file,
+    ONNX stores it as a string.
     """
     if not file.stat().st_size:
         return True
@@ -143,7 +146,7 @@ def _is_ours(file: Path) -> bool:
 
 
 def cached(model: Path | str) -> Path:
-    """The model's ONNX file in the user's cache folder; exported when it is asked for the first time.
+    """The model's ONNX file in the user's cache folder; the first call exports it.
 
     Raises:
         ConfigError: as ``export``.
@@ -175,7 +178,7 @@ def cached(model: Path | str) -> Path:
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether an ONNX file is there and as it was exported."""
+    """True if an ONNX file is there and unchanged since its export."""
     try:
         return bool(sealed(file))
     except OSError:
@@ -192,7 +195,7 @@ def _need_exporter() -> None:
 
 
 def _example(card: dict[str, Any], count: int) -> tuple[Tensor, Tensor]:
-    """Random I_LS and rates, the same ones for the same count."""
+    """Random I_LS and rates; the same count gives the same ones."""
     random = torch.Generator().manual_seed(count)
     ls = torch.rand(count, 3, card["hr_size"], card["hr_size"], generator=random) * 2 - 1
     rate = torch.rand((count, 2) if card["rate_by_axis"] else (count,), generator=random) * 7 / 16 + 1 / 16
@@ -231,7 +234,7 @@ def _write_torchscript(network: nn.Module, card: dict[str, Any], file: Path) -> 
 
 def _write_torch_export(network: nn.Module, card: dict[str, Any], file: Path) -> None:
     program = torch.export.export(Exportable(network), _example(card, 2), dynamic_shapes=_dynamic())
-    with file.open("wb") as opened:  # by a name it would ask for its own suffix
+    with file.open("wb") as opened:  # given a path, torch.export insists on its own suffix
         torch.export.save(program, opened, extra_files={CARD: json.dumps(seal(card))})
 
 
@@ -250,7 +253,7 @@ def _call(module: Callable[..., tuple[Tensor, ...]], ls: Tensor, rate: Tensor) -
 
 def _difference(network: nn.Module, exported: Call, card: dict[str, Any]) -> float:
     """The largest difference of any output on batches of several sizes and rates."""
-    found = torch.zeros(())
+    largest = torch.zeros(())
     for count in CHECKED:
         example = _example(card, count)
         ours, theirs = network(*example), exported(*example)
@@ -258,13 +261,13 @@ def _difference(network: nn.Module, exported: Call, card: dict[str, Any]) -> flo
             if (a is None) != (b is None):
                 return float("inf")
             if a is not None and b is not None:
-                found = torch.maximum(found, (a - b).abs().max())  # keeps what is not a number
-    return float(found)
+                largest = torch.maximum(largest, (a - b).abs().max())  # keeps NaN
+    return float(largest)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' remarks on packages that are not needed and on their own deprecations."""
+    """Silence the exporters' remarks about packages that are not needed and about their own deprecations."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

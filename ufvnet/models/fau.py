@@ -69,7 +69,7 @@ class FAU(nn.Module):
 
 @torch.no_grad()
 def init_as_identity(network: nn.Module) -> None:
-    """Make a network start near the identity: short trainings then begin with a picture, not with noise.
+    """Make a network start near the identity, so that short trainings begin with a picture instead of noise.
 
     Every FAU starts as its shortcut alone (scale 0 in conv2's BatchNorm), and every convolution
     without a norm outside the attention (stem, shortcuts, head) gets a Dirac kernel on top.
@@ -84,5 +84,5 @@ def init_as_identity(network: nn.Module) -> None:
 
 
 def _has_no_norm(convolution: nn.Conv2d) -> bool:
-    """A ConvLayer without a norm; the regressor's convolutions, which have none either, are no 3x3 of its kind."""
+    """True for the convolution of a ConvLayer without norm: it has a bias, and the padding is done outside it."""
     return convolution.bias is not None and convolution.padding == (0, 0)

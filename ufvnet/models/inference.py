@@ -1,4 +1,4 @@
-"""A trained network over batches of LR images: device, U(.), forward, pixels."""
+"""Running a trained network on batches of LR images: device, U(.), forward pass, pixels."""
 
 from __future__ import annotations
 
@@ -18,32 +18,31 @@ from .srg import SROutput, to_network, to_pixels
 from .store import load
 
 BICUBIC = "bicubic"
-"""The one model that needs no folder."""
+"""Name of the only model that needs no folder."""
 
 
 def best_device(device: str) -> torch.device:
-    """The device of a name; ``auto`` is CUDA, then MPS, then the CPU.
+    """The torch device for a name; ``auto`` takes CUDA if it is there, else MPS, else the CPU.
 
     Raises:
-        ConfigError: the device that is asked for is not there.
+        ConfigError: this machine does not have the device.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
-        return torch.device(next(name for name, found in there.items() if found))
-    if not there.get(device):
-        raise ConfigError(
-            f"device = {device}: not found here; there are: {', '.join(n for n, f in there.items() if f)}"
-        )
+        return torch.device(next(name for name, is_there in available.items() if is_there))
+    if not available.get(device):
+        names = ", ".join(name for name, is_there in available.items() if is_there)
+        raise ConfigError(f"device = {device}: not found here; there are: {names}")
     return torch.device(device)
 
 
 @functools.lru_cache(maxsize=2)
 def ready(ref: str, fingerprint: str, hr_size: int, device: str) -> nn.Module:
-    """A network on its device in evaluation mode, kept for the next call.
+    """A network on its device, in evaluation mode; the last two networks stay in memory for the next call.
 
     Args:
         ref: ``bicubic`` or a model folder.
-        fingerprint: of the model and its weights (``store.identity``); others are read anew.
+        fingerprint: of the model and its weights (``store.identity``); a new one makes this read the weights again.
     """
     network = create(BICUBIC, hr_size=hr_size) if ref == BICUBIC else load(Path(ref))[0]
     return channels_last(fold_norms(network.to(best_device(device)))).eval()
@@ -55,14 +54,15 @@ def channels_last(network: nn.Module) -> nn.Module:
 
 
 def forward(network: nn.Module, ls: Tensor, rate: Tensor, self_ensemble: bool = False) -> SROutput:
-    """A forward pass that gives images or an error.
+    """A forward pass that returns finite images or raises.
 
     Args:
         ls: (N, 3, H, H) in [-1, 1]. rate: (N,), or (N, 2) of rows and columns.
-        self_ensemble: the mean of the output and of the mirrored input's output, mirrored back: twice the time.
+        self_ensemble: return the mean of the output and of the mirrored input's output, mirrored back. It takes twice
+            the time.
 
     Raises:
-        FloatingPointError: the network gave NaN or infinity.
+        FloatingPointError: the output holds NaN or infinity.
     """
     if rate.ndim == 1 and getattr(network, "rate_by_axis", False):
         rate = rate[:, None].expand(-1, 2)
@@ -73,7 +73,7 @@ def forward(network: nn.Module, ls: Tensor, rate: Tensor, self_ensemble: bool = 
         both = output.weights is not None and mirrored.weights is not None
         weights = (output.weights + mirrored.weights) / 2 if both else None
         output = SROutput((output.sr + mirrored.sr.flip(-1)) / 2, weights)
-    if not output.sr.sum(dtype=torch.float32).isfinite():  # a fifth of the time of looking at each
+    if not output.sr.sum(dtype=torch.float32).isfinite():  # takes a fifth of the time of checking each value
         raise FloatingPointError("the network gave NaN or infinity")
     return output
 
@@ -93,7 +93,7 @@ def super_resolve(
         (N, H, H, 3) uint8, and the (N, anchors) float32 weights or None.
 
     Raises:
-        FloatingPointError: the network gave NaN or infinity.
+        FloatingPointError: the output holds NaN or infinity.
     """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     images, weights = [], []

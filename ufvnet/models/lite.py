@@ -22,7 +22,7 @@ class LiteWidth:
     """Sizes at the three levels (32x32, 16x16, 8x8).
 
     encoder: channels of one anchor's encoder. decoder: channels of the decoder.
-    blocks: residual blocks of the decoder; every encoder has one a level.
+    blocks: residual blocks of the decoder; every encoder has one per level.
     """
 
     encoder: tuple[int, ...] = (32, 48, 48)
@@ -46,14 +46,14 @@ class ResidualBlock(nn.Module):
             self.conv2.weight.mul_(0.1)  # starts near the identity
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv2(F.relu_(self.conv1(x))).add_(x)  # in place: no map more to write
+        return self.conv2(F.relu_(self.conv1(x))).add_(x)  # in place: one map less to write
 
 
 def sampling_phase(rate: Tensor, hr_size: int) -> Tensor:
     """Where each HR row and column lies between the LR pixels that U(.) interpolated.
 
-    Bicubic interpolation is as sharp at an LR pixel's centre as it ever gets and bluntest between two; with a rate that
-    is no whole fraction the places of both change over the image, and a convolution cannot know them.
+    Bicubic interpolation is sharpest at the centre of an LR pixel and most blurred halfway between two. Unless the rate
+    is 1 over a whole number, these places shift over the image, and a convolution cannot know where they are.
 
     Args:
         rate: (N,) down-sampling rates, or (N, 2) of rows and columns.
@@ -71,7 +71,7 @@ def sampling_phase(rate: Tensor, hr_size: int) -> Tensor:
 
 
 class AnchorEncoders(nn.Module):
-    """All anchors' encoders side by side: convolutions in groups, a group an anchor (Eqs. 6-8).
+    """All anchors' encoders side by side: grouped convolutions with one group per anchor (Eqs. 6-8).
 
     (N, c_in, 32, 32) and weights (N, n) -> three maps, (N, n c, s, s) for s = 32, 16, 8, each anchor's part times
     its weight (times n, so that equal weights leave the maps as they are).
@@ -96,8 +96,11 @@ class AnchorEncoders(nn.Module):
 
 
 class RowLinear(nn.Linear):
-    """(N, a) -> (N, b) row by row: a matrix product's last bits depend on a row's place in a batch that is no multiple
-    of 16, and a face must come out alike whatever it shares its batch with."""
+    """(N, a) -> (N, b), computed row by row, so that a face's result does not depend on the other faces of its batch.
+
+    In a matrix product the last bits of a row depend on its place in the batch, unless the batch size is a multiple
+    of 16.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return (x[:, None, :] * self.weight).sum(-1) + self.bias
@@ -128,7 +131,7 @@ class UFVNetLite(nn.Module):
 
     Args:
         anchors: down-sampling rates of the anchors.
-        weighting: ``regressor`` (Eq. 5), or ``equal`` (every weight 1/n: what the regressor is measured against).
+        weighting: ``regressor`` (Eq. 5), or ``equal`` (every weight is 1/n; the reference for the regressor).
         width: channel and block counts.
         hr_size: side of input and output, 64 or 128 pixels.
 
@@ -137,7 +140,7 @@ class UFVNetLite(nn.Module):
     """
 
     rate_by_axis = True
-    """``Restorer`` gives rates of rows and columns, which differ where an input is not square."""
+    """``Restorer`` passes a rate for rows and one for columns; they differ if an input is not square."""
 
     def __init__(
         self,
@@ -188,7 +191,7 @@ class UFVNetLite(nn.Module):
             w: (N, n) weights to take instead of the regressor's.
 
         Raises:
-            ValueError: no rate is given.
+            ValueError: rate is None.
         """
         check_side(ls, self.hr_size)
         if rate is None:

@@ -1,4 +1,4 @@
-"""An exported ONNX file as a network: ONNX Runtime runs it, and it is called like the torch network it came from."""
+"""An exported ONNX file as a network: ONNX Runtime computes it, and it is called like the torch network."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .card import ExportCard, parse_card
 from .srg import SROutput
 
 CARD = "ufvnet.card"
-"""Metadata key of the card, by which our files are told from others."""
+"""Metadata key of the card; a file without it was not exported by ufvnet."""
 
 SEAL = b"ufvnet.sha256"
-"""Metadata key of the sha256 of all that stands before it; it is a file's last entry."""
+"""Metadata key of the seal, the sha256 of all bytes before it; it is the last entry of a file."""
 
 SEALED_SINCE = 2
-"""Exports of this version and later end in the seal."""
+"""First export version whose files end with the seal."""
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "mps": "CoreMLExecutionProvider"}
-"""What ONNX Runtime calls the devices that torch has."""
+"""Torch's names of devices, and ONNX Runtime's providers for them."""
 
 
 def import_onnxruntime() -> Any:
@@ -42,10 +42,10 @@ def import_onnxruntime() -> Any:
 
 
 def provider_of(device: str) -> str:
-    """ONNX Runtime's provider for a device; ``auto`` is CUDA where this ONNX Runtime has it, then the CPU.
+    """ONNX Runtime's provider for a device; ``auto`` takes CUDA if this ONNX Runtime has it, else the CPU.
 
     Raises:
-        ConfigError: this ONNX Runtime has none for it.
+        ConfigError: this ONNX Runtime has no provider for the device.
     """
     there = import_onnxruntime().get_available_providers()
     if device == "auto":
@@ -59,13 +59,12 @@ def provider_of(device: str) -> str:
 class OnnxNetwork(nn.Module):
     """Runs an exported file: I_LS (N, 3, H, H) in [-1, 1] and rate (N,) or (N, 2) -> SROutput on the CPU.
 
-    Runs as many threads as torch does when it is made. Calls from several threads at once are fine.
-
+    It uses as many threads as torch has when it is created, and may be called from several threads at once.
     ``fingerprint`` is the file's sha256.
 
     Raises:
-        ConfigError: no file that ONNX Runtime loads, one that ``ufvnet models export`` did not write or that was
-            damaged since, or a device that ONNX Runtime has no provider for.
+        ConfigError: the file is missing, ONNX Runtime cannot load it, ``ufvnet models export`` did not write it, it was
+            changed since, or ONNX Runtime has no provider for the device.
     """
 
     def __init__(self, file: Path, device: str = "auto"):
@@ -75,7 +74,7 @@ class OnnxNetwork(nn.Module):
         options.intra_op_num_threads = torch.get_num_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # one thread of many that spins while it waits takes the core from whoever prepares the next batch
+        # a thread that spins while it waits would take a core from the thread that prepares the next batch
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         digest = sha256(file)
         if digest is None:
@@ -96,8 +95,8 @@ class OnnxNetwork(nn.Module):
 
     def forward(self, ls: Tensor, rate: Tensor) -> SROutput:
         feed = {"ls": ls.contiguous().cpu().numpy(), "rate": rate.float().cpu().numpy()}
-        found = dict(zip(self.outputs, map(torch.from_numpy, self.session.run(self.outputs, feed))))
-        return SROutput(found["sr"], found.get("weights"))
+        values = dict(zip(self.outputs, map(torch.from_numpy, self.session.run(self.outputs, feed))))
+        return SROutput(values["sr"], values.get("weights"))
 
 
 def seal_onnx(file: Path) -> None:
@@ -107,25 +106,29 @@ def seal_onnx(file: Path) -> None:
 
 
 def sealed(file: Path) -> bool | None:
-    """Whether an ONNX file is as ``seal_onnx`` left it; None if it has no seal."""
+    """True if an ONNX file is unchanged since ``seal_onnx``, False if it was changed, None if it has no seal."""
     content = file.read_bytes()
     length = len(_seal_of(b""))
-    body, found = content[:-length], content[-length:]
-    return found == _seal_of(body) if SEAL in found else None
+    body, end = content[:-length], content[-length:]
+    return end == _seal_of(body) if SEAL in end else None
 
 
 def _seal_of(content: bytes) -> bytes:
-    """``metadata_props`` (field 14 of ModelProto) with key and value (fields 1 and 2), as protobuf writes it; fields
-    of messages that follow one another are merged, so no parser is needed to add or check it."""
+    """The metadata entry with the sha256 of ``content``, in protobuf's encoding.
+
+    It is a ``metadata_props`` (field 14 of ModelProto) with key and value (fields 1 and 2). Protobuf merges messages
+    that stand one after the other in a file, so no parser is needed to add or to check the seal.
+    """
     value = hashlib.sha256(content).hexdigest().encode()
     entry = b"\x0a" + bytes([len(SEAL)]) + SEAL + b"\x12" + bytes([len(value)]) + value
     return b"\x72" + bytes([len(entry)]) + entry
 
 
 def _checked_card(file: Path, session: Any) -> dict[str, Any]:
-    """
+    """The card in the metadata of a loaded file.
+
     Raises:
-        ConfigError: the file is not an export of ours, or is not as it was written.
+        ConfigError: ufvnet did not export the file, or it was changed since.
     """
     text = session.get_modelmeta().custom_metadata_map.get(CARD)
     if text is None:

@@ -1,4 +1,4 @@
-"""UFVNet-Real: UFVNet-Lite for damaged faces: attention at 8x8, and fusion steered by an estimate of the damage."""
+"""UFVNet-Real: UFVNet-Lite for damaged faces, with attention at 8x8 and an estimate of the damage."""
 
 from __future__ import annotations
 
@@ -22,28 +22,29 @@ HEAD = 32
 class RealWidth:
     """Sizes at the three levels (32x32, 16x16, 8x8).
 
-    encoder: channels of one anchor's encoder. decoder: channels of the decoder. blocks: blocks of the decoder: residual
-    ones, at 8x8 attention blocks. looking: channels of the regressor's convolutions.
+    encoder: channels of one anchor's encoder. decoder: channels of the decoder.
+    blocks: number of blocks in the decoder; residual blocks, but attention blocks at 8x8.
+    features: channels of the convolutions of ``ImageFeatures``.
     """
 
     encoder: tuple[int, int, int] = (32, 48, 40)
     decoder: tuple[int, int, int] = (96, 128, 256)
     blocks: tuple[int, int, int] = (2, 2, 4)
-    looking: tuple[int, int, int] = (48, 56, 64)
+    features: tuple[int, int, int] = (48, 56, 64)
 
     def scaled(self, factor: float) -> RealWidth:
         """Every channel count times a factor."""
-        encoder, decoder, looking = (
-            tuple(round(c * factor) for c in counts) for counts in (self.encoder, self.decoder, self.looking)
+        encoder, decoder, features = (
+            tuple(round(c * factor) for c in counts) for counts in (self.encoder, self.decoder, self.features)
         )
-        return RealWidth(encoder, decoder, self.blocks, looking)  # type: ignore[arg-type]
+        return RealWidth(encoder, decoder, self.blocks, features)  # type: ignore[arg-type]
 
 
 class WholeFaceBlock(nn.Module):
-    """Attention among all places of a map, then two layers at each: (N, s*s, C) -> (N, s*s, C); starts as the identity.
+    """Attention between all places of a map, then two layers per place: (N, s*s, C) -> (N, s*s, C).
 
-    Beside what two places hold, each head knows a number for every pair of them (``pairs``): faces are cropped alike,
-    so where the other eye is can be learned once.
+    Each head adds a learned number for every pair of places (``pairs``) to the likeness of their contents. All faces
+    are cropped in the same way, so it can learn, for example, where the other eye is. It starts as the identity.
     """
 
     def __init__(self, channels: int, side: int):
@@ -61,13 +62,13 @@ class WholeFaceBlock(nn.Module):
         n, places, channels = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(n, places, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (N, h, s*s, c)
         likeness = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + self.pairs
-        seen = (likeness.softmax(-1) @ v).transpose(1, 2).reshape(n, places, channels)
-        x = x + self.out(seen)
+        attended = (likeness.softmax(-1) @ v).transpose(1, 2).reshape(n, places, channels)
+        x = x + self.out(attended)
         return x + self.narrow(F.gelu(self.wide(self.norm2(x))))
 
 
-class Looking(nn.Module):
-    """What the unshuffled image shows of its own resolution and damage: (N, c_in, 32, 32) -> (N, c)."""
+class ImageFeatures(nn.Module):
+    """Features of the unshuffled image that tell its resolution and damage: (N, c_in, 32, 32) -> (N, c)."""
 
     def __init__(self, c_in: int, channels: Sequence[int]):
         super().__init__()
@@ -83,11 +84,12 @@ class Looking(nn.Module):
 
 
 class UFVNetReal(nn.Module):
-    """As UFVNetLite (anchor encoders, weights by Eq. 4 from a regressor, a decoder with skips, a residual), but for:
+    """As UFVNetLite (anchor encoders, weights by Eq. 4 from a regressor, a decoder with skips, a residual), except:
 
-    - 8x8 holds attention blocks of more channels instead of convolutions: a face is seen whole there, and cheaply.
-    - The regressor also estimates how damaged the image is (``SROutput.damage``), which training supervises. What it
-      saw, and the rate, sets a gain for every fused channel (``steer``).
+    - The 8x8 level has attention blocks with more channels instead of convolutions: there each place sees the whole
+      face at little cost.
+    - The regressor's features also give an estimate of the damage (``SROutput.damage``), which training supervises.
+      The features and the rate set a gain for every fused channel (``steer``).
 
     Args:
         anchors: down-sampling rates of the anchors.
@@ -99,7 +101,7 @@ class UFVNetReal(nn.Module):
     """
 
     rate_by_axis = True
-    """``Restorer`` gives rates of rows and columns, which differ where an input is not square."""
+    """``Restorer`` passes a rate for rows and one for columns; they differ if an input is not square."""
 
     def __init__(
         self, anchors: Sequence[float] = (1 / 8, 1 / 4, 1 / 2), width: RealWidth | None = None, hr_size: int = 128
@@ -111,8 +113,8 @@ class UFVNetReal(nn.Module):
         self.anchors, self.hr_size, self.shuffle = tuple(anchors), hr_size, hr_size // SIDE
         n, c_in, (wide, middle, whole) = len(self.anchors), 3 * self.shuffle**2, width.decoder
         self.encoders = AnchorEncoders(n, c_in + 4 * self.shuffle, width.encoder)
-        self.regressor = Looking(c_in, width.looking)
-        c = width.looking[-1]
+        self.regressor = ImageFeatures(c_in, width.features)
+        c = width.features[-1]
         self.weigh, self.estimate = RowLinear(c, n), RowLinear(c, len(KINDS))
         gains = RowLinear(c, sum(width.decoder))
         self.steer = nn.Sequential(RowLinear(c + 2, c), nn.ReLU(inplace=True), gains)
@@ -145,19 +147,19 @@ class UFVNetReal(nn.Module):
             w: (N, n) weights to take instead of the regressor's.
 
         Raises:
-            ValueError: no rate is given.
+            ValueError: rate is None.
         """
         check_side(ls, self.hr_size)
         if rate is None:
             raise ValueError("ufvnet-real needs the down-sampling rate: give rate")
         x = F.pixel_unshuffle(ls, self.shuffle)
-        looked = self.regressor(x)
-        logits = self.weigh(looked)
+        features = self.regressor(x)
+        logits = self.weigh(features)
         w = logits.softmax(1) if w is None else w  # Eq. 5
         phase = sampling_phase(rate, self.hr_size).to(x.dtype)
-        seen = torch.cat([x, phase], 1).contiguous(memory_format=torch.channels_last)
+        inputs = torch.cat([x, phase], 1).contiguous(memory_format=torch.channels_last)
         both = rate[:, None].expand(-1, 2) if rate.ndim == 1 else rate
-        # gains are bounded: without that the loss leapt
-        gains = 2 * self.steer(torch.cat([looked, both.float().log2()], 1)).sigmoid()
-        sr = ls + self.decode(self.encoders(seen, w), gains)
-        return SROutput(sr, w, logits, self.estimate(looked))
+        # gains lie between 0 and 2: without a bound the loss jumped during training
+        gains = 2 * self.steer(torch.cat([features, both.float().log2()], 1)).sigmoid()
+        sr = ls + self.decode(self.encoders(inputs, w), gains)
+        return SROutput(sr, w, logits, self.estimate(features))

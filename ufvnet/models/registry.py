@@ -1,4 +1,4 @@
-"""Names of models to networks: ``create``, ``register``, ``names``."""
+"""The registry, which creates networks by name: ``create``, ``register``, ``names``."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Factory = Callable[[Width, int], nn.Module]
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A registered model: how it is built and one line of what it is."""
+class ModelEntry:
+    """A registered model: its name, the function that builds it, and a summary in one line."""
 
     name: str
     factory: Factory
@@ -37,16 +37,16 @@ class Entry:
 
 
 PLUGINS = "UFVNET_PLUGINS"
-"""Environment variable: modules, separated by commas, that register models of their own."""
+"""Environment variable that names modules, separated by commas, which register further models."""
 
-_REGISTRY: dict[str, Entry] = {}
+_REGISTRY: dict[str, ModelEntry] = {}
 
 
 def register(name: str, factory: Factory, summary: str = "") -> None:
-    """Add a model under ``name``; it is then a row of every table that evaluates it.
+    """Add a model under ``name``; configurations can then use it.
 
     Args:
-        name: the table row's name.
+        name: names the model in configurations and in tables.
         factory: (Width, hr_size) -> module whose forward takes I_LS (N, 3, H, H) in [-1, 1] and
             the rate (N,), and returns an SROutput.
         summary: one line for ``ufvnet models list``.
@@ -56,20 +56,20 @@ def register(name: str, factory: Factory, summary: str = "") -> None:
     """
     if name in _REGISTRY:
         raise ValueError(f"a model named {name!r} is registered already")
-    _REGISTRY[name] = Entry(name, factory, summary)
+    _REGISTRY[name] = ModelEntry(name, factory, summary)
 
 
 @functools.cache
 def _import_plugins() -> None:
-    """Import the modules of UFVNET_PLUGINS, once a process: trainings and Dask workers inherit the variable.
+    """Import the modules of UFVNET_PLUGINS, once per process: trainings and Dask workers inherit the variable.
 
     Raises:
-        ConfigError: one cannot be imported.
+        ConfigError: a module cannot be imported.
     """
     for module in filter(None, os.environ.get(PLUGINS, "").split(",")):
         try:
             importlib.import_module(module.strip())
-        except Exception as error:  # a module of somebody else's may raise anything
+        except Exception as error:  # a plugin may raise anything
             reason = f"{type(error).__name__}: {error}"
             raise ConfigError(f"{PLUGINS} = {module}: cannot be imported ({reason})") from error
 
@@ -80,7 +80,7 @@ def names() -> list[str]:
     return list(_REGISTRY)
 
 
-def describe(name: str) -> Entry:
+def describe(name: str) -> ModelEntry:
     """The entry of a registered model.
 
     Raises:
@@ -128,7 +128,10 @@ class Bicubic(nn.Module):
 
 @dataclass(frozen=True)
 class _Anchored:
-    """Makes a network of its own or of other anchors: ``network`` takes (anchors, weighting, Width, hr_size)."""
+    """Factory of a network with these anchors, or with those of the call.
+
+    ``network`` takes (anchors, weighting, Width, hr_size).
+    """
 
     anchors: tuple[float, ...]
     weighting: str = "regressor"

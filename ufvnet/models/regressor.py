@@ -22,7 +22,7 @@ def anchor_weights(rate: Tensor, anchors: Sequence[float]) -> Tensor:
         (N, n) float.
 
     Raises:
-        ValueError: fewer than two anchors, or two alike.
+        ValueError: there are fewer than two anchors, or two are equal.
     """
     if len(anchors) < 2 or len(set(anchors)) != len(anchors):
         raise ValueError(f"Eq. 4 needs two or more different anchors, got {tuple(anchors)}")
@@ -32,7 +32,7 @@ def anchor_weights(rate: Tensor, anchors: Sequence[float]) -> Tensor:
 
 
 class WeightRegressor(nn.Module):
-    """AlexNet with its first max-pool k5 s1 and one more FC 1000 -> anchors, softmax (section III-B).
+    """AlexNet with kernel 5 and stride 1 in its first max-pool, one more FC 1000 -> anchors, softmax (section III-B).
 
     At hr_size 128 its maps are 31/27/13/6, so FC1 sees 256*6*6 = 9216; at 64 the first
     convolution has stride 2 and padding 4, which gives the same maps and parameters.
@@ -71,6 +71,6 @@ class WeightRegressor(nn.Module):
         return self.classifier(self.features(ls).flatten(1))
 
     def forward(self, ls: Tensor, logits: bool = False) -> Tensor:
-        """Eq. 5: the weights W, or the ``logits`` that they are the softmax of."""
+        """Eq. 5: the weights W, or the ``logits``, of which they are the softmax."""
         out = self.logits(ls)
         return out if logits else out.softmax(1)

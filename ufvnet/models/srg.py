@@ -19,7 +19,7 @@ class SROutput(NamedTuple):
 
     sr: (N, 3, H, W) float, nominally in [-1, 1].
     weights: (N, anchors) float, each row summing to 1, or None for networks that weigh no anchors.
-    logits: (N, anchors) float that the weights are the softmax of, or None without a regressor.
+    logits: (N, anchors) float whose softmax the weights are, or None without a regressor.
     damage: (N, 5) float, the estimated damage (``ufvnet.data.damage.chain.KINDS``), or None without an estimate.
     """
 
@@ -101,7 +101,7 @@ class SRG(nn.Module):
         self.decoder = Decoder(width, hr_size)
 
     def forward(self, ls: Tensor, rate: Tensor | None = None) -> SROutput:
-        """I_LS (N, 3, H, H) in [-1, 1] -> SROutput; ``rate`` is taken for uniformity and not used."""
+        """I_LS (N, 3, H, H) in [-1, 1] -> SROutput; ``rate`` is not used; all networks accept it."""
         check_side(ls, self.hr_size)
         return SROutput(self.decoder(self.latent(self.encoder(ls))))
 

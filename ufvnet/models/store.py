@@ -34,7 +34,7 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 """Model folders that come with the package, by name."""
 
 LARGEST_CARD = 2**20
-"""Bytes of a model.json; those of ours have about 2,000."""
+"""Most bytes of a model.json that is read; ours have about 2,000."""
 
 README = "README.md"
 
@@ -43,7 +43,7 @@ README = "README.md"
 
 
 def find(ref: Path | str) -> Path:
-    """The folder of a model: ``ref`` itself, or what ships under that name where no model lies in such a folder."""
+    """The folder of a model: ``ref`` itself or, if that holds no model, the shipped model with this name."""
     folder = Path(ref)
     return SHIPPED / folder if not _is_file(folder / CARD) and _is_file(SHIPPED / folder / CARD) else folder
 
@@ -81,21 +81,21 @@ def damage(folder: Path) -> str | None:
         ConfigError: as ``read_card``.
     """
     card, file = read_card(folder), find(folder) / WEIGHTS
-    found = _digest(file)
-    if found is None:
+    digest = _digest(file)
+    if digest is None:
         return f"{WEIGHTS} cannot be read" if _is_there(file) else f"{WEIGHTS} is missing"
     if "sha256" not in card:
         _warn_once(f"{printed(find(folder))}: of an earlier release, without a sha256 of its weights: not checked")
-    elif found != card["sha256"]:
-        return f"{WEIGHTS} is damaged or another model's: its sha256 is {found[:12]}…, not {card['sha256'][:12]}…"
+    elif digest != card["sha256"]:
+        return f"{WEIGHTS} is damaged or another model's: its sha256 is {digest[:12]}…, not {card['sha256'][:12]}…"
     return None
 
 
 def load_weights(network: nn.Module, folder: Path) -> None:
-    """Fill a network from a folder's model.safetensors, whatever precision it is in.
+    """Fill a network from a folder's model.safetensors, which may have any precision.
 
     Raises:
-        ConfigError: the weights are missing, not those that the card was written for, or of another architecture.
+        ConfigError: the weights are missing, do not fit the card's sha256, or belong to another architecture.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_model
@@ -114,7 +114,7 @@ def load(folder: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     """A trained network in evaluation mode and its card.
 
     Raises:
-        ConfigError: no such model, or weights that do not fit.
+        ConfigError: there is no such model, or its weights do not fit.
     """
     folder = Path(folder)
     card = read_card(folder)
@@ -127,7 +127,7 @@ def load(folder: Path | str) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def identity(folder: Path | str) -> str:
-    """A fingerprint of a model's card and of the weights that lie there now: other weights, another identity.
+    """A fingerprint of a model's card and of its weights as they are now; it changes when the weights change.
 
     Raises:
         ConfigError: as ``read_card``.
@@ -140,16 +140,16 @@ def identity(folder: Path | str) -> str:
 
 
 def sealed_card(card: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A card with the sha256 of the folder's weights and a seal over it all; to be written as model.json."""
+    """A card as model.json holds it: with the sha256 of the folder's weights and a seal over the whole."""
     return seal({k: v for k, v in card.items() if k != "sealed"} | {"sha256": sha256(folder / WEIGHTS)})
 
 
 @contextlib.contextmanager
 def tensors_written(path: Path) -> Iterator[None]:
-    """What safetensors raises while it writes ``path`` as an OSError, as of every other file.
+    """Turn what safetensors raises while it writes ``path`` into an OSError, as for every other file.
 
     Raises:
-        OSError: it cannot be written; of a full disk its ``errno`` says so.
+        OSError: the file cannot be written; if the disk is full, ``errno`` says so.
     """
     from safetensors import SafetensorError
 
@@ -161,10 +161,10 @@ def tensors_written(path: Path) -> Iterator[None]:
 
 
 def save_half(folder: Path, out: Path) -> Path:
-    """A copy of a model folder with its weights in half precision, which is half as large and loads as any other.
+    """Write a copy of a model folder with weights in half precision: half the size, loaded like any other.
 
     Raises:
-        ConfigError: no model there, or ``out`` holds files of somebody else.
+        ConfigError: ``folder`` holds no model, or ``out`` holds files that ufvnet did not write.
     """
     from safetensors.torch import load_file, save_file
 
@@ -186,7 +186,7 @@ def save_half(folder: Path, out: Path) -> Path:
 
 
 def check_model_folder(key: str, folder: Path, sources: tuple[tuple[str, Path], ...] = ()) -> None:
-    """Refuse to write a model where files of somebody else lie, or where it would overlap what is read.
+    """Refuse an output folder that holds files of another origin, or that overlaps an input.
 
     Raises:
         ConfigError: as ``ufvnet.files.check_ours``.
@@ -195,7 +195,7 @@ def check_model_folder(key: str, folder: Path, sources: tuple[tuple[str, Path], 
 
 
 def _holds_a_model(folder: Path) -> bool:
-    """Whether a folder of a release that set no marker is a model of ours."""
+    """True if a folder without a marker, from an early release, holds a model of ours."""
     try:
         return bool(parse_card(read_small(folder / CARD, LARGEST_CARD)))
     except (OSError, ValueError):
@@ -203,12 +203,12 @@ def _holds_a_model(folder: Path) -> bool:
 
 
 def _digest(file: Path) -> str | None:
-    """The sha256 of a file; read again only after the file has changed."""
+    """The sha256 of a file, which is read again only if it has changed."""
     try:
-        found = file.stat()
+        status = file.stat()
     except (OSError, ValueError):
         return None
-    return _digest_of(file.resolve(), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return _digest_of(file.resolve(), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @functools.lru_cache(maxsize=16)

@@ -16,7 +16,7 @@ Weighting = Literal["regressor", "ones", "formula"]
 
 
 class UFVNet(nn.Module):
-    """The network that is kept for testing (Fig. 3).
+    """The network that a training produces and that restores faces (Fig. 3).
 
     Args:
         anchors: down-sampling rates of the anchors, e.g. (1/8, 1/4, 1/2).
@@ -48,10 +48,10 @@ class UFVNet(nn.Module):
         self.decoder = Decoder(width, hr_size)
 
     def weights(self, ls: Tensor, rate: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """(N, n) weights W and, with a regressor, the logits they came from.
+        """(N, n) weights W and, with a regressor, the logits whose softmax they are.
 
         Raises:
-            ValueError: weighting is ``formula`` and no rate is given.
+            ValueError: weighting is ``formula`` and rate is None.
         """
         if self.regressor is not None:
             logits = self.regressor.logits(ls)

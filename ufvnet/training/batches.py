@@ -27,9 +27,9 @@ class Batch(NamedTuple):
     hr: I_HR, (B, 3, H, H) uint8.
     rate: (B,) float32, r = k / 16, or the mean of by_axis.
     by_axis: (B, 2) float32, the rates of rows and columns, which differ where an LR image is not square.
-    gain: (B, 3, 1, 1) float32, the colour augmentation: a factor on the channels of both images.
+    gain: (B, 3, 1, 1) float32, the colour augmentation: a factor for each channel, the same for both images.
     rows: (B,) int64 row numbers in the view.
-    damage: (B, 5) float32, what was done to each LR image (``chain.Damaged.amounts``); 0 where it is clean.
+    damage: (B, 5) float32, how much of each damage each LR image has (``chain.Damaged.amounts``); 0 if it is clean.
     """
 
     ls: Tensor
@@ -42,13 +42,13 @@ class Batch(NamedTuple):
 
 
 BETWEEN = (6 / 128, 112 / 128)
-"""Rates of the smallest and largest LR images made for sizes between the scales; they are drawn log-uniformly."""
+"""Smallest and largest rate of LR images at sizes between the scales; the rates are drawn log-uniformly."""
 STRETCH = 0.35
-"""Half of those are not square: the log of height over width is drawn from -0.35 ... 0.35."""
+"""Half of those LR images are not square: log(height / width) is drawn from -STRETCH ... STRETCH."""
 
 
 PREFETCHED = 4
-"""Batches that each process which prepares them has ready at most; they lie in shared memory."""
+"""Most batches that each loader process keeps ready, in shared memory."""
 
 
 class TrainingLoader(Dataset):
@@ -57,18 +57,19 @@ class TrainingLoader(Dataset):
     Args:
         faces: the decoded view.
         ks: scales to draw from, as sixteenths.
-        batch_size: faces a batch, over all processes.
+        batch_size: faces per batch, of all processes together.
         seed: fixes order, scales and augmentation.
         flip: mirror each pair with probability 1/2.
         colour: each channel's gain is drawn from 1 - colour ... 1 + colour.
-        between: share of faces whose LR image is made from HR by PIL bicubic at a size of its own, which need not be
-            one of the scales nor square.
-        recut: share of faces that are cut anew from their photographs; others, and those without room, are as built.
-        damage: damage of the LR images, and grey HR images where they are grey; none where it is None.
-        rank, world: this process takes every ``world``-th face of a batch, from the ``rank``-th.
+        between: share of faces whose LR image is made from HR by PIL bicubic at a randomly drawn size, which need not
+            be one of the scales, nor square.
+        recut: share of faces that are cut again from their photographs. The other faces, and those without room in
+            their photographs, stay as they were built.
+        damage: damage of the LR images; a grey LR image gets a grey HR image. None leaves the images clean.
+        rank, world: this process takes every ``world``-th face of a batch, starting with face ``rank``.
 
     Raises:
-        ValueError: no faces, or fewer in a batch than processes.
+        ValueError: there are no faces, or batch_size is not a multiple of ``world``.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class TrainingLoader(Dataset):
         self.between, self.damage, self.rank, self.world = between, damage, rank, world
 
     def plan(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Rows, scales k, flips and (B, 3) colour gains of batch ``step``; batches run on over the ends of epochs."""
+        """Rows, scales k, flips and (B, 3) colour gains of batch ``step``; a batch may span two epochs."""
         n = len(self.faces)
         positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         rows, ks, flips = (np.empty(len(positions), dtype=np.int64) for _ in range(3))
@@ -110,7 +111,7 @@ class TrainingLoader(Dataset):
         return rows, ks, flips, gains.astype(np.float32)
 
     def sizes(self, step: int, hr_size: int) -> np.ndarray:
-        """(B, 2) height and width of the LR images of batch ``step`` that are made anew; 0 where they are not."""
+        """(B, 2) heights and widths of the LR images that batch ``step`` makes from HR; 0 for images of a scale."""
         rng = np.random.default_rng((self.seed, step, 2))
         chosen, square = rng.random(self.batch_size) < self.between, rng.random(self.batch_size) < 0.5
         low, high = np.log(BETWEEN)
@@ -130,11 +131,12 @@ class TrainingLoader(Dataset):
             self.faces.lr[k][i] if new is None and not h else _reduced(face, k, h, w)
             for face, new, i, k, (h, w) in zip(faces, cut, rows.tolist(), ks.tolist(), sizes.tolist())
         ]
-        told = np.zeros((len(faces), len(KINDS)), dtype=np.float32)
+        amounts = np.zeros((len(faces), len(KINDS)), dtype=np.float32)
         if self.damage is not None:
-            seeds = [(self.seed, step, 3, place) for place in places]  # a face's own, whoever prepares it
-            made = [damaged(face, lr, self.damage, seed) for face, lr, seed in zip(faces, small, seeds)]
-            small, faces, told = [m.lr for m in made], [m.hr for m in made], np.stack([m.amounts for m in made])
+            seeds = [(self.seed, step, 3, place) for place in places]  # one per face, whichever process prepares it
+            results = [damaged(face, lr, self.damage, seed) for face, lr, seed in zip(faces, small, seeds)]
+            small, faces = [result.lr for result in results], [result.hr for result in results]
+            amounts = np.stack([result.amounts for result in results])
         lrs = [torch.from_numpy(lr.transpose(2, 0, 1).copy()) for lr in small]
         hr = torch.from_numpy(np.stack([face.transpose(2, 0, 1) for face in faces]))
         ls = upscale_mixed(lrs, hr.shape[-1])
@@ -142,10 +144,10 @@ class TrainingLoader(Dataset):
         ls[mirror], hr[mirror] = ls[mirror].flip(-1), hr[mirror].flip(-1)
         by_axis = np.where(sizes > 0, sizes / hr.shape[-1], ks[:, None] / 16).astype(np.float32)
         rate, gain = torch.from_numpy(by_axis.mean(1)), torch.from_numpy(gains)[:, :, None, None]
-        return Batch(ls, hr, rate, torch.from_numpy(by_axis), gain, torch.from_numpy(rows), torch.from_numpy(told))
+        return Batch(ls, hr, rate, torch.from_numpy(by_axis), gain, torch.from_numpy(rows), torch.from_numpy(amounts))
 
     def _cut(self, row: int, seed: tuple[int, ...]) -> np.ndarray | None:
-        """The face cut anew, or None where it stays as it was built."""
+        """The face cut again from its photograph, or None if it stays as it was built."""
         rng = np.random.default_rng(seed)
         if not self.recut or rng.random() >= self.recut:
             return None
@@ -153,7 +155,7 @@ class TrainingLoader(Dataset):
         return recut(original.read(), original.box, self.faces.hr.shape[1], rng)
 
     def batches(self, start: int, end: int, workers: int = 0, pin: bool = False) -> Iterable[Batch]:
-        """Batches ``start`` to ``end`` - 1, prepared by processes of their own where there are workers."""
+        """Batches ``start`` to ``end`` - 1, prepared by ``workers`` processes, or by this one if it is 0."""
         return DataLoader(
             self,
             batch_size=None,
@@ -161,13 +163,13 @@ class TrainingLoader(Dataset):
             num_workers=workers,
             prefetch_factor=PREFETCHED if workers else None,
             pin_memory=pin,
-            generator=torch.Generator(),  # its own: the network's random numbers stay as they are
+            generator=torch.Generator(),  # a separate one: the network's random numbers stay the same
             worker_init_fn=_leave_signals_to_the_trainer,
         )
 
 
 def _reduced(face: np.ndarray, k: int, height: int, width: int) -> np.ndarray:
-    """The LR image of a size, or of scale k where that is 0."""
+    """The LR image of this height and width, or of scale k if they are 0."""
     side = lr_side(len(face), k)
     return np.asarray(resize(Image.fromarray(face), width or side, height or side))
 

@@ -23,13 +23,13 @@ from ufvnet.files import printed, read_small, seal, sha256, unseal
 from ufvnet.models.store import tensors_written
 
 KEEP = 2
-"""Checkpoints that stay; older ones are deleted."""
+"""Number of checkpoints that stay; older ones are deleted."""
 
 VERSION = 2
-"""Of state.json; those of 2 and later are sealed."""
+"""Version of state.json; files of version 2 and later are sealed."""
 
 LARGEST_STATE = 2**26
-"""Bytes of a state.json that is read."""
+"""Most bytes of a state.json that is read."""
 
 NAME = re.compile(r"step-\d{8,}")
 FILES = re.compile(r"(model|ema|optimizer|best)\.safetensors|random-\d+\.(safetensors|json)|log\.parquet|state\.json")
@@ -44,7 +44,7 @@ def to_stderr(line: str) -> None:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Those that were finished, oldest first; links and folders without a file of ours are none."""
+    """The finished checkpoints, oldest first; links and folders without a file of ours do not count."""
     found = (p for p in (folder / "checkpoints").glob("step-*") if NAME.fullmatch(p.name))
     ours = (p for p in found if not p.is_symlink() and p.is_dir() and any(FILES.fullmatch(f.name) for f in p.iterdir()))
     return sorted(ours, key=lambda p: int(p.name[5:]))
@@ -59,7 +59,7 @@ def remove(checkpoint: Path) -> None:
 
 
 def last_whole(folder: Path, note: Note = to_stderr) -> Path | None:
-    """The newest checkpoint whose files are as they were written; None where there is none at all.
+    """The newest checkpoint whose files are unchanged since they were written; None if there are no checkpoints.
 
     Raises:
         TrainingError: there are checkpoints, and all of them are damaged.
@@ -75,9 +75,9 @@ def last_whole(folder: Path, note: Note = to_stderr) -> Path | None:
 
 
 def read_state(checkpoint: Path) -> dict[str, Any] | None:
-    """A checkpoint's state.json; None unless it and all files of the checkpoint are as they were written.
+    """A checkpoint's state.json; None if it or any other file of the checkpoint has changed.
 
-    Releases before VERSION 2 sealed nothing: their state is taken if it fits the folder's name and files.
+    Files before version 2 are not sealed: their state is accepted if it fits the folder's name and files.
     """
     try:
         content = read_small(checkpoint / "state.json", LARGEST_STATE)
@@ -97,9 +97,9 @@ def read_state(checkpoint: Path) -> dict[str, Any] | None:
 class Checkpoints:
     """Writes and reads ``checkpoints/step-NNNNNNNN`` of a run folder.
 
-    Each holds model, ema, optimizer and, where they are kept, the best weights so far as safetensors, the random
-    states of every process, the curves (log.parquet) and state.json, sealed, with the sha256 of all of them. It is
-    written under a temporary name and renamed.
+    Each checkpoint holds model, ema, optimizer and, if they are kept, the best weights so far, as safetensors; the
+    random states of every process; the curves (log.parquet); and state.json, which is sealed and holds the sha256 of
+    all other files. A checkpoint is written under a temporary name and then renamed.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class Checkpoints:
             remove(old)
 
     def load(self) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
-        """Fill model, average and optimizer from the last whole checkpoint; gives its step, curves and state."""
+        """Fill model, average and optimizer from the last whole checkpoint; returns its step, curves and state."""
         last = self.last = last_whole(self.folder, self.note)
         state = None if last is None else read_state(last)
         if last is None or state is None:
@@ -183,7 +183,7 @@ class Checkpoints:
         for key, value in load_file(checkpoint / "optimizer.safetensors").items():
             number, name = key.split(".", 1)
             parameter = parameters[int(number)]
-            if value.shape == parameter.shape:  # fused optimizers walk both in the order of memory
+            if value.shape == parameter.shape:  # fused optimizers need the same memory layout in both
                 value = torch.empty_like(parameter).copy_(value)
             state.setdefault(int(number), {})[name] = value
         return state
@@ -199,7 +199,7 @@ class Checkpoints:
         (self.temporary(step) / f"random-{rank}.json").write_text(json.dumps(states))
 
     def load_random(self, rank: int) -> None:
-        """Set this process's random states as in the loaded checkpoint; a process not there then keeps its own."""
+        """Set this process's random states from the loaded checkpoint; a process without states in it keeps its own."""
         last = self.last
         if last is None or not (last / f"random-{rank}.json").exists():
             return

@@ -1,4 +1,4 @@
-"""The curves of a training: rows for log.parquet, TensorBoard, and the checks that stop a training gone wrong."""
+"""The curves of a training: rows for log.parquet, TensorBoard, and the checks that stop a failed training."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import pandas as pd
 import torch
 
 LOG_EVERY = 20
-"""Steps a row."""
+"""Number of steps per row."""
 DIVERGED = 10.0
-"""A row's loss at this many times the least one seen means divergence."""
+"""A training has diverged when a row's loss is more than this many times the smallest one."""
 SETTLED = 5
-"""Rows before divergence is looked for."""
+"""Number of rows before divergence is checked."""
 
 
 class Curves:
     """Rows step, loss, lr, images_per_s, memory_gib and, where measured, psnr ..., kl, mae.
 
     Args:
-        folder: where TensorBoard's events go, as ``tensorboard/``; None for none.
-        log: the rows of the part that is trained already.
+        folder: TensorBoard's events go into its folder ``tensorboard/``; None writes no events.
+        log: the rows so far, of a training that is resumed.
     """
 
     def __init__(self, folder: Path | None, log: list[dict[str, Any]]):
@@ -35,7 +35,7 @@ class Curves:
             self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
 
     def add(self, step: int, values: dict[str, Any]) -> None:
-        """Values measured at a step, into its row."""
+        """Put values that were measured at a step into its row."""
         if self.log and self.log[-1]["step"] == step:
             self.log[-1] |= values
         else:
@@ -50,13 +50,13 @@ class Curves:
 
     @property
     def diverged(self) -> bool:
-        """Whether the last row's loss is far above the least."""
+        """True if the last row's loss is far above the smallest."""
         losses = [row["loss"] for row in self.log if "loss" in row]
         return len(losses) > SETTLED and losses[-1] > DIVERGED * min(losses)
 
 
 def read_curves(folder: Path) -> pd.DataFrame:
-    """The log.parquet of a model folder, which is only shown; without rows where it is missing or damaged."""
+    """The log.parquet of a model folder. It is only shown, so a missing or damaged file gives a table without rows."""
     try:
         return pd.read_parquet(folder / "log.parquet")
     except (OSError, ValueError):  # pyarrow's errors are one of these
@@ -64,12 +64,12 @@ def read_curves(folder: Path) -> pd.DataFrame:
 
 
 def first_bad(losses: list[float]) -> int | None:
-    """Place of the first loss that is not finite."""
+    """Index of the first loss that is not finite; None if all are finite."""
     return next((i for i, value in enumerate(losses) if not math.isfinite(value)), None)
 
 
 def memory_gib() -> float:
-    """GiB: the peak on the GPU where there is one, else what the process holds now."""
+    """Memory in GiB: the peak on the GPU if there is one, else what the process holds now."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     import psutil

@@ -1,4 +1,4 @@
-"""BatchNorm over the whole batch where several processes train one network."""
+"""BatchNorm over the whole batch when several processes train one network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
-    """BatchNorm2d whose statistics are of all processes' maps; torch's SyncBatchNorm has no CPU kernel.
+    """BatchNorm2d with statistics over the maps of all processes; torch's SyncBatchNorm has no CPU kernel.
 
     Every process must see maps of equal shape.
     """
@@ -35,7 +35,7 @@ class SyncedBatchNorm(nn.BatchNorm2d):
 
 
 def synced(network: nn.Module) -> nn.Module:
-    """The network with every BatchNorm2d's statistics over all processes: torch's own where it runs."""
+    """Replace every BatchNorm2d by one with statistics over all processes: torch's own on GPUs, ours on CPUs."""
     if torch.cuda.is_available():
         return nn.SyncBatchNorm.convert_sync_batchnorm(network)
     for module in list(network.modules()):

@@ -1,4 +1,7 @@
-"""The training loop, on accelerate: CPU, one GPU or several; killed anywhere, it goes on to the same bits."""
+"""The training loop, on accelerate: CPU, one GPU or several.
+
+A training that is killed at any time and resumed ends with the same bits.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +41,9 @@ from .publish import publish
 from .validation import Validation
 
 LOCK_WAIT = 60
-"""Seconds to wait for a process that still trains the same part: one whose parent was killed stops soon."""
+"""Seconds to wait for another process that trains the same part: if its parent was killed, it stops soon."""
 ASK_EVERY = 5
-"""Steps between the processes of one training telling each other that they were asked to stop."""
+"""Number of steps after which the processes of one training ask each other whether one must stop."""
 BEST = "best.safetensors"
 
 
@@ -49,7 +52,7 @@ class Interrupted(Exception):
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """The rate at a step: a pure function, so a resumed training needs no schedule's state."""
+    """The learning rate at a step. It is a pure function, so a resumed training needs no state of a schedule."""
     warm = round(recipe.warm_up * steps)
     if step < warm:
         return recipe.lr * (step + 1) / warm
@@ -58,8 +61,8 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def average_of(decay: float) -> Callable[..., None]:
-    """An exponential moving average whose decay rises to ``decay``: short trainings forget their start too."""
+def average_update(decay: float) -> Callable[..., None]:
+    """An exponential moving average. Its decay rises to ``decay``, so that short trainings forget their start too."""
 
     @torch.no_grad()
     def update(average: list[Tensor], current: list[Tensor], number: Tensor | int) -> None:
@@ -73,21 +76,22 @@ def average_of(decay: float) -> Callable[..., None]:
 
 
 def train(part: Part, progress: Progress | None = None, note: Note = to_stderr) -> Path:
-    """Train one part to its model folder, going on from its last checkpoint; a finished one is skipped.
+    """Train one part, from its last checkpoint if it has one, and write its model folder; skip a finished part.
 
     Args:
         part: what to train; its stage 1 must be finished.
-        progress: called now and then, with the images per second and the loss.
-        note: called with a line for the user, e.g. of what was damaged and is made again.
+        progress: called with every row of the curves: images per second and loss.
+        note: called with a line for the user, e.g. that something is damaged and is made again.
 
     Returns:
         The model folder.
 
     Raises:
-        TrainingError: the loss or a gradient is not finite, or the loss has grown far above what it was; a process
-            that prepares batches was killed; every checkpoint is damaged; or another process trains the same part.
-        Interrupted: SIGTERM came; a checkpoint is written.
-        ConfigError: the device or the data is not there, or a folder to write to is somebody else's.
+        TrainingError: the loss or a gradient is not finite, or the loss has grown far above its smallest value; a
+            process that prepares batches was killed; every checkpoint is damaged; or another process trains the same
+            part.
+        Interrupted: SIGTERM came, and a checkpoint was written.
+        ConfigError: the device or the data is missing, or an output folder holds files of another origin.
         OSError: a file cannot be written, e.g. because the disk is full.
     """
     problem = part.problem()
@@ -117,7 +121,7 @@ class _Run:
         share = config.processes * (1 if part.role == "whole" else config.parallel)
         torch.set_num_threads(recipe.threads or max(1, (os.cpu_count() or 1) // share))
         best_device(config.device)
-        AcceleratorState._reset_state()  # of an earlier training in this process, with another precision
+        AcceleratorState._reset_state()  # an earlier training in this process may have set another precision
         self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=recipe.mixed_precision)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         set_seed(recipe.seed)
@@ -134,14 +138,14 @@ class _Run:
         self.module: nn.Module = channels_last(part.network()).to(self.accelerator.device)
         if world > 1:
             self.module = channels_last(synced(self.module))
-            torch.manual_seed(recipe.seed + rank)  # dropout differs, as it would in one large batch
+            torch.manual_seed(recipe.seed + rank)  # dropout differs between processes, as within one large batch
         kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
         self.optimizer = kind(
             self.module.parameters(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
         )
         self.average = None
         if recipe.ema is not None:
-            self.average = AveragedModel(self.module, multi_avg_fn=average_of(recipe.ema), use_buffers=True)
+            self.average = AveragedModel(self.module, multi_avg_fn=average_update(recipe.ema), use_buffers=True)
         network = torch.compile(self.module) if recipe.compile else self.module
         self.network, self.prepared = self.accelerator.prepare(network, self.optimizer)
         self.checkpoints = Checkpoints(part.folder, self.module, self.optimizer, self.average, note)
@@ -158,8 +162,8 @@ class _Run:
         if self.accelerator.scaler is not None and "scaler" in state:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.losses = [torch.tensor(v, device=self.accelerator.device) for v in state.get("losses", ())]
-        self.norms = [torch.zeros_like(loss) for loss in self.losses]  # a checkpoint is written of finite ones only
-        self._take_up_best(state)
+        self.norms = [torch.zeros_like(loss) for loss in self.losses]  # checkpoints follow finite gradients only
+        self._restore_best(state)
         self.curves = Curves(self.part.folder if main else None, log)
         batches = self.loader.batches(step, steps, self.part.config.loader_workers, torch.cuda.is_available())
         previous = _on_sigterm(self._ask_to_stop)
@@ -174,7 +178,7 @@ class _Run:
                 raise
             raise TrainingError(
                 f"{self.part.name}: a process that prepares batches was killed after step {step} "
-                f"({str(error).splitlines()[0]}), often for want of memory; run again to go on from the last "
+                f"({str(error).splitlines()[0]}), often for lack of memory; run again to go on from the last "
                 f"checkpoint, with fewer loader_workers (now {self.part.config.loader_workers}) if it happens again"
             ) from error
         finally:
@@ -186,7 +190,7 @@ class _Run:
         return self.part.model_folder
 
     def _after(self, step: int, steps: int) -> None:
-        """What is due after a step: a row of the curves, a measurement, a checkpoint, a stop."""
+        """Do what is due after a step: a row of the curves, a measurement, a checkpoint, a stop."""
         end = step == steps
         if step % LOG_EVERY == 0 or end:
             self._record(step)
@@ -213,9 +217,9 @@ class _Run:
         self.losses.append(loss.detach())
 
     def _clip(self) -> Tensor:
-        """Scale large gradients down; gives their norm, which is looked at with the losses.
+        """Scale large gradients down; returns their norm, which is checked together with the losses.
 
-        It is 0 where a gradient may be infinite: a scaler of fp16 then leaves the step out and goes on.
+        With fp16 it returns 0, because there the scaler itself skips steps with infinite gradients.
         """
         norm = None
         if self.recipe.clip_norm is not None:
@@ -248,10 +252,10 @@ class _Run:
         return total_loss(loss, weight_loss(output.logits, target), self.recipe.alpha)
 
     def _losses(self, step: int) -> list[float]:
-        """The losses since the last row, of all processes; this is where the device is waited for.
+        """The losses since the last row, averaged over all processes; only this call waits for the device.
 
         Raises:
-            TrainingError: one is not finite, or the gradient of its step is not; the message names that step's batch.
+            TrainingError: the loss or the gradient of a step is not finite; the message names that step's batch.
         """
         if not self.losses:
             return []
@@ -260,9 +264,9 @@ class _Run:
         bad = first_bad([loss + 0 * norm for loss, norm in zip(values, norms)])
         if bad is not None:
             at = step - len(values) + bad
-            found = f"the gradient is {norms[bad]}" if math.isfinite(values[bad]) else f"the loss is {values[bad]}"
+            problem = f"the gradient is {norms[bad]}" if math.isfinite(values[bad]) else f"the loss is {values[bad]}"
             ids = printed(", ".join(self.face_ids[i] for i in self.loader.plan(at)[0]))
-            raise TrainingError(f"{self.part.name}: {found} at step {at}; the batch: {ids}")
+            raise TrainingError(f"{self.part.name}: {problem} at step {at}; the batch: {ids}")
         return values
 
     def _record(self, step: int) -> None:
@@ -293,7 +297,7 @@ class _Run:
         self.clock += time.perf_counter() - started
 
     def _keep_best(self, step: int, score: float, network: nn.Module) -> None:
-        """Keep the weights of the best measurement, where they are to be published in memory and checkpoints too."""
+        """Keep the best measurement's weights in a file; if they will be published, also in memory and checkpoints."""
         if self.best is not None and self.best[1] >= score:
             return
         tensors = {k: v.detach().cpu().clone().contiguous() for k, v in network.state_dict().items()}
@@ -301,11 +305,11 @@ class _Run:
         self.best_weights = tensors if self.recipe.keep == "best" else None
         self._write_best(tensors)
 
-    def _take_up_best(self, state: dict[str, Any]) -> None:
-        """The best measurement that the checkpoint knows; best.safetensors, which has no digest, is only written."""
+    def _restore_best(self, state: dict[str, Any]) -> None:
+        """Take over the checkpoint's best measurement; best.safetensors, which has no digest, is only written."""
         self.best_weights = self.checkpoints.load_best() if self.recipe.keep == "best" else None
         if self.checkpoints.last is not None and self.recipe.keep == "best" and "best" not in state:
-            self.note(f"{self.part.name}: the checkpoint holds no best weights; they are measured anew from here on")
+            self.note(f"{self.part.name}: the checkpoint holds no best weights; the search for them starts again")
         best = state.get("best")
         if best is not None and (self.best_weights is not None or self.recipe.keep == "last"):
             self.best = int(best[0]), float(best[1])
@@ -342,7 +346,7 @@ class _Run:
             self.checkpoints.publish(step)
 
     def _asked_to_stop(self, step: int) -> bool:
-        if os.getppid() != self.parent:  # torchrun was killed; the worker itself notices the end of any other parent
+        if os.getppid() != self.parent:  # torchrun was killed; the worker notices by itself when any other parent ends
             self.stop = True
         if self.accelerator.num_processes == 1:
             return self.stop
@@ -356,7 +360,7 @@ class _Run:
 
 
 def _on_sigterm(handler: Any) -> Callable[[int, FrameType | None], Any] | int | None:
-    """Set SIGTERM's handler where this thread may (the main one); returns the one before."""
+    """Set the handler of SIGTERM if this is the main thread, which alone may; returns the previous handler."""
     try:
         return signal.signal(signal.SIGTERM, handler)
     except (ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Training a part in a process of its own: its threads, memory and signals stay apart from the caller's."""
+"""Training a part in a separate process: its threads, memory and signals do not affect the caller's."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ from .part import Part
 from .worker import INTERRUPTED, job_of
 
 ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads starve their neighbours
-    "THP_MEM_ALLOC_ENABLE": "1",  # torch asks for huge pages: large maps are made anew at every step
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait slow other processes down
+    "THP_MEM_ALLOC_ENABLE": "1",  # torch asks for huge pages: large maps are allocated at every step
 }
-"""Set for training processes where the caller's environment says nothing."""
+"""Variables of training processes; the caller's environment overrides them."""
 
 
 RUNNING: set[subprocess.Popen[str]] = set()
-"""The training processes of this process."""
+"""The training processes that this process has started and that have not ended."""
 
 
 def stop_running() -> None:
     """Ask every training process to write a checkpoint, and wait until they have."""
-    children = list(RUNNING)
-    for child in children:
+    processes = list(RUNNING)
+    for child in processes:
         child.terminate()
-    for child in children:
+    for child in processes:
         child.wait()
 
 
 def train_in_process(part: Part, progress: Progress | None = None) -> Path:
     """Train one part in a child process; a finished one is skipped.
 
-    An exception in the caller (a cancelled flow, Ctrl-C) sends the child SIGTERM, on which it
-    writes a checkpoint.
+    An exception in the caller (a cancelled flow, Ctrl-C) sends SIGTERM to the child, which then
+    writes a checkpoint and ends.
 
     Returns:
         The model folder.
 
     Raises:
         TrainingError: the child failed; the message says why.
-        ConfigError: the device or the data is not there, or a folder to write to is somebody else's.
+        ConfigError: the device or the data is missing, or an output folder holds files of another origin.
         OSError: a file cannot be written, e.g. because the disk is full.
         Interrupted: the child was asked to stop.
     """
@@ -60,7 +60,7 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
     claim(part.folder, "run")
     job, errors = part.folder / "job.json", part.folder / "stderr.log"
     write_json(job, job_of(part))
-    processes, ends = part.config.processes, dict[str, Any]()
+    processes, end_event = part.config.processes, dict[str, Any]()
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
     command = children.python(*torchrun, "-m", "ufvnet.training.worker", str(job))
     with (
@@ -69,7 +69,7 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True,
             env=children.environment(**ENVIRONMENT), start_new_session=True,
         ) as child,
-    ):  # a session of its own: Ctrl-C reaches the caller alone, who then asks for a checkpoint  # fmt: skip
+    ):  # a separate session: Ctrl-C reaches only the caller, which then asks for a checkpoint  # fmt: skip
         assert child.stdout is not None
         RUNNING.add(child)
         try:
@@ -78,7 +78,7 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
                 if "note" in event:
                     print(f"ufvnet: {printed(event['note'])}", file=sys.stderr, flush=True)
                 if "interrupted" in event or "error" in event:
-                    ends = ends or event
+                    end_event = end_event or event
                 if progress and "step" in event:
                     progress(event["step"], event["steps"], event["figures"])
             code = child.wait()
@@ -88,20 +88,21 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
             raise
         finally:
             RUNNING.discard(child)
-    if code == INTERRUPTED or "interrupted" in ends:
+    if code == INTERRUPTED or "interrupted" in end_event:
         raise Interrupted(f"{part.name}: asked to stop; run again to go on")
     if code:
-        raise _failure(part, code, ends, errors)
+        raise _failure(part, code, end_event, errors)
     return part.model_folder
 
 
-def _failure(part: Part, code: int, ends: dict[str, Any], errors: Path) -> Exception:
-    """Why a training process ended, in one line: what it said itself, or else the last line of what it wrote."""
-    if "error" in ends:
-        if ends["errno"] is not None:
-            return OSError(ends["errno"], f"{part.name}: {os.strerror(ends['errno'])}", str(part.folder))
-        kind = ConfigError if ends["kind"] == "ConfigError" else TrainingError
-        return kind(ends["error"])
+def _failure(part: Part, code: int, end_event: dict[str, Any], errors: Path) -> Exception:
+    """The error of a training process, in one line: its own message, or else the last line that it wrote."""
+    if "error" in end_event:
+        number = end_event["errno"]
+        if number is not None:
+            return OSError(number, f"{part.name}: {os.strerror(number)}", str(part.folder))
+        kind = ConfigError if end_event["kind"] == "ConfigError" else TrainingError
+        return kind(end_event["error"])
     text = errors.read_text(errors="replace")
     killed = re.search(r"exitcode *: (-\d+)", text)  # torchrun's report of one of several processes
     if killed:
@@ -109,7 +110,7 @@ def _failure(part: Part, code: int, ends: dict[str, Any], errors: Path) -> Excep
     cause = children.cause_of_death(code)
     if cause is not None:
         return TrainingError(
-            f"{part.name}: training was killed ({cause}), by hand or for want of memory; run again to go on from the "
+            f"{part.name}: training was killed ({cause}), by hand or for lack of memory; run again to go on from the "
             "last checkpoint"
         )
     lines = text.strip().splitlines() or ["it wrote nothing"]

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 LEAST_ERROR = 0.01
-"""Added to the error of bicubic that ``balance`` divides by: nothing is divided by almost 0."""
+"""Added to bicubic's error before a loss is divided by it, so that no loss is divided by almost 0."""
 
 
 def sr_loss(sr: Tensor, hr: Tensor, balance: float = 0.0, ls: Tensor | None = None) -> Tensor:
@@ -14,6 +14,7 @@ def sr_loss(sr: Tensor, hr: Tensor, balance: float = 0.0, ls: Tensor | None = No
 
     Args:
         balance: each face's loss is divided by (the mean absolute error of ``ls`` + 0.01) ** balance.
+        ls: I_LS, needed if ``balance`` is not 0.
     """
     loss = F.l1_loss(sr, hr, reduction="none").flatten(1).mean(1)
     if balance:
@@ -25,7 +26,7 @@ def sr_loss(sr: Tensor, hr: Tensor, balance: float = 0.0, ls: Tensor | None = No
 def weight_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Eq. 12, L^wt = -sum(w_gt log w): soft-label cross-entropy, mean over (N, anchors) rows.
 
-    Its floor is the targets' entropy (1.0347 on MR8): watch ``weight_errors`` instead.
+    Its smallest value is the entropy of the targets (1.0347 on MR8), so ``weight_errors`` shows progress better.
     """
     return F.cross_entropy(logits, target)
 

@@ -24,14 +24,14 @@ TRAINING_VERSION = 2
 IN_A_RUN = {
     "checkpoints", "samples", "tensorboard", "model", "job.json", "stderr.log", "lock", "best.safetensors",
 }  # fmt: skip
-"""Names in a run folder."""
+"""Names of the files and folders in a run folder."""
 
 Role = Literal["anchor", "regressor", "whole"]
 
 
 @dataclass(frozen=True)
 class Part:
-    """One training with what its configuration names, which was found and opened once (``stages.resolve_parts``).
+    """One training, with all that its configuration names already opened and checked (``stages.resolve_parts``).
 
     datasets: those whose training splits it trains on.
     k: the anchor's scale in sixteenths of the HR size, for role ``anchor``.
@@ -60,7 +60,7 @@ class Part:
         parts = [Part("anchor", self.config, self.datasets, k) for k in self.anchors]
         if self.regressor:
             parts.append(Part("regressor", self.config, self.datasets, anchors=self.anchors))
-        return [p for p in parts if p.steps or p.given is not None]
+        return [p for p in parts if p.steps or p.finished_model is not None]
 
     @property
     def steps(self) -> int:
@@ -69,7 +69,7 @@ class Part:
 
     @property
     def ks(self) -> tuple[int, ...]:
-        """Scales it trains on."""
+        """Scales that it trains on, in sixteenths."""
         if self.role == "anchor":
             return (self.k,)
         if self.role == "regressor" and self.config.regressor_scales:
@@ -81,8 +81,8 @@ class Part:
         return self.datasets[0].hr_size
 
     @property
-    def given(self) -> Path | None:
-        """The finished model folder that the configuration gives for this part of stage 1."""
+    def finished_model(self) -> Path | None:
+        """The model folder that the configuration names instead of training this part of stage 1; else None."""
         return self.config.stage1.get(self.name) if self.role != "whole" else None
 
     def arrays(self, split: str = "train") -> FaceArrays:
@@ -94,7 +94,7 @@ class Part:
 
     @property
     def photos(self) -> list[Path | None]:
-        """Folder of each dataset's photographs; None if no faces are cut anew from them."""
+        """Folder of each dataset's photographs; None if no faces are cut again from them."""
         if self.role != "whole" or not self.config.recipe.recut:
             return [None] * len(self.datasets)
         return [*(self.config.photos or (d.photos for d in self.datasets))]
@@ -102,12 +102,12 @@ class Part:
     @cached_property
     def fingerprint(self) -> str:
         """Fingerprint of all that decides the weights: data, network, recipe, and what the training starts from."""
-        if self.given is not None:
-            return str(read_card(self.given).get("fingerprint"))
-        config, elsewhere = self.config, {"anchor_steps", "regressor_steps", "steps", "alpha"}
-        watching = {"validate_every", "validation_faces"} if config.recipe.keep == "last" else set()
+        if self.finished_model is not None:
+            return str(read_card(self.finished_model).get("fingerprint"))
+        config, other_keys = self.config, {"anchor_steps", "regressor_steps", "steps", "alpha"}
+        validation_keys = {"validate_every", "validation_faces"} if config.recipe.keep == "last" else set()
         recipe = config.recipe.model_dump(
-            exclude={"threads", "checkpoint_every", *watching, *elsewhere}, exclude_defaults=True
+            exclude={"threads", "checkpoint_every", *validation_keys, *other_keys}, exclude_defaults=True
         )  # without defaults, so that an option added later changes no fingerprint
         if self.role != "whole":
             for key in ("damage", "recut"):  # stage 1 sees clean faces as they were built
@@ -136,9 +136,9 @@ class Part:
 
     @property
     def model_folder(self) -> Path:
-        """Where its finished model lies."""
-        if self.given is not None:
-            return self.given
+        """Folder of its finished model."""
+        if self.finished_model is not None:
+            return self.finished_model
         return self.config.out / self.config.name if self.role == "whole" else self.folder / "model"
 
     def done(self) -> bool:
@@ -146,9 +146,9 @@ class Part:
         return self.problem() is None
 
     def problem(self) -> str | None:
-        """None if its finished model is there and whole; "" if it is not there; else what is damaged in it."""
-        if self.given is not None:
-            self.check_given()
+        """None if its finished model is there and undamaged; "" if it is missing; else a text that names the damage."""
+        if self.finished_model is not None:
+            self.check_finished_model()
             return None
         if not (self.model_folder / CARD).is_file():
             return ""
@@ -159,7 +159,7 @@ class Part:
             return str(error)
 
     def check_folders(self) -> None:
-        """Refuse to write where files of somebody else or the training's own inputs lie.
+        """Refuse output folders that hold files of another origin or the training's own inputs.
 
         Raises:
             ConfigError: a folder is not ours, or leads elsewhere by a symbolic link.
@@ -197,23 +197,23 @@ class Part:
             assert isinstance(network, UFVNet)
             trained = part.network()
             load_weights(trained, part.model_folder)
-            if isinstance(trained, SRG):  # its latent FAU and decoder are discarded
+            if isinstance(trained, SRG):  # its latent FAU and decoder are not used
                 network.encoders[self.anchors.index(part.k)] = trained.encoder
             elif isinstance(trained, WeightRegressor):
                 network.regressor = trained
         return network
 
-    def check_given(self) -> None:
-        """Refuse a given model that stage 2 cannot start from.
+    def check_finished_model(self) -> None:
+        """Refuse a ``finished_model`` that stage 2 cannot start from.
 
         Raises:
             ConfigError: it has another kind, preset, size or scale, or was trained on other photographs.
         """
-        assert self.given is not None
-        card = read_card(self.given)
-        problem = damage(self.given)
+        assert self.finished_model is not None
+        card = read_card(self.finished_model)
+        problem = damage(self.finished_model)
         if problem:
-            raise ConfigError(f"stage1.{self.name} = {printed(self.given)}: {problem}")
+            raise ConfigError(f"stage1.{self.name} = {printed(self.finished_model)}: {problem}")
         kinds = {"anchor": ("anchor", "onesrg", "sparnet"), "regressor": ("regressor",)}[self.role]
         datasets = card.get("trained_on", {}).get("fingerprint")
         for what, value, allowed in (
@@ -226,7 +226,9 @@ class Part:
         ):
             if value not in allowed:
                 expected = " or ".join(map(str, allowed))
-                raise ConfigError(f"stage1.{self.name} = {self.given}: its {what} is {value}; it must be {expected}")
+                raise ConfigError(
+                    f"stage1.{self.name} = {self.finished_model}: its {what} is {value}; it must be {expected}"
+                )
 
 
 def _is_a_run(folder: Path) -> bool:

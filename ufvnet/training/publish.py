@@ -1,4 +1,4 @@
-"""A finished training to its model folder: weights, model.json, model card, curves."""
+"""Writing the model folder of a finished training: weights, model.json, model card, curves."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
     """Write the model folder of a part; model.json comes last, with the weights' sha256, and marks it as finished.
 
     Raises:
-        ConfigError: the folder holds files of somebody else.
-        OSError: it cannot be written.
+        ConfigError: the folder holds files of another origin.
+        OSError: a file cannot be written.
     """
     folder, config = part.model_folder, part.config
     datasets = part.datasets
@@ -56,7 +56,7 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
     }
     check_model_folder("out", folder)
     claim(folder, "model")
-    (folder / CARD).unlink(missing_ok=True)  # until the new one stands, this is no finished model
+    (folder / CARD).unlink(missing_ok=True)  # without it, the folder counts as unfinished
     with tensors_written(folder / WEIGHTS):
         write_atomically(folder / WEIGHTS, lambda p: save_model(network, str(p)))
     write_atomically(folder / "log.parquet", lambda p: log.to_parquet(p))

@@ -1,4 +1,4 @@
-"""A PNG of validation faces at a moment of a training: I_LS and I_SR at each scale, beside I_HR."""
+"""A PNG of validation faces during a training: I_LS and I_SR at each scale, next to I_HR."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 from ufvnet.files import write_atomically
 
 FACES = 4
-"""Rows of the picture."""
+"""Number of faces in the picture, one per row."""
 
 
 def write_samples(path: Path, ls: dict[int, np.ndarray], sr: dict[int, np.ndarray], hr: np.ndarray) -> None:

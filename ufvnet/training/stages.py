@@ -22,7 +22,7 @@ from .batches import PREFETCHED
 from .part import Part
 
 SHARED_MEMORY = Path("/dev/shm")
-"""Where processes that prepare batches put them for the training process."""
+"""Folder through which loader processes hand batches to the training process."""
 
 
 def resolve_parts(config: TrainConfig) -> tuple[list[Part], Part]:
@@ -30,7 +30,7 @@ def resolve_parts(config: TrainConfig) -> tuple[list[Part], Part]:
 
     Raises:
         ConfigError: the model is unknown or cannot be trained, a dataset is missing, HR sizes differ, an option does
-            not fit the model or the data, or a folder to write to is not ours.
+            not fit the model or the data, or an output folder holds files of another origin.
     """
     if config.model not in names():
         raise ConfigError(f"model = {config.model}: must be one of {', '.join(names())}")
@@ -43,7 +43,7 @@ def resolve_parts(config: TrainConfig) -> tuple[list[Part], Part]:
         _check_start(whole)
     _check_stage1(whole)
     for part in (*whole.stage1, whole):
-        if part.given is None:
+        if part.finished_model is None:
             part.check_folders()
     _check_shared_memory(config, whole.hr_size)
     return whole.stage1, whole
@@ -73,7 +73,8 @@ def _whole(config: TrainConfig, datasets: tuple[Dataset, ...]) -> Part:
 
 
 def _check_options(whole: Part) -> None:
-    """
+    """Refuse options that the model or the datasets do not allow.
+
     Raises:
         ConfigError: an option does not fit the model or the datasets.
     """
@@ -93,21 +94,23 @@ def _check_options(whole: Part) -> None:
 
 
 def _check_stage1(whole: Part) -> None:
-    """
+    """Check the finished models that ``stage1`` names.
+
     Raises:
-        ConfigError: ``stage1`` names no part of the training, or a model that the whole cannot start from.
+        ConfigError: a name is not that of a part, or the whole cannot start from a model.
     """
     known = [part.name for part in whole.stage1]
     for name in whole.config.stage1:
         if name not in known:
             raise ConfigError(f"stage1.{name}: no such part; there are: {', '.join(known)}")
     for part in whole.stage1:
-        if part.given is not None:
-            part.check_given()
+        if part.finished_model is not None:
+            part.check_finished_model()
 
 
 def _check_start(whole: Part) -> None:
-    """
+    """Check the model that the training starts from.
+
     Raises:
         ConfigError: ``start`` does not hold weights of the network that is to be trained.
     """
@@ -128,7 +131,8 @@ def _check_start(whole: Part) -> None:
 
 
 def _check_shared_memory(config: TrainConfig, hr_size: int) -> None:
-    """
+    """Check that the prepared batches have room in shared memory.
+
     Raises:
         ConfigError: the batches that wait for the training process do not fit into /dev/shm.
     """
@@ -145,7 +149,7 @@ def _check_shared_memory(config: TrainConfig, hr_size: int) -> None:
 
 
 def select_part(stage1: list[Part], whole: Part, name: str) -> Part:
-    """The part of a name.
+    """The part with this name.
 
     Raises:
         ConfigError: no part has the name, or it is the whole and its stage 1 is not finished.

@@ -1,4 +1,4 @@
-"""The curves' measurements: PSNR on a slice of the validation split, KL and MAE of the weights."""
+"""The measurements in the curves: PSNR on the first validation faces, KL and MAE of the weights."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Validation:
 
     @classmethod
     def of(cls, part: Part, faces: int) -> Validation | None:
-        """The slice for a part, of its first dataset that has a validation split; None where none has one."""
+        """The faces for a part, from its first dataset with a validation split; None if no dataset has one."""
         dataset = next((d for d in part.datasets if d.card["faces"].get(SPLIT)), None)
         if dataset is None:
             return None
@@ -52,10 +52,10 @@ class Validation:
 
     @torch.no_grad()
     def measure(self, network: nn.Module, device: torch.device, samples: Path | None = None) -> dict[str, Any]:
-        """psnr (dB, mean over faces and scales), gain over bicubic, and kl, mae of the weights.
+        """Measure psnr (dB, mean over faces and scales), gain over bicubic, and kl and mae of the weights.
 
         Args:
-            samples: where a PNG of the first faces goes, for networks that make images.
+            samples: file for a PNG of the first faces, if the network makes images.
         """
         network.eval()
         values: list[float] = []

@@ -1,7 +1,7 @@
-"""One part trained in a process of its own: ``python -P -m ufvnet.training.worker JOB.json``.
+"""The process that trains one part: ``python -P -m ufvnet.training.worker JOB.json``.
 
 JOB.json holds role, k and config. Progress, notes for the user and errors go to standard output, one JSON object per
-line. The end of standard input tells that the parent is gone: training stops as if asked to, with a checkpoint.
+line. When standard input ends, the parent is gone: the training then writes a checkpoint and stops.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .part import Part
 from .stages import resolve_parts
 
 INTERRUPTED = 3
+"""Exit code of a training that was asked to stop."""
 
 
 def main(job_file: str) -> int:
@@ -35,7 +36,7 @@ def main(job_file: str) -> int:
         print(stop, file=sys.stderr)
         if int(os.environ.get("RANK", 0)) == 0:
             _print({"interrupted": str(stop)})
-        return 0 if "RANK" in os.environ else INTERRUPTED  # torchrun takes another code for a failure
+        return 0 if "RANK" in os.environ else INTERRUPTED  # torchrun takes any other code for a failure
     except (TrainingError, ConfigError, OSError) as error:
         number = error.errno if isinstance(error, OSError) else None
         if number not in (None, errno.ENOSPC, errno.EDQUOT):
@@ -53,7 +54,7 @@ def _train(job: dict[str, Any]) -> None:
 
 
 def job_of(part: Part) -> dict[str, Any]:
-    """What JOB.json holds for a part."""
+    """The content of JOB.json for a part."""
     return {"role": part.role, "k": part.k, "config": part.config.model_dump(mode="json")}
 
 
@@ -62,7 +63,7 @@ def _print_progress(step: int, steps: int, figures: Mapping[str, float]) -> None
 
 
 def _print(event: dict[str, Any]) -> None:
-    """To the parent; where that is gone, the training stops as if asked to, with a checkpoint."""
+    """Send an event to the parent. If the parent is gone, the training writes a checkpoint and stops."""
     try:
         print(json.dumps(event), flush=True)
     except BrokenPipeError:
