@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tasks.process import OneProcess
+from tasks.process import OneProcess, with_variables
 from ufvnet.config import Cluster, ConfigError
 from ufvnet.errors import PipelineError
 from ufvnet.proof import Proof, Proven, Refusal
@@ -111,12 +111,20 @@ def _local_cluster(workers: int, environment: Mapping[str, str] | None) -> Any:
     import dask
     from distributed import LocalCluster
 
-    before = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in (environment or {}).items()}
+    wanted = dict(environment or {})
+    settings = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in wanted.items()}
+    defaults = {
+        name: os.environ.get(name, str(value))
+        for name, value in dask.config.get("distributed.nanny.pre-spawn-environ").items()
+        if value is not None
+    }
     nanny = logging.getLogger("distributed.nanny")
     level = nanny.level
     nanny.setLevel(logging.CRITICAL)  # it logs tracebacks
     try:
-        with dask.config.set(before):  # ``env`` is set too late for the memory allocator
+        # ``env`` is set too late for the memory allocator. Dask leaves its own variables in this process, where they
+        # would override those of the next cluster: ``with_variables`` puts the environment back.
+        with dask.config.set(settings), with_variables(defaults | wanted):
             return LocalCluster(
                 n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", env=dict(ONE_THREAD)
             )

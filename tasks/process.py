@@ -47,7 +47,7 @@ class OneProcess:
         deaths = errors = 0
         while True:
             try:
-                with _environment(self.environment):
+                with with_variables(self.environment):
                     return self._started().submit(function, job).result()
             except BrokenProcessPool as error:
                 self._end()
@@ -72,7 +72,7 @@ class OneProcess:
 
 
 @contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
+def with_variables(values: Mapping[str, str]) -> Iterator[None]:
     """Set variables while a process is started, which inherits them; afterwards restore this process's own."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

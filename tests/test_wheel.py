@@ -87,7 +87,8 @@ def test_the_doctor_names_the_extras_that_are_missing(wheel: Path, tmp_path: Pat
     assert done.returncode == 0, done.stdout
     assert "--  extra pipeline: without accelerate, dask, distributed, jinja2" in done.stdout
     assert 'pip install "ufvnet[pipeline]"' in done.stdout
-    assert "ok  extra serve: starlette" in done.stdout
+    assert "--  extra serve: without jinja2" in done.stdout
+    assert "ok  extra onnx: onnx" in done.stdout
     assert "Prefect server" not in done.stdout
 
 
@@ -112,7 +113,7 @@ def test_a_pipeline_command_of_the_wheel_says_that_it_needs_the_checkout(
         ),
         (("restore", ".", "out", "--cluster", "1"), "pipeline", "this command: accelerate, dask"),
         (("demo",), "demo", "the sample photo: scikit-image is not installed"),
-        (("serve",), "serve", "serve: starlette, uvicorn are not installed"),
+        (("serve",), "serve", "serve: jinja2, starlette, uvicorn are not installed"),
         (("models", "export", "ufvnet-lite"), "onnx", "format = onnx: onnx, onnxruntime, onnxscript are not installed"),
         (("restore", ".", "out", "--backend", "onnx"), "onnx", "backend = onnx: onnxruntime is not installed"),
     ],
