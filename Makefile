@@ -16,11 +16,11 @@ demo: .venv/ready
 # Two processes, each with whole files of tests, which share what a file builds; JOBS=0 is one process. One thread each:
 # on busy cores torch's threads mostly wait for each other.
 test: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # The tests that look for photos beside the checkout, as where there are none; ON names files or folders of tests.
 test-without-photos: .venv/ready
-	UFVNET_TEST_FACES=none OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "photos and not server" $(ON)
+	UFVNET_TEST_FACES=none OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "photos and not server" $(ON)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

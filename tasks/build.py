@@ -9,26 +9,21 @@ from typing import Any
 from tasks.artifacts import artifact_key
 from tasks.cluster import map_jobs, workers_for
 from tasks.progress import task_progress
-from tasks.runtime import NO_CACHE, State, create_table_artifact, get_run_logger, task
+from tasks.retries import worth_a_retry
+from tasks.runtime import NO_CACHE, create_table_artifact, get_run_logger, task
 from ufvnet.config import Cluster
 from ufvnet.data.build import folder, scan, shard_writer, verify
 from ufvnet.data.build.assembly import finish_dataset as finish
 from ufvnet.data.build.resolved import ResolvedBuild
 from ufvnet.data.build.shards import ShardJob, plan_shards
 from ufvnet.data.card import CARD
-from ufvnet.errors import ConfigError, PipelineError
 from ufvnet.progress import Tally
 from ufvnet.proof import proof
 
 BuiltShards = tuple[list[ShardJob], list[shard_writer.ShardReport]]
 
 
-def _worth_a_retry(_: object, __: object, state: State[Any]) -> bool:
-    """False for errors that would occur again: wrong use, or something that a person must fix."""
-    return not isinstance(state.data, ConfigError | PipelineError)
-
-
-@task(name="build-shards", retries=2, retry_delay_seconds=5, retry_condition_fn=_worth_a_retry, cache_policy=NO_CACHE)
+@task(name="build-shards", retries=2, retry_delay_seconds=5, retry_condition_fn=worth_a_retry, cache_policy=NO_CACHE)
 def build_shards(build: ResolvedBuild) -> BuiltShards:
     """Scan the photos, plan the shards and build each in a Dask task; finished shards are skipped."""
     log, config = get_run_logger(), build.config

@@ -8,6 +8,7 @@ from pathlib import Path
 from tasks.artifacts import artifact_key
 from tasks.cluster import map_on_cluster
 from tasks.progress import task_progress
+from tasks.retries import worth_a_retry
 from tasks.runtime import NO_CACHE, create_image_artifact, create_markdown_artifact, get_run_logger, task
 from ufvnet.progress import Tally
 from ufvnet.proof import proof
@@ -23,7 +24,7 @@ PROVEN_SHARDS = 4  # number of test-set shards that every worker must see as thi
 PUBLISHED = ("grid_", "gain", "curves", "weights_")  # the report has the other figures
 
 
-@task(name="score", retries=1, retry_delay_seconds=5, cache_policy=NO_CACHE)
+@task(name="score", retries=1, retry_delay_seconds=5, retry_condition_fn=worth_a_retry, cache_policy=NO_CACHE)
 def score(evaluation: Evaluation) -> ScoredEvaluation:
     """Score with one Dask task per method and row group. Finished scores are read instead, each file once."""
     config = evaluation.config

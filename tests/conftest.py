@@ -27,6 +27,16 @@ REPO = Path(__file__).parents[1]
 FACES = Path(os.environ.get("UFVNET_TEST_FACES") or REPO.parent / "shared" / "faces")
 """Real photos, if they are there. UFVNET_TEST_FACES names another folder; ``none`` tests as a checkout alone does."""
 
+LONGEST = (
+    "training/test_engine",
+    "tests/flows",
+    "tests/tasks",
+    "restore/test_survive",
+    "tests/training",
+    "hostile_folder",
+)
+"""Parts of names of the files that take longest, which begin first: so the processes of a run end at about one time."""
+
 PutPhotos = Callable[[Path, int], list[Path]]
 PutLists = Callable[[Path, dict[str, int]], dict[str, Path]]
 PutHostile = Callable[[Path], dict[str, str]]
@@ -39,10 +49,11 @@ def repo() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that look for real photos, so that ``pytest -m photos`` runs them without any."""
+    """Mark the tests that look for real photos, so that ``pytest -m photos`` runs them without any; long ones first."""
     for item in items:
         if "real_faces" in getattr(item, "fixturenames", ()):
             item.add_marker("photos")
+    items.sort(key=lambda item: next((i for i, part in enumerate(LONGEST) if part in item.nodeid), len(LONGEST)))
 
 
 @pytest.fixture(scope="session")
