@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -62,7 +64,7 @@ class OneProcess:
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
-            self._pool = ProcessPoolExecutor(1, context, initializer=_end_with_parent)
+            self._pool = ProcessPoolExecutor(1, context, initializer=_begin)
         return self._pool
 
     def _end(self) -> None:
@@ -86,8 +88,15 @@ def with_variables(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _end_with_parent() -> None:
-    """End this process when its parent dies, even if the parent is killed."""
+def _begin() -> None:
+    """Let this process end when its parent dies, however that ends, and at once when its work is done."""
     parent: Any = multiprocessing.parent_process()
-
     when_parent_ends(lambda: os._exit(1), lambda: not wait([parent.sentinel]))
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    """Everything is written by then. The interpreter is not taken down: torch alone needs half a second for it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

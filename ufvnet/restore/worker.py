@@ -6,6 +6,7 @@ calls ``Restorer`` or ``restore_folder``.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -14,7 +15,10 @@ from ufvnet.console import SOME_FAILED, escape_logs, exit_on_errors, prepare_str
 
 
 def main() -> None:
-    """Do the job and end with its exit code."""
+    """Do the job and end with its exit code.
+
+    Everything is written and closed by then. The interpreter is not taken down: torch alone needs half a second for it.
+    """
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, _interrupt_once)
     prepare_streams()
@@ -27,7 +31,8 @@ def main() -> None:
             failed = restore_here(config, crashed=crashed)
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
-    sys.exit(SOME_FAILED if failed else 0)
+    sys.stderr.flush()
+    os._exit(SOME_FAILED if failed else 0)
 
 
 def _interrupt_once(*_: object) -> None:
