@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
-
-from rich.console import Console
-from rich.logging import RichHandler
 
 NO_CACHE = None
 State = Any
@@ -62,13 +60,21 @@ def with_failures(name: str, message: str, data: Any) -> Any:
     return data
 
 
+class _ToStderr(logging.Handler):
+    """Writes to what is standard error at that moment: while a progress bar is shown, its lines go above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
 @functools.cache
 def get_run_logger() -> logging.Logger:
-    """A logger that writes lines with the time to standard error, as Prefect's console does."""
-    log = logging.getLogger("ufvnet.direct")
+    """Logger that writes lines as Prefect's console does."""
+    log, handler = logging.getLogger("ufvnet.direct"), _ToStderr()
+    handler.setFormatter(logging.Formatter("%(asctime)s | %(levelname)-7s | %(message)s", "%H:%M:%S"))
     log.setLevel(logging.INFO)
     log.propagate = False
-    log.addHandler(RichHandler(console=Console(stderr=True), show_path=False, markup=False))
+    log.addHandler(handler)
     return log
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +13,7 @@ from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 from ufvnet.children import when_parent_ends
+from ufvnet.console import leave_at_once
 from ufvnet.errors import PipelineError
 
 T = TypeVar("T")
@@ -92,11 +92,4 @@ def _begin() -> None:
     """Let this process end when its parent dies, however that ends, and at once when its work is done."""
     parent: Any = multiprocessing.parent_process()
     when_parent_ends(lambda: os._exit(1), lambda: not wait([parent.sentinel]))
-    atexit.register(_leave)
-
-
-def _leave() -> None:
-    """Everything is written by then. The interpreter is not taken down: torch alone needs half a second for it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    atexit.register(leave_at_once, 0)

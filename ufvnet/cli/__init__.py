@@ -6,10 +6,12 @@ Exit codes: 0 all good, 1 some inputs failed, 2 wrong use. Heavy imports happen 
 from __future__ import annotations
 
 import os
+import sys
+from typing import Any, NoReturn
 
 import typer
 
-from ufvnet.console import escape_logs, exit_on_errors, prepare_streams
+from ufvnet.console import escape_logs, exit_on_errors, leave_at_once, prepare_streams
 
 from . import data, doctor, models, pipeline, restore
 from .options import ConfiguredCommand
@@ -49,3 +51,15 @@ def main() -> None:
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that this one starts imports what lies in the working directory
     with exit_on_errors():
         app()
+
+
+def entry() -> NoReturn:
+    """The process of the command: ``main``, and its end."""
+    code: Any = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    if "prefect" in sys.modules or not isinstance(code, int | None):  # Prefect stops its server at the end
+        sys.exit(code)
+    leave_at_once(code or 0)

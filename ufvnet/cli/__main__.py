@@ -1,6 +1,6 @@
 """``python -m ufvnet.cli`` is the ``ufvnet`` command."""
 
-from . import main
+from . import entry
 
 if __name__ == "__main__":
-    main()
+    entry()

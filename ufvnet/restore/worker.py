@@ -6,19 +6,14 @@ calls ``Restorer`` or ``restore_folder``.
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 
 from ufvnet.children import take_job
-from ufvnet.console import SOME_FAILED, escape_logs, exit_on_errors, prepare_streams
+from ufvnet.console import SOME_FAILED, escape_logs, exit_on_errors, leave_at_once, prepare_streams
 
 
 def main() -> None:
-    """Do the job and end with its exit code.
-
-    Everything is written and closed by then. The interpreter is not taken down: torch alone needs half a second for it.
-    """
+    """Do the job and end with its exit code."""
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, _interrupt_once)
     prepare_streams()
@@ -31,8 +26,7 @@ def main() -> None:
             failed = restore_here(config, crashed=crashed)
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
-    sys.stderr.flush()
-    os._exit(SOME_FAILED if failed else 0)
+    leave_at_once(SOME_FAILED if failed else 0)
 
 
 def _interrupt_once(*_: object) -> None:

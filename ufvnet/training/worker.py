@@ -17,6 +17,7 @@ from typing import Any
 
 from ufvnet.children import when_parent_ends
 from ufvnet.config import ConfigError, TrainConfig, load
+from ufvnet.console import leave_at_once
 from ufvnet.errors import TrainingError
 
 from .engine import Interrupted, train
@@ -72,4 +73,7 @@ def _print(event: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    code = main(sys.argv[1])
+    if "RANK" in os.environ:  # torchrun's processes take leave of each other
+        sys.exit(code)
+    leave_at_once(code)
