@@ -27,15 +27,12 @@ REPO = Path(__file__).parents[1]
 FACES = Path(os.environ.get("UFVNET_TEST_FACES") or REPO.parent / "shared" / "faces")
 """Real photos, if they are there. UFVNET_TEST_FACES names another folder; ``none`` tests as a checkout alone does."""
 
-LONGEST = (
-    "training/test_engine",
-    "tests/flows",
-    "tests/tasks",
-    "restore/test_survive",
-    "tests/training",
+FIRST = (
+    "data/test_loader", "training/test_engine", "tests/flows", "tests/tasks", "restore/test_survive", "tests/training",
     "hostile_folder",
-)
-"""Parts of names of the files that take longest, which begin first: so the processes of a run end at about one time."""
+)  # fmt: skip
+"""Parts of names of the files that begin first: test_loader, whose loaders fork this process, before other tests have
+loaded libraries and begun threads in it; then those that take longest, so that all processes end at about one time."""
 
 PutPhotos = Callable[[Path, int], list[Path]]
 PutLists = Callable[[Path, dict[str, int]], dict[str, Path]]
@@ -53,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "real_faces" in getattr(item, "fixturenames", ()):
             item.add_marker("photos")
-    items.sort(key=lambda item: next((i for i, part in enumerate(LONGEST) if part in item.nodeid), len(LONGEST)))
+    items.sort(key=lambda item: next((i for i, part in enumerate(FIRST) if part in item.nodeid), len(FIRST)))
 
 
 @pytest.fixture(scope="session")

@@ -183,6 +183,17 @@ def test_a_direct_run_writes_the_same_bytes(reproduced: Reproduced, direct: Path
 
 
 @pytest.mark.server
+def test_an_experiment_with_an_input_that_failed_ends_with_1_and_names_its_account(tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    Image.new("RGB", (24, 24), "tan").save(tmp_path / "small" / "good.png")
+    (tmp_path / "small" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no picture")
+    (tmp_path / "e.yaml").write_text("name: e\nrestore: {input: small, output: out, mode: aligned, device: cpu}\n")
+    command = [sys.executable, "-m", "ufvnet.cli", "reproduce", "e.yaml", "--direct"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "out: 1 pictures failed; manifest.parquet says why" in done.stderr
+
+
 def test_a_direct_evaluation_has_the_same_tables(reproduced: Reproduced, direct: Path) -> None:
     numbers = [
         {path.name: path.read_text() for path in (folder / "evaluations" / "tiny" / "tables").glob("*.csv")}

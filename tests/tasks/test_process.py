@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ from tasks import process
 from tasks.cluster import map_on_cluster, workers_for
 from tasks.process import OneProcess
 from ufvnet.config import Cluster
+from ufvnet.data.sample import jittered_photos
 from ufvnet.errors import PipelineError
 from ufvnet.proof import Refusal, proof
 
@@ -99,3 +101,21 @@ def test_the_process_ends_when_its_parent_is_killed() -> None:
     parent.kill()
     parent.wait()
     assert not psutil.wait_procs([child], timeout=30)[1]
+
+
+@pytest.mark.kills
+def test_a_direct_build_that_is_interrupted_says_that_it_can_go_on(tmp_path: Path, repo: Path) -> None:
+    jittered_photos(tmp_path / "photos", 30)
+    (tmp_path / "b.yaml").write_text("name: b\nsource: {kind: folder, root: photos}\nshard_size: 5\nout: data\n")
+    command = [sys.executable, "-m", "ufvnet.cli", "build", "b.yaml", "--direct"]
+    environment = {**os.environ, "PYTHONPATH": str(repo)}
+    heed = "import os, signal, sys; signal.signal(2, signal.default_int_handler); os.execv(sys.argv[1], sys.argv[1:])"
+    script = [sys.executable, "-c", heed]
+    build = subprocess.Popen([*script, *command], cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
+    until = time.monotonic() + 120
+    while not (tmp_path / "data" / "b" / "photos").exists() and build.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    build.send_signal(signal.SIGINT)
+    assert "ufvnet: stopped; the same command continues" in build.communicate(timeout=60)[1]
+    assert build.returncode == 128 + signal.SIGINT
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, env=environment).returncode == 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +21,8 @@ from .options import options_of
 
 Config = Annotated[Path, typer.Argument(help="A YAML file; see configs/.")]
 Overrides = Annotated[
-    list[str], typer.Option("-s", "--set", help="Value that replaces one of the file, e.g. recipe.lr=1e-3.")
+    list[str],
+    typer.Option("-s", "--set", help="Value that replaces one of the file, e.g. source.root=photos."),
 ]
 Direct = Annotated[
     bool, typer.Option("--direct", help="Without Prefect: starts sooner, keeps no record of the run, retries nothing.")
@@ -74,8 +77,10 @@ def build(
     with locked(settings):  # and so is a second build of this dataset
         pass
     _check_cluster(settings)
+    flow = import_from_checkout("flows.build_datasets", "build_resolved", direct)
+    leave_on_signals(_stop)
     try:
-        card = import_from_checkout("flows.build_datasets", "build_resolved", direct)(resolved)
+        card = flow(resolved)
     except NothingUsableError:
         card = open_dataset(settings.out / settings.name).card
     for status, count in card["counts"].items():
@@ -97,7 +102,9 @@ def _verify(folder: Path, cluster: Any, direct: bool) -> None:
 
     dataset = open_dataset(folder)
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")  # a task alone, without its flow
-    problems = import_from_checkout("tasks.build", "verify_shards", direct)(dataset.root, cluster or Cluster())
+    verify = import_from_checkout("tasks.build", "verify_shards", direct)
+    leave_on_signals(_stop)
+    problems = verify(dataset.root, cluster or Cluster())
     for problem in problems[:20]:
         print(problem, file=sys.stderr)
     if problems:
@@ -126,11 +133,15 @@ def train(
     print(run(settings, part=part))
 
 
+def _stop() -> None:
+    print("ufvnet: stopped; the same command continues", file=sys.stderr, flush=True)
+
+
 def _stop_trainings() -> None:
     from ufvnet.training.launch import stop_running
 
     stop_running()
-    print("ufvnet: stopped, with a checkpoint; the same command continues", file=sys.stderr, flush=True)
+    print("ufvnet: stopped; the same command continues from the last checkpoint", file=sys.stderr, flush=True)
 
 
 def evaluate(config: Config, overrides: Overrides = [], direct: Direct = False) -> None:  # noqa: B006
@@ -143,11 +154,13 @@ def evaluate(config: Config, overrides: Overrides = [], direct: Direct = False) 
     with lock_folder(evaluation.folder):  # a second run of this evaluation is refused before Prefect starts
         pass
     _check_cluster(settings)
-    print(import_from_checkout("flows.evaluate", "evaluate_resolved", direct)(evaluation))
+    flow = import_from_checkout("flows.evaluate", "evaluate_resolved", direct)
+    leave_on_signals(_stop)
+    print(flow(evaluation))
 
 
 def reproduce(config: Config, overrides: Overrides = [], direct: Direct = False) -> None:  # noqa: B006
-    """Run an experiment file from end to end: build, train, evaluate, restore."""
+    """Run an experiment file from end to end: build, train, evaluate, restore; exit code 1 if an input failed."""
     experiment = _load_config("ExperimentConfig", config, overrides)
     from ufvnet.results.folder import check_folder
     from ufvnet.results.methods.resolve import check_methods
@@ -157,7 +170,29 @@ def reproduce(config: Config, overrides: Overrides = [], direct: Direct = False)
         check_folder(experiment.evaluate)
     for part in (*experiment.build, experiment.evaluate, experiment.restore):
         _check_cluster(part)
-    print(import_from_checkout("flows.reproduce", "reproduce", direct)(experiment))
+    flow = import_from_checkout("flows.reproduce", "reproduce", direct)
+    leave_on_signals(_stop_trainings)
+    print(flow(experiment))
+    if failed := list(_failed_inputs(experiment)):
+        print("\n".join(failed), file=sys.stderr)
+        raise typer.Exit(SOME_FAILED)
+
+
+def _failed_inputs(experiment: Any) -> Iterator[str]:
+    """A line for each step of an experiment that could not use all of its inputs, from the account that it wrote."""
+    from ufvnet.data import open as open_dataset
+    from ufvnet.data.card import failures
+    from ufvnet.files import printed_line
+
+    for part in experiment.build:
+        folder = part.out / part.name
+        if count := failures(open_dataset(folder).card):
+            yield f"{printed_line(folder)}: {count:,} photos could not be used; photos/*.parquet says why"
+    if experiment.restore:
+        folder = experiment.restore.output
+        count = json.loads((folder / "summary.json").read_text())["counts"]["failed"]
+        if count:
+            yield f"{printed_line(folder)}: {count:,} pictures failed; manifest.parquet says why"
 
 
 def run(
