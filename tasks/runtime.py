@@ -1,7 +1,7 @@
 """The parts of Prefect that flows and tasks use, imported in one place, so that ``--direct`` can replace them.
 
 With UFVNET_DIRECT=1 in the environment, which ``--direct`` sets before flows are imported, the same names are the plain
-functions of ``tasks.direct``: Prefect is not imported, which saves the seconds that its temporary server takes to start.
+functions of ``tasks.direct``: Prefect is not imported, which saves the start of its temporary server.
 """
 
 from __future__ import annotations
