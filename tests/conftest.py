@@ -28,10 +28,10 @@ FACES = Path(os.environ.get("UFVNET_TEST_FACES") or REPO.parent / "shared" / "fa
 """Real photos, if they are there. UFVNET_TEST_FACES names another folder; ``none`` tests as a checkout alone does."""
 
 FIRST = (
-    "data/test_loader", "training/test_engine", "tests/flows", "tests/tasks", "restore/test_survive", "tests/training",
-    "hostile_folder",
+    "training/test_batches", "training/test_engine", "tests/flows", "tests/tasks", "restore/test_survive",
+    "tests/training", "hostile_folder",
 )  # fmt: skip
-"""Parts of names of the files that begin first: test_loader, whose loaders fork this process, before other tests have
+"""Parts of names of the files that begin first: test_batches, whose loaders fork this process, before other tests have
 loaded libraries and begun threads in it; then those that take longest, so that all processes end at about one time."""
 
 PutPhotos = Callable[[Path, int], list[Path]]
