@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import shutil
@@ -21,6 +22,7 @@ from ufvnet.data.build.shard_writer import build_shard
 from ufvnet.data.build.shards import plan_shards
 from ufvnet.data.sample import jittered_photos
 
+gc.disable()  # until all tests are collected: what they import stays, and searching it for garbage takes long
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads would starve the processes tests start
 
 REPO = Path(__file__).parents[1]
@@ -43,6 +45,12 @@ PutHostile = Callable[[Path], dict[str, str]]
 def repo() -> Path:
     """The root of the checkout."""
     return REPO
+
+
+def pytest_collection_finish() -> None:
+    """Search for garbage again, but not among what was imported."""
+    gc.enable()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -174,7 +174,7 @@ def test_control_characters_in_a_message_are_escaped(tmp_path: Path) -> None:
 def test_semaphores_of_a_command_that_ends_at_once_are_freed_without_a_warning() -> None:
     code = (
         "import os, ufvnet.cli\nfrom multiprocessing import get_context\ndef app():\n"
-        "    get_context('spawn').Semaphore()\n    os._exit(3)\nufvnet.cli.app = app\nufvnet.cli.main()"
+        "    kept = get_context('spawn').Semaphore()\n    os._exit(3)\nufvnet.cli.app = app\nufvnet.cli.main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (3, "")
