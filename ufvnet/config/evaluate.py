@@ -89,6 +89,7 @@ class TestSet(Schema):
     path: FilePath
     """The built dataset."""
     split: str = "test"
+    """Split to score."""
     limit: int | None = Field(default=None, ge=1)
     """Score only this many faces, the first ones. Tables say so. Null: all."""
     damage: tuple[DamageName, ...] = Field(default=(CLEAN,), min_length=1)
@@ -125,9 +126,11 @@ class EvaluateConfig(Schema):
     view: View = "MR8"
     """Scales to score. Tables of MR3 and MR7 models take the columns that they need."""
     out: FilePath = Path("evaluations")
+    """Folder of evaluations."""
     batch_size: int = Field(default=32, ge=1)
     """Faces per batch."""
     device: Device = "cpu"
+    """Where models run."""
     seed: int = Field(default=0, ge=0)
     """Seed of the assigned view and of the bootstrap."""
     identity_faces: int = Field(default=0, ge=0)
@@ -135,6 +138,7 @@ class EvaluateConfig(Schema):
     grid_faces: int = Field(default=2, ge=1, le=16)
     """Faces in the visual grid."""
     cluster: Cluster = Cluster()
+    """Where Dask runs."""
 
     @field_validator("datasets")
     @classmethod

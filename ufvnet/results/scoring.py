@@ -23,7 +23,7 @@ from ufvnet.data.lr_images import FaceUnderDamage, LRKind, Size, columns, face_u
 from ufvnet.data.schema import read_checked, write_checked
 from ufvnet.errors import EvaluationError
 from ufvnet.files import MARKER, claim, printed, safe_name
-from ufvnet.metrics import score
+from ufvnet.metrics import PROTOCOLS, score
 from ufvnet.metrics.identity import cosine, crop_landmarks, descriptors, distance
 
 from .evaluation import Evaluation, OpenedTestSet, RowGroup, ScoredEvaluation
@@ -35,6 +35,26 @@ from .methods.restore import restore
 
 SCORING_VERSION = 3
 MOST_ANCHORS = 4
+
+SCORE_COLUMNS = {
+    "model": "Name of the method, as tables show it.",
+    "dataset": "Name of the test set.",
+    "damage": "Name of the LR image's damage; `clean` for none.",
+    "face_id": "Face, as in the test set's `faces/`.",
+    "k": "Scale in sixteenths of the HR size.",
+    "px": "Mean side of the LR image in pixels.",
+    "width": "Width of the LR image in pixels.",
+    "height": "Height of the LR image in pixels.",
+    "status": "`ok`, or `failed` where the method raised or gave no image.",
+    "reason": "Why it failed.",
+    **{f"psnr_{protocol}": f"PSNR in dB, protocol `{protocol}`." for protocol in PROTOCOLS},
+    **{f"ssim_{protocol}": f"SSIM, protocol `{protocol}`." for protocol in PROTOCOLS},
+    "milliseconds": "Time per face, the mean of its batch.",
+    "identity": "Cosine of dlib's face descriptors of SR and HR; NaN where it was not measured.",
+    "identity_distance": "Euclidean distance of the same descriptors.",
+    **{f"w{i}": f"Weight of anchor {i}; NaN if the method has none." for i in range(1, MOST_ANCHORS + 1)},
+}
+"""Columns of a file of scores and their meanings; scores of failed faces are NaN."""
 DEADLY = f"it kills the process that runs it: {DEATHS} died, one after the other"
 
 log = logging.getLogger(__name__)
