@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from benchmarks.ship import fill_card, ship_weights
 from tests.results.conftest import save_untrained, scored
 from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, load
@@ -20,6 +21,7 @@ from ufvnet.data.lr_images import LRKind, Size
 from ufvnet.metrics import luma, psnr
 from ufvnet.models import create
 from ufvnet.models.inference import super_resolve
+from ufvnet.models.store import read_card
 from ufvnet.results import scoring
 from ufvnet.results.evaluation import ScoredEvaluation, resolve_evaluation
 from ufvnet.results.groups import far_below
@@ -249,6 +251,32 @@ def test_exported_images_are_those_that_are_scored_and_come_back_as_a_method(
     np.testing.assert_array_equal(mine["psnr_y"], bicubic["psnr_y"])
     with pytest.raises(ConfigError, match="must be one of clean"):
         export(data.open(built), tmp_path / "lr", damage=["rain"])
+
+
+def test_a_shipped_model_s_card_has_the_numbers_of_its_evaluations(
+    results: Results, config: EvaluateConfig, tmp_path: Path
+) -> None:
+    table = pd.read_csv(results.folder / "tables" / "summary.csv", keep_default_na=False)
+    table[table["division"] == ""].to_csv(tmp_path / "sets.csv", index=False)
+    table[table["division"] != ""].assign(**{"test set": "held"}).to_csv(tmp_path / "groups.csv", index=False)
+    template = tmp_path / "card.md"
+    template.write_text("$params $gmac\n$results\n$groups\n")
+    model = Path(str(config.models[1]))
+    summaries = [tmp_path / "sets.csv", tmp_path / "groups.csv"]
+    text = fill_card(model, template, summaries)
+    mine = table[(table["method"] == "onesrg (MR8)") & (table["division"] == "")].set_index(["damage", "size"])
+    row = mine.loc[("jpeg50", "12x16")].astype({"gain": float, "worse": float})
+    (line,) = [line for line in text.splitlines() if line.startswith("| jpeg50") and "/" not in line]
+    assert line.split(" | ")[2].startswith(f"{float(row['gain']):+.2f}")
+    assert f"({float(row['worse']):.0%})" in line.split(" | ")[2]
+    assert "| age: 60+ | 2 |" in text
+    ship_weights(model, tmp_path / "shipped")
+    assert read_card(tmp_path / "shipped")["name"] == "shipped"
+    with pytest.raises(ConfigError, match=r"has no scores of .* with these weights; evaluate them first"):
+        fill_card(tmp_path / "shipped", template, summaries)
+    template.write_text("$nothing")
+    with pytest.raises(ConfigError, match="'nothing': must be one of params, gmac"):
+        fill_card(model, template, summaries)
 
 
 def test_a_network_sees_the_rate_of_rows_and_of_columns() -> None:

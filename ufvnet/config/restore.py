@@ -9,6 +9,9 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from .base import Cluster, Device, FilePath, Schema
 
+DEFAULT_MODEL = "ufvnet-lite"
+"""Name of the shipped model that restores pictures where no other is named."""
+
 
 class RestoreConfig(Schema):
     """Pictures to restored pictures and a manifest (``ufvnet restore``)."""
@@ -18,7 +21,7 @@ class RestoreConfig(Schema):
     input."""
     output: FilePath
     """A folder. For a single picture also a file, recognised by its ending, or ``-`` for standard output."""
-    model: FilePath = Path("ufvnet-lite")
+    model: FilePath = Path(DEFAULT_MODEL)
     """A model folder, or the name of a model that ships with the package."""
     backend: Literal["torch", "onnx"] = "torch"
     """What runs the model: torch, or ONNX Runtime."""

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ufvnet.config import ConfigError
+from ufvnet.config import DEFAULT_MODEL, ConfigError
 from ufvnet.faces.crop import Box
 from ufvnet.faces.paste import paste_restored
 from ufvnet.imaging.decode import MAX_PIXELS
@@ -69,7 +69,7 @@ class Restorer:
 
     >>> from PIL import Image
     >>> from ufvnet import Restorer
-    >>> restorer = Restorer.load("ufvnet-lite")
+    >>> restorer = Restorer.load()
     >>> crop = Image.new("RGB", (24, 24), "tan")  # a face crop of any size; Image.open("small-face.png")
     >>> restorer(crop).size
     (128, 128)
@@ -92,8 +92,8 @@ class Restorer:
 
     @classmethod
     def load(
-        cls, model: Path | str, device: str = "auto", backend: str = "torch", *, self_ensemble: bool = False,
-        precision: str = "fp32",
+        cls, model: Path | str = DEFAULT_MODEL, device: str = "auto", backend: str = "torch", *,
+        self_ensemble: bool = False, precision: str = "fp32",
     ) -> Restorer:  # fmt: skip
         """Load a model onto a device.
 
