@@ -1,4 +1,4 @@
-"""The two commands of README on any machine: what they install is pinned to what every index has."""
+"""The two commands of docs/quickstart.md on any machine: what they install is pinned to what every index has."""
 
 from __future__ import annotations
 
