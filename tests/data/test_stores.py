@@ -23,6 +23,7 @@ from ufvnet.data.build.scan import scan, scan_jobs
 from ufvnet.data.build.shard_writer import build_shard
 from ufvnet.data.build.shards import plan_shards
 from ufvnet.data.push import push
+from ufvnet.models.store import find
 from ufvnet.remote import RemotePath, path_or_url
 
 BUCKET = "faces"
@@ -110,8 +111,8 @@ def test_tables_are_read_from_a_store_and_may_name_objects_beside_them(
     content = [p.read_bytes() for p in sorted(photos.glob("[!.]*.jpg"))]
     folder = s3 / f"tables-{ending}"
     (folder / "one.jpg").write_bytes(content[2])
-    cells = [{"bytes": content[0], "path": "x"}, {"bytes": content[1], "path": None}, {"bytes": None, "path": "one.jpg"},
-             {"bytes": None, "path": "../photos/none.jpg"}]  # fmt: skip
+    pictures = [(content[0], "x"), (content[1], None), (None, "one.jpg"), (None, "../photos/none.jpg")]
+    cells = [{"bytes": picture, "path": name} for picture, name in pictures]
     table, buffer = pa.table({"image": cells}), io.BytesIO()
     if ending == "parquet":
         pq.write_table(table, buffer, row_group_size=2)
@@ -178,9 +179,8 @@ def test_a_dataset_is_published_with_its_card_last(
     assert (uploaded[-1], present) == ("dataset.json", 0)
     assert push(dataset, url) == (0, count)
     here = {p.relative_to(copy).as_posix(): p for p in copy.rglob("*") if p.is_file() and "timings" not in p.parts}
-    assert {p.name_below(target): p.read_bytes() for p in target.files()} == {
-        n: p.read_bytes() for n, p in here.items()
-    }
+    there = {p.name_below(target): p.read_bytes() for p in target.files()}
+    assert there == {name: path.read_bytes() for name, path in here.items()}
     (file,) = (s["faces"] for s in dataset.card["shards"] if (s["faces"] or "").startswith("faces/split=val"))
     assert len(pd.read_parquet(f"{url}/{file}", columns=["face_id"])) == dataset.card["faces"]["val"]
     (copy / file).write_bytes(b"damaged")
@@ -239,6 +239,8 @@ def test_models_of_an_evaluation_and_lists_of_paths_refuse_urls() -> None:
     ):
         with pytest.raises(ConfigError, match=rf"{key}.* = .*is a URL; it must be a path of a file system"):
             load(schema, raw, [override])
+    with pytest.raises(ConfigError, match="^model = s3://bucket/model: is a URL"):
+        find("s3://bucket/model")
 
 
 @pytest.mark.parametrize(
@@ -248,7 +250,6 @@ def test_models_of_an_evaluation_and_lists_of_paths_refuse_urls() -> None:
         (["demo", "--out", "s3://bucket/demo"], "out"),
         (["data", "show", "gs://bucket/faces"], "dataset"),
         (["data", "export", "faces", "s3://bucket/out"], "out"),
-        (["models", "export", "s3://bucket/model"], "model"),
     ],
     ids=lambda v: v if isinstance(v, str) else v[0],
 )
