@@ -53,8 +53,9 @@ def export(
     chosen = dataset.view(view, split)
     wanted = _sizes(damage, sizes) or stored_sizes(chosen.hr_size, chosen.ks)
     check_made("", dataset, damage, wanted)
-    if CROP in damage:
-        chosen.originals(dataset.photos)
+    photos = dataset.photos if CROP in damage else None
+    if photos is not None:
+        chosen.originals(photos)
     shards = chosen.shards
     check_ours("out", out, KIND, [("dataset", dataset.root)])
     claim(out, KIND)
@@ -62,7 +63,7 @@ def export(
     for shard in shards:
         for group in pq.ParquetFile(shard).iter_batches(columns=names, batch_size=100):
             for record in group.to_pylist():
-                for folder, content in _images(record, damage, wanted, hr, chosen.hr_size, dataset.photos):
+                for folder, content in _images(record, damage, wanted, hr, chosen.hr_size, photos):
                     write_bytes(image_file(out, folder, record["face_id"]), content)
                     written += 1
     return written
@@ -82,7 +83,7 @@ def _sizes(damage: Sequence[str], sizes: Sequence[int | str]) -> tuple[Size, ...
 
 
 def _images(
-    record: dict[str, Any], damage: Sequence[str], sizes: Sequence[Size], hr: bool, hr_size: int, photos: Path
+    record: dict[str, Any], damage: Sequence[str], sizes: Sequence[Size], hr: bool, hr_size: int, photos: Path | None
 ) -> Iterator[tuple[str, bytes]]:
     """The folder and the PNG of each image of a face; what the dataset stores has the stored bytes."""
     if hr:
