@@ -7,7 +7,8 @@ from typing import Any
 
 from tasks.build import build_shards, finish_dataset
 from tasks.runtime import flow, with_failures
-from ufvnet.config import BuildConfig, load
+from tasks.settings import read_settings
+from ufvnet.config import BuildConfig
 from ufvnet.data.build.folder import locked
 from ufvnet.data.build.resolved import ResolvedBuild, resolve
 from ufvnet.data.card import failures
@@ -25,7 +26,7 @@ def build_datasets(config: BuildConfig | Path, overrides: list[str] | None = Non
         NothingUsableError: no photo became a face; the dataset is written, with a row for every photo.
         PipelineError: no worker passed its proof, or the rebuild would lose much of the dataset.
     """
-    return _build(resolve(load(BuildConfig, config, overrides or ())))
+    return _build(resolve(read_settings(BuildConfig, config, overrides)))
 
 
 def build_resolved(build: ResolvedBuild) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tasks.evaluate import publish_results, score, write_results
 from tasks.runtime import flow
-from ufvnet.config import EvaluateConfig, load
+from tasks.settings import read_settings
+from ufvnet.config import EvaluateConfig
 from ufvnet.results.evaluation import Evaluation, resolve_evaluation
 from ufvnet.results.folder import lock_folder
 from ufvnet.results.write import check_scored
@@ -19,7 +20,7 @@ def evaluate(config: EvaluateConfig | Path, overrides: list[str] | None = None) 
     Raises:
         EvaluationError: no image has a score.
     """
-    return run(resolve_evaluation(load(EvaluateConfig, config, overrides or ())))
+    return run(resolve_evaluation(read_settings(EvaluateConfig, config, overrides)))
 
 
 def run(evaluation: Evaluation) -> Path:

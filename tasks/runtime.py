@@ -24,6 +24,10 @@ if TYPE_CHECKING or os.environ.get("UFVNET_DIRECT") != "1":
     from prefect.logging import get_run_logger
     from prefect.states import Completed
 
+    from tasks.logs import plain_errors
+
+    plain_errors()
+
     def with_failures(name: str, message: str, data: Any) -> Any:
         """What a flow returns when some inputs could not be used: a state with a name of its own, so that triggers
         that wait for ``Completed`` do not fire."""

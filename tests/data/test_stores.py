@@ -239,7 +239,7 @@ def test_models_of_an_evaluation_and_lists_of_paths_refuse_urls() -> None:
     ):
         with pytest.raises(ConfigError, match=rf"{key}.* = .*is a URL; it must be a path of a file system"):
             load(schema, raw, [override])
-    with pytest.raises(ConfigError, match="^model = s3://bucket/model: is a URL"):
+    with pytest.raises(ConfigError, match=r"^model = s3://bucket/model: is a URL"):
         find("s3://bucket/model")
 
 

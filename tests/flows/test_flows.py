@@ -6,13 +6,13 @@ import ast
 import json
 import subprocess
 import sys
-import typing
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pandas as pd
 import psutil
@@ -22,14 +22,17 @@ import yaml
 from PIL import Image
 from prefect import Flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.build_datasets import build_datasets
 from flows.reproduce import reproduce
 from tasks.cluster import dask_client
-from ufvnet.config import BuildConfig, Cluster, ExperimentConfig, Schema, load
-from ufvnet.errors import NothingUsableError
+from tasks.deployments import check_parameters
+from tasks.settings import schema_of
+from ufvnet.config import BuildConfig, Cluster, ExperimentConfig, load
+from ufvnet.errors import ConfigError, NothingUsableError
 
 REPO = Path(__file__).parents[2]
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((REPO / "prefect.yaml").read_text())["deployments"]
@@ -42,13 +45,6 @@ def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
     """What the deployment's entrypoint imports."""
     module, _, name = deployment["entrypoint"].rpartition(".")
     return getattr(import_module(module), name)
-
-
-def schema_of(flow: Flow[..., Any]) -> type[Schema]:
-    """The schema that the flow reads its ``config`` with."""
-    kinds = typing.get_args(typing.get_type_hints(flow.fn)["config"])
-    (schema,) = (k for k in kinds if issubclass(k, Schema))
-    return schema
 
 
 @dataclass(frozen=True)
@@ -229,7 +225,10 @@ def _finished(folder: Path) -> dict[str, dict[str, int]]:
 
 @pytest.mark.server
 def test_a_build_with_failures_ends_in_a_state_that_no_trigger_takes_for_success(
-    prefect_server: None, tmp_path: Path, put_photos: Callable[[Path, int], list[Path]]
+    prefect_server: None,
+    tmp_path: Path,
+    put_photos: Callable[[Path, int], list[Path]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     put_photos(tmp_path / "photos", 2)
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"no picture")
@@ -240,6 +239,12 @@ def test_a_build_with_failures_ends_in_a_state_that_no_trigger_takes_for_success
     assert state.result()["counts"]["ok"] == 2
     expected = {event for d in DEPLOYMENTS for t in d.get("triggers", ()) for event in t["expect"]}
     assert f"prefect.flow-run.{state.name}" not in expected  # prefect.server.models.events names events so
+    state = build_datasets(tmp_path / "nowhere.yaml", return_state=True)
+    assert state.is_failed()
+    assert str(state.message).endswith(
+        f"ConfigError: {tmp_path}/nowhere.yaml: cannot be read (No such file or directory)"
+    )
+    assert "Traceback" not in caplog.text
     for photo in (tmp_path / "photos").glob("*.jpg"):
         photo.write_bytes(b"no picture either")
     state = build_datasets(load(BuildConfig, config | {"name": "none"}), return_state=True)
@@ -264,6 +269,48 @@ def test_deployment_flow_and_file_share_one_name(deployment: dict[str, Any]) -> 
 
 
 @each_deployment
+def test_a_wrong_configuration_is_refused_before_any_work(
+    deployment: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = flow_of(deployment)
+    with pytest.raises(ConfigError, match=r"^nowhere\.yaml: cannot be read"):
+        flow.fn(Path("nowhere.yaml"))
+    monkeypatch.chdir(REPO)
+    config = flow.validate_parameters(deployment["parameters"])["config"]
+    with pytest.raises(ConfigError, match="nothing = 1: no such key"):
+        flow.fn(config, ["nothing=1"])
+    key = {"reproduce": "build.0.cluster", "train": None}.get(deployment["name"], "cluster")
+    if key is not None:
+        with pytest.raises(ConfigError, match=r"cluster_class = no\.Such: cannot be imported"):
+            flow.fn(config, [f"{key}.cluster_class=no.Such"])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "why"),
+    [
+        (["config=nowhere.yaml"], r"^nowhere\.yaml: cannot be read"),
+        (['overrides=["hr_size=7"]'], r"hr_size = 7: "),
+        (['config={"name": "x"}'], r"source = .*: Field required"),
+        (['overrides=["cluster.cluster_class=no.Such"]'], r"cluster\.cluster_class = no\.Such: cannot be imported"),
+    ],
+    ids=["path", "override", "mapping", "cluster"],
+)
+def test_ufvnet_run_refuses_a_wrong_configuration_before_there_is_a_run(
+    parameters: list[str], why: str, tmp_path: Path
+) -> None:
+    step = {"prefect.deployments.steps.set_working_directory": {"directory": str(REPO)}}
+    given = DeploymentResponse(
+        name="build-datasets", flow_id=uuid4(), pull_steps=[step], entrypoint="flows.build_datasets.build_datasets",
+        parameters={"config": "configs/datasets/aaf.yaml"},
+    )  # fmt: skip
+    check_parameters(given, [])
+    with pytest.raises(ConfigError, match=why):
+        check_parameters(given, parameters)
+    elsewhere = {name: {"directory": str(tmp_path / "gone")} for name in step}
+    check_parameters(given.model_copy(update={"pull_steps": [elsewhere]}), parameters)  # the run itself will refuse
+
+
+@each_deployment
 def test_deployment_default_parameters_are_a_valid_configuration(
     deployment: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +318,7 @@ def test_deployment_default_parameters_are_a_valid_configuration(
     flow = flow_of(deployment)
     config = flow.validate_parameters(deployment["parameters"])["config"]
     assert isinstance(config, Path) == isinstance(deployment["parameters"]["config"], str)
-    assert isinstance(load(schema_of(flow), config), schema_of(flow))
+    assert isinstance(load(schema_of(flow.fn), config), schema_of(flow.fn))
 
 
 def test_every_flow_but_the_demo_is_deployed() -> None:
