@@ -75,6 +75,7 @@ class FolderSource(_Divisible):
     """A folder of photos, searched recursively."""
 
     kind: Literal["folder"] = "folder"
+    """Names this source."""
 
 
 class CelebASource(_Source):
@@ -85,18 +86,21 @@ class CelebASource(_Source):
     """
 
     kind: Literal["celeba"]
+    """Names this source."""
 
 
 class HelenSource(_Source):
     """Helen as its authors publish it: <root>/helen_*/*.jpg, trainnames.txt, testnames.txt (or ``splits``)."""
 
     kind: Literal["helen"]
+    """Names this source."""
 
 
 class ManifestSource(_Divisible):
     """A CSV with a header that names the photos. Other files in the folder are ignored."""
 
     kind: Literal["manifest"]
+    """Names this source."""
     file: SourcePath
     """The CSV."""
     path: str = "path"
@@ -111,6 +115,7 @@ class TableSource(_Divisible):
     """Parquet or Arrow files (what ``datasets`` saves) with an image column, searched recursively below ``root``."""
 
     kind: Literal["table"]
+    """Names this source."""
     files: dict[str, str] = {}
     """A glob below ``root`` per split, e.g. {train: "train-*.parquet"}. Empty: every *.parquet and *.arrow."""
     image: str = "image"

@@ -34,9 +34,10 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Restored:
     """A restored face.
 
-    image: H x H RGB.
-    rate: r of the input, its mean side over H.
-    weights: of the anchors, which sum to 1; None if the model has no anchors.
+    Attributes:
+        image: H x H RGB.
+        rate: r of the input, its mean side over H.
+        weights: of the anchors, which sum to 1; None if the model has no anchors.
     """
 
     image: Image.Image
@@ -48,10 +49,11 @@ class Restored:
 class RestoredPhoto:
     """A photo with its small faces restored.
 
-    image: the photo, L, LA, RGB or RGBA, with EXIF (without the orientation, which is applied) and ICC profile in
-        ``info``.
-    boxes: (left, top, right, bottom) of the crops of all faces, in pixels of the upright input.
-    faces: for each box the restored face, or None if the face was left as it is.
+    Attributes:
+        image: the photo, L, LA, RGB or RGBA, with EXIF (without the orientation, which is applied) and ICC profile in
+            ``info``.
+        boxes: (left, top, right, bottom) of the crops of all faces, in pixels of the upright input.
+        faces: for each box the restored face, or None if the face was left as it is.
     """
 
     image: Image.Image
