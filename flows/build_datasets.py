@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.build import build_shards, finish_dataset
+from tasks.events import BUILT, BUILT_WITH_FAILURES, announce
 from tasks.runtime import flow, with_failures
 from tasks.settings import read_settings
 from ufvnet.config import BuildConfig
@@ -50,6 +51,12 @@ def _build(build: ResolvedBuild) -> dict[str, Any]:
     counts = ", ".join(f"{n:,} {status}" for status, n in card["counts"].items() if n)
     if not any(card["faces"].values()):
         raise NothingUsableError(f"{build.root}: none of {card['photos']:,} photos became a face ({counts})")
+    announce(
+        BUILT_WITH_FAILURES if failures(card) else BUILT,
+        card["name"],
+        dataset=build.root,
+        fingerprint=card["fingerprints"].get("train", ""),
+    )
     if failures(card):
         return with_failures(WITH_FAILURES, counts, card)
     return card

@@ -24,4 +24,4 @@ def announce(event: str, name: str, **payload: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | None) else str(value)
+    return value if isinstance(value, str | int | float) else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import subprocess
 import sys
@@ -28,11 +29,14 @@ from prefect.testing.utilities import prefect_test_harness
 
 from flows.build_datasets import build_datasets
 from flows.reproduce import reproduce
+from flows.train import train
 from tasks.cluster import dask_client
 from tasks.deployments import check_parameters
+from tasks.events import BUILT, TRAINED
 from tasks.settings import schema_of
 from ufvnet.config import BuildConfig, Cluster, ExperimentConfig, load
 from ufvnet.errors import ConfigError, NothingUsableError
+from ufvnet.training.after_build import reason_to_skip
 
 REPO = Path(__file__).parents[2]
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((REPO / "prefect.yaml").read_text())["deployments"]
@@ -49,11 +53,12 @@ def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
 
 @dataclass(frozen=True)
 class Reproduced:
-    """A tiny experiment after its first run."""
+    """A tiny experiment after its first run, and the events that it emitted."""
 
     folder: Path
     config: ExperimentConfig
     report: Path
+    events: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +111,12 @@ def reproduced(
         "restore": {"input": folder / "small", "output": folder / "restored", "resume": True,
                     "model": folder / "models" / "ufvnet", "device": "cpu"},
     })  # fmt: skip
-    report = reproduce(config)
+    events: list[dict[str, Any]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.events.emit_event", lambda **event: events.append(event))
+        report = reproduce(config)
     assert report is not None
-    return Reproduced(folder, config, report)
+    return Reproduced(folder, config, report, events)
 
 
 @pytest.mark.server
@@ -140,6 +148,34 @@ def test_reproduce_publishes_tables_figures_curves_and_counts_as_artifacts(repro
     assert "| ufvnet (MR8), dB |" in str(artifacts["gain-faces"].data)
     assert any(a.type == "image" for a in artifacts.values())
     assert [row["step"] for row in json.loads(str(artifacts["training-curves-onesrg"].data))] == [4]
+
+
+@pytest.mark.server
+def test_a_build_and_a_training_announce_what_the_next_step_needs(reproduced: Reproduced) -> None:
+    built, first, second = reproduced.events
+    card = json.loads((reproduced.folder / "data" / "faces" / "dataset.json").read_text())
+    folder, mark = str(reproduced.folder / "data" / "faces"), card["fingerprints"]["train"]
+    assert (built["event"], built["payload"]) == ("ufvnet.dataset.built", {"dataset": folder, "fingerprint": mark})
+    assert [e["payload"]["model"] for e in (first, second)] == [
+        str(reproduced.folder / "models" / name) for name in ("onesrg", "ufvnet")
+    ]
+    assert {first["event"], second["event"]} == {"ufvnet.model.trained"}
+
+
+@pytest.mark.server
+def test_a_training_after_a_build_is_skipped_with_a_reason(reproduced: Reproduced) -> None:
+    training, folder = reproduced.config.train[1], reproduced.folder / "data" / "faces"
+    mark = reproduced.events[0]["payload"]["fingerprint"]
+    for dataset, fingerprint, reason in (
+        (reproduced.folder, mark, f"ufvnet is trained on {folder}, not on {reproduced.folder}"),
+        (folder, "", f"{folder} has no faces in a split train"),
+        (folder, "0" * 64, "was built again since"),
+        (folder, mark, f"nothing changed: {reproduced.folder / 'models' / 'ufvnet'} was trained on {mark[:12]}"),
+    ):
+        state = train.fn(training, dataset=dataset, fingerprint=fingerprint)
+        assert (state.name, reason in state.message) == ("Skipped", True), state.message
+    another = training.model_copy(update={"recipe": training.recipe.model_copy(update={"seed": 1})})
+    assert reason_to_skip(another, folder, mark) is None
 
 
 @pytest.fixture(scope="module")
@@ -237,8 +273,6 @@ def test_a_build_with_failures_ends_in_a_state_that_no_trigger_takes_for_success
     state = build_datasets(load(BuildConfig, config), return_state=True)
     assert (state.type.value, state.name) == ("COMPLETED", "CompletedWithFailures")
     assert state.result()["counts"]["ok"] == 2
-    expected = {event for d in DEPLOYMENTS for t in d.get("triggers", ()) for event in t["expect"]}
-    assert f"prefect.flow-run.{state.name}" not in expected  # prefect.server.models.events names events so
     state = build_datasets(tmp_path / "nowhere.yaml", return_state=True)
     assert state.is_failed()
     assert str(state.message).endswith(
@@ -329,6 +363,13 @@ def test_every_flow_but_the_demo_is_deployed() -> None:
 def test_triggers_name_deployments_that_exist() -> None:
     triggers = [t for d in DEPLOYMENTS for t in d.get("triggers", ())]
     names = {t["name"]: t["match_related"]["prefect.resource.name"] for t in triggers}
+    assert {t["name"]: t["expect"] for t in triggers} == {
+        "train-after-build": [BUILT],
+        "evaluate-after-train": [TRAINED],
+    }
+    for deployment in DEPLOYMENTS:
+        for trigger in deployment.get("triggers", ()):
+            assert set(trigger["parameters"]) <= set(inspect.signature(flow_of(deployment).fn).parameters)
     assert names == {"train-after-build": "build-datasets", "evaluate-after-train": "train"}
     assert set(names.values()) <= {d["name"] for d in DEPLOYMENTS}
 

@@ -17,7 +17,7 @@ def reason_to_skip(config: TrainConfig, dataset: Path, fingerprint: str | None) 
     Args:
         config: the training.
         dataset: folder of the dataset that was built.
-        fingerprint: that its training split had at the end of the build; None if it has no such split.
+        fingerprint: that its training split had at the end of the build; none or empty if it has no such split.
 
     Raises:
         ConfigError: the dataset or the configuration cannot be used.
@@ -27,7 +27,7 @@ def reason_to_skip(config: TrainConfig, dataset: Path, fingerprint: str | None) 
         others = " and ".join(printed(folder) for folder in config.datasets)
         return f"{config.name} is trained on {others}, not on {shown}"
     card = data.open(dataset).card
-    if fingerprint is None or not card["faces"].get("train"):
+    if not fingerprint or not card["faces"].get("train"):
         return f"{shown} has no faces in a split train"
     if card["fingerprints"]["train"] != fingerprint:
         return f"{shown} was built again since; the run after that build trains on it"
