@@ -7,7 +7,7 @@ from pathlib import Path
 from tasks.events import TRAINED, announce
 from tasks.runtime import flow, skipped, wait
 from tasks.settings import read_settings
-from tasks.train import plan_training, publish_curves, train_part
+from tasks.train import plan_training, publish_curves, stopping_trainings, train_part
 from ufvnet.config import TrainConfig
 from ufvnet.training.after_build import reason_to_skip
 from ufvnet.training.stages import select_part
@@ -34,7 +34,8 @@ def train(
         return train_part(select_part(stage1, whole, part))
     for start in range(0, len(stage1), settings.parallel):
         running = train_part.map(stage1[start : start + settings.parallel])
-        wait(running)
+        with stopping_trainings():
+            wait(running)
         running.result()
     finished_before = whole.done()
     train_part(whole)

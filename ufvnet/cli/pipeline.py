@@ -1,4 +1,4 @@
-"""The commands of the pipeline: demo, build, train, evaluate, reproduce and run, which need the checkout."""
+"""The commands of the pipeline: demo, build, train, evaluate, reproduce, deploy and run, which need the checkout."""
 
 from __future__ import annotations
 
@@ -201,6 +201,16 @@ def run(
 ) -> None:
     """Run a deployment by its bare name on the configured Prefect server."""
     raise typer.Exit(import_from_checkout("tasks.deployments", "run_deployment")(deployment, parameters, watch))
+
+
+def deploy(
+    webhook: Annotated[
+        str | None,
+        typer.Option(help="URL to post notifications to. Default: the block ufvnet-alerts, if there is one."),
+    ] = None,
+) -> None:
+    """Deploy prefect.yaml and automations.yaml to the configured Prefect server."""
+    raise typer.Exit(import_from_checkout("tasks.automations", "deploy")(find_checkout(), webhook))
 
 
 def _load_config(schema: str, path: Path, overrides: list[str]) -> Any:
