@@ -131,8 +131,8 @@ def _value(kind: Any, limits: typing.Sequence[Any] = ()) -> str:
     if inspect.isclass(kind) and issubclass(kind, BaseModel):
         command = f"-{COMMANDS[kind].replace(' ', '-')}" if kind in COMMANDS else ""
         return f"[{kind.__name__}](#{kind.__name__.lower()}{command})"
-    names = {bool: "`true`, `false`", int: "whole number", float: "number", str: "text", Path: "path",
-             RemotePath: "URL", Any: "anything"}  # fmt: skip
+    names = {bool: "`true`, `false`", int: "whole number", float: "number", str: "text", Path: "path", Any: "anything"}
+    names[RemotePath] = "URL of an object store"
     return names[kind] + _limits(limits)
 
 

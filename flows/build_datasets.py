@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.build import build_shards, finish_dataset
 from tasks.events import BUILT, BUILT_WITH_FAILURES, announce
-from tasks.runtime import flow, with_failures
+from tasks.runtime import flow, get_run_logger, with_failures
 from tasks.settings import read_settings
 from ufvnet.config import BuildConfig
 from ufvnet.data.build.folder import locked
@@ -27,7 +27,9 @@ def build_datasets(config: BuildConfig | Path, overrides: list[str] | None = Non
         NothingUsableError: no photo became a face; the dataset is written, with a row for every photo.
         PipelineError: no worker passed its proof, or the rebuild would lose much of the dataset.
     """
-    return _build(resolve(read_settings(BuildConfig, config, overrides)))
+    settings = read_settings(BuildConfig, config, overrides)
+    get_run_logger().info("%s: listing the photos of %s", settings.name, settings.source.root)
+    return _build(resolve(settings))
 
 
 def build_resolved(build: ResolvedBuild) -> dict[str, Any]:

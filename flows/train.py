@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tasks.events import TRAINED, announce
 from tasks.runtime import flow, skipped, wait
@@ -32,13 +33,15 @@ def train(
     stage1, whole = plan_training(settings, part)
     if part is not None:
         return train_part(select_part(stage1, whole, part))
+    trained: list[Any] = []
     for start in range(0, len(stage1), settings.parallel):
         running = train_part.map(stage1[start : start + settings.parallel])
         with stopping_trainings():
             wait(running)
         running.result()
+        trained += running
     finished_before = whole.done()
-    train_part(whole)
+    train_part(whole, wait_for=trained)  # arrows in the graph of the run
     if not finished_before:
         announce(TRAINED, whole.name, model=whole.model_folder.absolute(), fingerprint=whole.fingerprint)
     return publish_curves(whole)

@@ -100,6 +100,12 @@ def dask_client(cluster: Cluster, count: int, environment: Mapping[str, str] | N
     dask.config.set({"distributed.scheduler.allowed-failures": 10})
     with _local_cluster(_local_workers(cluster, count), environment) as started, Client(started) as client:
         yield client
+        _end_quietly()
+
+
+def _end_quietly() -> None:
+    """Work is done: that a worker takes seconds to end, or is killed then, needs no warning."""
+    logging.getLogger("distributed.nanny").setLevel(logging.ERROR)
 
 
 def _local_cluster(workers: int, environment: Mapping[str, str] | None) -> Any:

@@ -24,7 +24,7 @@ class DirectTask:
         functools.update_wrapper(self, function)
         self.fn = function
 
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+    def __call__(self, *arguments: Any, wait_for: Any = None, **keywords: Any) -> Any:
         return self.fn(*arguments, **keywords)
 
     def map(self, items: Iterable[Any]) -> Futures:

@@ -36,7 +36,8 @@ def train_part(part: Part) -> Path:
     if part.done():
         logger.info("%s: finished already (%s)", part.name, part.model_folder)
         return part.model_folder
-    with task_progress(f"train {part.name}") as progress:
+    model = part.config.name
+    with task_progress(f"train {model}" if part.name == model else f"train {model} {part.name}") as progress:
         folder = train_in_process(part, progress)
     last = read_curves(folder).tail(1).to_dict("records")
     logger.info("%s: %s", part.name, {k: round(v, 4) for row in last for k, v in row.items() if v == v})

@@ -143,9 +143,11 @@ def test_reproduce_writes_dataset_models_tables_and_report(reproduced: Reproduce
 def test_reproduce_publishes_tables_figures_curves_and_counts_as_artifacts(reproduced: Reproduced) -> None:
     with get_client(sync_client=True) as client:
         artifacts = {a.key: a for a in client.read_latest_artifacts()}
-    assert {"dataset-counts", "training-curves-ufvnet", "restored", "table-1", "gain-faces"} < set(artifacts)
-    assert sum(row["photos"] for row in json.loads(str(artifacts["dataset-counts"].data))) == PHOTOS
-    assert "| ufvnet (MR8), dB |" in str(artifacts["gain-faces"].data)
+    assert {"counts-faces", "training-curves-ufvnet", "restored-restored", "tiny-table-1", "tiny-gain-faces"} < set(
+        artifacts
+    )
+    assert sum(row["photos"] for row in json.loads(str(artifacts["counts-faces"].data))) == PHOTOS
+    assert "| ufvnet (MR8), dB |" in str(artifacts["tiny-gain-faces"].data)
     assert any(a.type == "image" for a in artifacts.values())
     assert [row["step"] for row in json.loads(str(artifacts["training-curves-onesrg"].data))] == [4]
 

@@ -326,7 +326,7 @@ def test_a_training_is_cancelled_in_stage_1_with_a_checkpoint(deployed: Deployed
     recipe = {"steps": 9, "anchor_steps": 10**6, "regressor_steps": 10**6, "batch_size": 4, "threads": 1,
               "checkpoint_every": 10**6, "validate_every": 10**6}  # fmt: skip
     training = {"name": "long", "dataset": str(folder / "data" / "faces"), "preset": "tiny", "device": "cpu",
-                "parallel": 2, "recipe": recipe, "out": str(folder / "models"), "runs": str(folder / "runs")}  # fmt: skip
+                "parallel": 2, "recipe": recipe, "out": f"{folder}/models", "runs": f"{folder}/runs"}  # fmt: skip
     run = deployed.start("train", config=training)
     jobs = eventually(lambda: [*(folder / "runs").glob("anchor-*/tensorboard/*")], 120)
     assert jobs, deployed.account()
