@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tasks.events import TRAINED, announce
-from tasks.runtime import flow, skipped, wait
+from tasks.events import TRAINED, WORSE, announce
+from tasks.runtime import flow, skipped, wait, with_failures
 from tasks.settings import read_settings
 from tasks.train import plan_training, publish_curves, stopping_trainings, train_part
 from ufvnet.config import TrainConfig
@@ -40,8 +40,13 @@ def train(
             wait(running)
         running.result()
         trained += running
-    finished_before = whole.done()
+    finished_before = whole.done() or whole.is_kept_back()
     train_part(whole, wait_for=trained)  # arrows in the graph of the run
+    if whole.is_kept_back():
+        reason = f"{whole.kept_back_folder} is worse than {whole.model_folder}, which stays"
+        if not finished_before:
+            announce(WORSE, whole.name, reason=reason)
+        return with_failures("NotPublished", reason, None)
     if not finished_before:
         announce(TRAINED, whole.name, model=whole.model_folder.absolute(), fingerprint=whole.fingerprint)
     return publish_curves(whole)

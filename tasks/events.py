@@ -7,7 +7,7 @@ from typing import Any
 from tasks.runtime import emit_event
 
 BUILT, BUILT_WITH_FAILURES = "ufvnet.dataset.built", "ufvnet.dataset.built-with-failures"
-TRAINED = "ufvnet.model.trained"
+TRAINED, WORSE = "ufvnet.model.trained", "ufvnet.model.worse"
 
 
 def announce(event: str, name: str, **payload: Any) -> None:

@@ -33,13 +33,13 @@ def plan_training(config: TrainConfig, part: str | None = None) -> tuple[list[Pa
 def train_part(part: Part) -> Path:
     """Train one part to its model folder; a finished one is skipped."""
     logger = get_run_logger()
-    if part.done():
+    if part.done() or part.is_kept_back():
         logger.info("%s: finished already (%s)", part.name, part.model_folder)
         return part.model_folder
     model = part.config.name
     with task_progress(f"train {model}" if part.name == model else f"train {model} {part.name}") as progress:
         folder = train_in_process(part, progress)
-    last = read_curves(folder).tail(1).to_dict("records")
+    last = read_curves(part.kept_back_folder if part.is_kept_back() else folder).tail(1).to_dict("records")
     logger.info("%s: %s", part.name, {k: round(v, 4) for row in last for k, v in row.items() if v == v})
     return folder
 

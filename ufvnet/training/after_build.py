@@ -32,4 +32,8 @@ def reason_to_skip(config: TrainConfig, dataset: Path, fingerprint: str | None) 
     if card["fingerprints"]["train"] != fingerprint:
         return f"{shown} was built again since; the run after that build trains on it"
     _, whole = resolve_parts(config)
+    if whole.is_kept_back():
+        return (
+            f"nothing changed: the model of {fingerprint[:12]} is worse than {printed(whole.model_folder)}, which stays"
+        )
     return f"nothing changed: {printed(whole.model_folder)} was trained on {fingerprint[:12]}" if whole.done() else None

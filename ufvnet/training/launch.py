@@ -69,7 +69,7 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
         OSError: a file cannot be written, e.g. because the disk is full.
         Interrupted: the child was asked to stop.
     """
-    if part.done():
+    if part.done() or part.is_kept_back():
         return part.model_folder
     part.check_folders()
     claim(part.folder, "run")
