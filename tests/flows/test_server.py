@@ -33,6 +33,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
+from prefect.events.schemas.automations import AutomationCore
 from prefect.states import Cancelling, Pending, Running, Scheduled
 
 pytestmark = pytest.mark.server
@@ -279,7 +280,7 @@ def test_dead_runs_come_back_and_failed_ones_are_notified_once(deployed: Deploye
     client = deployed.client
     (silent,) = client.read_automations_by_name("ufvnet-dead-runs")
     patience = silent.trigger.model_copy(update={"within": timedelta(seconds=10)})
-    client.update_automation(silent.id, silent.model_copy(update={"trigger": patience}))
+    client.update_automation(silent.id, AutomationCore.model_validate(silent.model_dump() | {"trigger": patience}))
 
     # A run whose machine died: Running, and it has said only once that it lives.
     found = client.read_deployment_by_name("build-datasets/build-datasets")
