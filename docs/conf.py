@@ -1,7 +1,7 @@
 """The docs site (``make docs``): Sphinx over the Markdown files as they lie in the repository.
 
-So every link works on the site and in the checkout alike. Sphinx's source folder is the root of the repository, and README
-is the first page.
+So every link works on the site and in the checkout alike. Sphinx's source folder is the root of the repository, and
+README is the first page.
 """
 
 from importlib.metadata import version as version_of

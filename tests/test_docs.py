@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ufvnet.data.damage.named import NAMES, UNSEEN
+from ufvnet.config.lr_images import NAMES, UNSEEN
 from ufvnet.models.regressor import anchor_weights
 from ufvnet.results.tables.paper import TABLES, PaperTable
 
@@ -46,7 +46,7 @@ def test_the_method_page_has_the_weights_of_eq_4(method: str) -> None:
 def test_the_method_page_names_every_damage(method: str) -> None:
     section = method[method.index("## 8. Damage") :]
     names = {n for line in re.findall(r"^\| (`.*?`) \|", section, re.M) for n in re.findall(r"`([\w-]+)`", line)}
-    assert names == {*NAMES, *UNSEEN, "crop"}
+    assert names == {*NAMES, *UNSEEN}
 
 
 @pytest.fixture(scope="module")
