@@ -1,4 +1,4 @@
-"""The commands and examples of README, CONTRIBUTING and docs/ are run; those marked ``not run`` are parsed and checked."""
+"""Commands and examples of README, CONTRIBUTING and docs/ are run; those marked ``not run`` are parsed and checked."""
 
 from __future__ import annotations
 
@@ -62,7 +62,13 @@ def material(tmp_path_factory: pytest.TempPathFactory, built: Path) -> Path:
     folder = tmp_path_factory.mktemp("material")
     faces = next(data.open(built).view("MR3", "test").column("hr"))
     face = Image.fromarray(faces)
-    for name, side in (("small-face.png", 24), ("small.png", 16), ("b.png", 20), ("a/x.jpg", 28), ("small-faces/sub/c.png", 12)):
+    for name, side in (
+        ("small-face.png", 24),
+        ("small.png", 16),
+        ("b.png", 20),
+        ("a/x.jpg", 28),
+        ("small-faces/sub/c.png", 12),
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         face.resize((side, side)).save(folder / name)
     pd.DataFrame({"image": [(folder / "b.png").read_bytes()]}).to_parquet(folder / "faces.parquet")

@@ -1,4 +1,4 @@
-"""A sheet that shows what a model does to one face: input, bicubic, restored and original, a row for each input size."""
+"""A sheet that shows what a model does to one face: input, bicubic, restored, original; a row for each input size."""
 
 from __future__ import annotations
 
