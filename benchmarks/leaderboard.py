@@ -74,8 +74,8 @@ def page(costs: Iterable[str]) -> str:
         "# Results\n",
         "Every number was measured in this repository; the links lead to the file that has it with all sizes, "
         "intervals and the account of how it was made. PSNR in dB and SSIM of luma (protocol `y`), mean over the eight "
-        "sizes of MR8; gains in dB over bicubic with 95 % bootstrap intervals over images. Neither test set is CelebA or Helen: "
-        "only gains and orders compare with the [paper's numbers](../docs/method.md#7-the-papers-numbers).\n",
+        "sizes of MR8; gains in dB over bicubic with 95 % bootstrap intervals over images. Neither test set is CelebA "
+        "or Helen: only gains and orders compare with the [paper's numbers](../docs/method.md#7-the-papers-numbers).\n",
         *(line for source in SOURCES for line in _clean(source)),
         "## Damaged faces\n",
         "Mean gain in dB over bicubic of the same damaged face, sizes 16, 24, 32 and 48 px, the first 50 faces of "

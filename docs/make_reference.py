@@ -24,6 +24,7 @@ from pydantic_core import PydanticUndefined
 from ufvnet import cli, config
 from ufvnet.data import schema
 from ufvnet.data.build import assembly, shard_writer
+from ufvnet.remote import RemotePath
 from ufvnet.restore.folder import records
 from ufvnet.results.scoring import SCORE_COLUMNS
 from ufvnet.training.curves import LOG_COLUMNS
@@ -131,6 +132,7 @@ def _value(kind: Any, limits: typing.Sequence[Any] = ()) -> str:
         command = f"-{COMMANDS[kind].replace(' ', '-')}" if kind in COMMANDS else ""
         return f"[{kind.__name__}](#{kind.__name__.lower()}{command})"
     names = {bool: "`true`, `false`", int: "whole number", float: "number", str: "text", Path: "path", Any: "anything"}
+    names[RemotePath] = "URL of an object store"
     return names[kind] + _limits(limits)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from .base import Cluster, Device, FilePath, FolderName, Schema, View
+from .base import Cluster, Device, FilePath, FolderName, Schema, View, refuse_url
 from .lr_images import CLEAN, DamageName, Size
 
 KINDS = ("model", "onnx", "torchscript", "python", "images")
@@ -75,7 +75,7 @@ class Method(Schema):
 
 
 MethodEntry = Annotated[
-    Annotated[str, Tag("str")] | Annotated[Method, Tag("mapping")],
+    Annotated[str, BeforeValidator(refuse_url), Tag("str")] | Annotated[Method, Tag("mapping")],
     Discriminator(lambda entry: "str" if isinstance(entry, str) else "mapping"),
 ]
 """String or mapping is decided before validation, so that errors match the form that was written."""

@@ -9,19 +9,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from ufvnet.files import check_name
+from ufvnet.remote import RemotePath
 
-from .base import FilePath, Schema
+from .base import FilePath, Schema, SourcePath
 
 
 class _Source(Schema):
     """What every source of photos has."""
 
-    root: FilePath
-    """Its folder. Names in lists, landmark files and tables are relative to it."""
-    landmarks: tuple[FilePath, ...] = ()
+    root: SourcePath
+    """Its folder, or a URL (s3://, gs://). Names in lists, landmark files and tables are relative to it."""
+    landmarks: tuple[SourcePath, ...] = ()
     """Files of 68 landmarks: CSV (file, x0, y0, ..., x67, y67), the pickles of Ma et al., or folders of ibug .pts
     files. Photos that they leave out are searched by dlib."""
-    splits: dict[str, FilePath] = {}
+    splits: dict[str, SourcePath] = {}
     """A list file per split: one name per line, or a pickle of Ma et al. Photos in no list are recorded as
     not_listed."""
     expect: dict[str, int] = {}
@@ -30,7 +31,7 @@ class _Source(Schema):
     @field_validator("landmarks", mode="before")
     @classmethod
     def _accept_one_path(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str | Path) else value or ()
+        return [value] if isinstance(value, str | Path | RemotePath) else value or ()
 
     @field_validator("splits", "expect", "fractions", "files", check_fields=False)
     @classmethod
@@ -100,7 +101,7 @@ class ManifestSource(_Divisible):
 
     kind: Literal["manifest"]
     """Names this source."""
-    file: FilePath
+    file: SourcePath
     """The CSV."""
     path: str = "path"
     """Column of the photo's path below ``root``."""

@@ -77,7 +77,7 @@ def mean_score(scores: pd.DataFrame, protocol: str = PRIMARY) -> MeanScore:
 def by_face(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     """A metric of one test set and damage as faces x (label, mean side, width): the sizes of each label ascend."""
     values = scores.set_index(["face_id", "model", "px", "width"])[metric]
-    return values.unstack(["model", "px", "width"]).sort_index(axis=1)  # type: ignore[return-value]
+    return values.unstack(["model", "px", "width"]).sort_index(axis=1)
 
 
 def paired_differences(faces: pd.DataFrame, a: str, b: str) -> np.ndarray:
