@@ -36,9 +36,13 @@ class RestoreConfig(Schema):
     """Smallest side of a face to search for, in pixels (default: depends on the picture). Null searches for faces
     from 10 pixels in pictures of up to 96 pixels, 20 up to 480, 40 up to 1280, and 80 in larger ones. A smaller number
     takes longer."""
-    max_face: int | None = Field(default=None, ge=8, le=128)
-    """Faces of this side and larger stay as they are (default: the model's output size). Measured on the crop of a
-    face in a photo."""
+    max_face: int | None = Field(default=None, ge=8, le=65536)
+    """Faces of this side and larger stay as they are, all others are restored (default: by their content). Measured on
+    the crop of a face in a photo. By default, faces below the model's output size are restored, and larger ones as
+    ``effective_size`` says."""
+    effective_size: bool = True
+    """Restore large faces that hold the content of a small one, because they were enlarged or are out of focus. Their
+    effective size is estimated, they are reduced to it, restored, and given back at the size that is asked for."""
     size: int | str = "auto"
     """Output size: native (faces get the model's size), input, a number of pixels, or auto (native for crops, input for
     photos). ``native``: a crop becomes

@@ -21,7 +21,8 @@ def output_size(
         config: has ``size``, ``scale`` and ``max_pixels``.
         hr_size: side of the model's output.
         size: (width, height) of the input.
-        sides: longer sides of the crops of a photo's restored faces; None for a picture that is a crop itself.
+        sides: longer sides of the crops of a photo's restored faces, at most ``hr_size`` each; None for a picture that
+            is a crop itself.
     """
     width, height = size
     factor = config.scale or 1.0
@@ -30,7 +31,7 @@ def output_size(
             return config.size, config.size
         factor = config.size / max(size)
     elif config.scale is None and sides is None and config.size != "input":
-        return hr_size, hr_size
+        return (hr_size, hr_size) if config.size == "native" or min(size) < hr_size else size
     elif config.size == "native" and sides:
         factor = min(LARGEST_SCALE, hr_size / min(sides), math.sqrt(config.max_pixels / (width * height)))
         return max(1, int(width * factor)), max(1, int(height * factor))

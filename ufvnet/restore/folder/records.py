@@ -23,7 +23,8 @@ USABLE = ("restored", "copied", "no_face")
 FACE = pa.struct(
     [
         ("left", pa.float32()), ("top", pa.float32()), ("right", pa.float32()), ("bottom", pa.float32()),
-        ("restored", pa.bool_()), ("w1", pa.float32()), ("w2", pa.float32()), ("w3", pa.float32()),
+        ("restored", pa.bool_()), ("effective_size", pa.float32()),
+        ("w1", pa.float32()), ("w2", pa.float32()), ("w3", pa.float32()),
     ]
 )  # fmt: skip
 
@@ -39,6 +40,7 @@ ROWS = pa.schema(
         ("faces_found", pa.int32()),
         ("faces_restored", pa.int32()),
         ("face_size", pa.float32()),
+        ("effective_size", pa.float32()),
         ("w1", pa.float32()),
         ("w2", pa.float32()),
         ("w3", pa.float32()),
@@ -53,9 +55,10 @@ ROWS = pa.schema(
     ]
 )
 """One row per picture. ``mode``: ``aligned`` or ``photo``, as the picture was treated. Sizes are those of upright
-pictures. ``face_size``: mean side in pixels of the restored faces' crops; ``w1`` ... ``w3``: mean weights of the
-anchors; ``faces`` lists each face. ``output``: path below the output folder (``part#row`` for a row of a Parquet part).
-``sha256``: of the input. ``key``: fingerprint of the model and the settings."""
+pictures. ``face_size``: mean side in pixels of the restored faces' crops; ``effective_size``: mean effective size in
+pixels of the crops that are not smaller than the model's output, restored or not; ``w1`` ... ``w3``: mean weights of
+the anchors; ``faces`` lists each face. ``output``: path below the output folder (``part#row`` for a row of a Parquet
+part). ``sha256``: of the input. ``key``: fingerprint of the model and the settings."""
 
 ManifestRow = dict[str, Any]
 

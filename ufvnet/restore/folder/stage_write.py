@@ -69,17 +69,17 @@ class WriteStage:
         return None, ""
 
     def _restored(self, job: Job, reserve: Callable[[int], None]) -> tuple[bytes, str]:
-        size = job.output_size
-        if job.is_photo:
+        size, picture = job.output_size, job.picture
+        if picture is None:
             reserve(max(job.row["width"] * job.row["height"], math.prod(size)))
             picture = read_picture(_same_bytes(job), self.config.max_pixels)
-            faces = [(job.boxes[i], result.image) for i, result in sorted(job.results.items())]
+        if job.is_photo:
+            faces = [(job.boxes[i], result.image, result.received) for i, result in sorted(job.results.items())]
             picture = picture.with_colour(paste_restored(picture.colour, size, faces))
         else:
-            assert job.picture is not None
             image = job.results[0].image
             image = image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
-            picture = job.picture.with_colour(image)
+            picture = picture.with_colour(image)
         kind, ending, format_note = choose_format(self.config.format, picture.format, job.ending)
         data, losses = encode_picture(picture, kind, self.config.quality)
         job.notes += filter(None, [format_note, losses])
@@ -128,7 +128,7 @@ def _face_columns(job: Job) -> dict[str, object]:
     if job.is_photo:
         columns["faces"] = [
             dict(zip(("left", "top", "right", "bottom"), box))
-            | {"restored": i in job.results, **_weights(job.results.get(i))}
+            | {"restored": i in job.results, "effective_size": job.effective.get(i), **_weights(job.results.get(i))}
             for i, box in enumerate(job.boxes)
         ]
     return columns
