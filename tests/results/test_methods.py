@@ -261,7 +261,7 @@ def test_identity_is_high_for_fine_images_and_lower_for_coarse_ones(table: Any) 
     means = by_size.mean()
     assert 1 >= means.loc[32] > means.loc[4]
     assert means.loc[32] > 0.95
-    assert "identity: cosine" in tables["cost_A"]
+    assert "cosine of the descriptors" in tables["identity_A"]
 
 
 @pytest.mark.parametrize(

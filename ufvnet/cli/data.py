@@ -1,4 +1,4 @@
-"""The commands about built datasets: data show and data export."""
+"""The commands about built datasets: data show, data export and data push."""
 
 from __future__ import annotations
 
@@ -38,3 +38,15 @@ def export_images(
     from ufvnet.data.export import export
 
     print(f"{export(open_dataset(dataset), out, view, split, hr):,} images: {out}")
+
+
+def push_dataset(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a built dataset.")],
+    url: Annotated[str, typer.Argument(help="Where to publish it, e.g. s3://bucket/faces.", metavar="URL")],
+) -> None:
+    """Publish a built dataset in an object store; files that are there already are left, the card is written last."""
+    from ufvnet.data import open as open_dataset
+    from ufvnet.data.push import push
+
+    uploaded, present = push(open_dataset(dataset), url)
+    print(f"{url}: {uploaded:,} files uploaded, {present:,} were there already")

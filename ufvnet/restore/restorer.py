@@ -34,11 +34,12 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Restored:
     """A restored face.
 
-    image: H x H RGB.
-    rate: r of the face that the model received, its mean side over H.
-    weights: of the anchors, which sum to 1; None if the model has no anchors.
-    received: the face that the model received, RGB: the crop, or what a larger crop holds.
-    effective_size: of a larger crop, in pixels; None if none was estimated.
+    Attributes:
+        image: H x H RGB.
+        rate: r of the face that the model received, its mean side over H.
+        weights: of the anchors, which sum to 1; None if the model has no anchors.
+        received: the face that the model received, RGB: the crop, or what a larger crop holds.
+        effective_size: of a larger crop, in pixels; None if none was estimated.
     """
 
     image: Image.Image
@@ -52,11 +53,13 @@ class Restored:
 class RestoredPhoto:
     """A photo with its small faces restored.
 
-    image: the photo, L, LA, RGB or RGBA, with EXIF (without the orientation, which is applied) and ICC profile in
-        ``info``.
-    boxes: (left, top, right, bottom) of the crops of all faces, in pixels of the upright input.
-    faces: for each box the restored face, or None if the face was left as it is.
-    effective_sizes: for each box the effective size in pixels, or None if the crop is smaller than the model's output.
+    Attributes:
+        image: the photo, L, LA, RGB or RGBA, with EXIF (without the orientation, which is applied) and ICC profile in
+            ``info``.
+        boxes: (left, top, right, bottom) of the crops of all faces, in pixels of the upright input.
+        faces: for each box the restored face, or None if the face was left as it is.
+        effective_sizes: for each box the effective size in pixels, or None if the crop is smaller than the model's
+            output.
     """
 
     image: Image.Image

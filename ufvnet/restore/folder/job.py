@@ -12,6 +12,7 @@ from PIL import Image
 
 from ufvnet.faces.crop import Box
 from ufvnet.imaging.decode import ImageProblem
+from ufvnet.remote import AnyPath
 from ufvnet.restore.picture import Picture
 
 from .records import ManifestRow
@@ -69,7 +70,7 @@ class Job:
     """
 
     name: str
-    content: Path | bytes | None
+    content: AnyPath | bytes | None
     ending: str
     target: Target
     row: ManifestRow
@@ -110,13 +111,13 @@ class Job:
                 raise ImageProblem("too_large", f"{status.st_size:,} bytes are over {MAX_BYTES:,}")
             return path.read_bytes()
         except (OSError, ValueError) as error:
-            reason = "a link to nowhere" if path.is_symlink() and not os.path.exists(path) else "cannot be opened"
+            reason = "a link to nowhere" if _is_broken_link(path) else "cannot be opened"
             raise ImageProblem("failed", f"{reason}: {getattr(error, 'strerror', None) or error}") from error
 
     def file_size(self) -> int:
         """Bytes of its file; 0 if it has none or they are unknown."""
         try:
-            return self.content.stat().st_size if isinstance(self.content, Path) else 0
+            return self.content.stat().st_size if isinstance(self.content, AnyPath) else 0
         except OSError:
             return 0
 
@@ -126,3 +127,7 @@ class Job:
             return self.read()
         except ImageProblem:
             return None
+
+
+def _is_broken_link(path: AnyPath) -> bool:
+    return isinstance(path, Path) and path.is_symlink() and not os.path.exists(path)

@@ -11,10 +11,14 @@ MANIFEST, SUMMARY = "manifest.parquet", "summary.json"
 ACCOUNT = (MANIFEST, SUMMARY)
 """What a run writes into its output folder beside the pictures; never an input where the output folder is one."""
 
-STATUSES = ("restored", "copied", "no_face", "failed", "skipped")
-"""``restored``: at least one face was restored. ``copied``: no face in it is smaller than the model's output.
-``no_face``: no face was found. ``skipped``: not a picture, by its name and by its content, or left out because the
-configuration says so. ``failed``: anything else."""
+STATUSES = {
+    "restored": "At least one face was restored; `faces` lists each, also those left as they were.",
+    "copied": "Nothing in it is smaller than the model's output; its bytes are copied.",
+    "no_face": "No face was found; copied too.",
+    "failed": "Anything else. The reason says why.",
+    "skipped": "Not a picture, by name and content; a table without pictures; or left out by `unrestored: leave`.",
+}
+"""Values of ``status``, what can become of a picture, and their meanings."""
 FINISHED = ("restored", "copied", "no_face", "skipped")
 """Statuses that a resumed run does not try again."""
 USABLE = ("restored", "copied", "no_face")
@@ -28,37 +32,42 @@ FACE = pa.struct(
     ]
 )  # fmt: skip
 
-ROWS = pa.schema(
-    [
-        ("path", pa.string()),
-        ("status", pa.string()),
-        ("reason", pa.string()),
-        ("mode", pa.string()),
-        ("format", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("faces_found", pa.int32()),
-        ("faces_restored", pa.int32()),
-        ("face_size", pa.float32()),
-        ("effective_size", pa.float32()),
-        ("w1", pa.float32()),
-        ("w2", pa.float32()),
-        ("w3", pa.float32()),
-        ("faces", pa.list_(FACE)),
-        ("seconds", pa.float32()),
-        ("output", pa.string()),
-        ("output_width", pa.int32()),
-        ("output_height", pa.int32()),
-        ("sha256", pa.string()),
-        ("output_sha256", pa.string()),
-        ("key", pa.string()),
-    ]
-)
-"""One row per picture. ``mode``: ``aligned`` or ``photo``, as the picture was treated. Sizes are those of upright
-pictures. ``face_size``: mean side in pixels of the restored faces' crops; ``effective_size``: mean effective size in
-pixels of the crops that are not smaller than the model's output, restored or not; ``w1`` ... ``w3``: mean weights of
-the anchors; ``faces`` lists each face. ``output``: path below the output folder (``part#row`` for a row of a Parquet
-part). ``sha256``: of the input. ``key``: fingerprint of the model and the settings."""
+COLUMNS: dict[str, tuple[pa.DataType, str]] = {
+    "path": (pa.string(), "Name of the input: its path below the folder that was given, or `<table>#<row>`."),
+    "status": (pa.string(), "What became of the picture."),
+    "reason": (pa.string(), "Why, or what was converted or left out."),
+    "mode": (pa.string(), "`aligned` or `photo`, as the picture was treated."),
+    "format": (pa.string(), "Image format of the input, by its content."),
+    "width": (pa.int32(), "Width in pixels of the upright input."),
+    "height": (pa.int32(), "Height in pixels of the upright input."),
+    "faces_found": (pa.int32(), "Number of faces found."),
+    "faces_restored": (pa.int32(), "Number of faces restored."),
+    "face_size": (pa.float32(), "Mean side in pixels of the restored faces' crops."),
+    "effective_size": (
+        pa.float32(),
+        "Mean effective size in pixels of the crops that are not smaller than the model's output, restored or not.",
+    ),
+    "w1": (pa.float32(), "Mean weight of the first anchor over the restored faces; null if the model has none."),
+    "w2": (pa.float32(), "Of the second anchor."),
+    "w3": (pa.float32(), "Of the third anchor."),
+    "faces": (
+        pa.list_(FACE),
+        "Each face of a photo: its crop, whether it was restored, effective size, weights.",
+    ),
+    "seconds": (pa.float32(), "Time spent on reading, restoring (its share of the batches) and writing it."),
+    "output": (
+        pa.string(),
+        "Path below the output folder; `<part>#<row>` in a Parquet part; empty for none.",
+    ),
+    "output_width": (pa.int32(), "Width in pixels of a restored output."),
+    "output_height": (pa.int32(), "Height in pixels of a restored output."),
+    "sha256": (pa.string(), "sha256 of the input."),
+    "output_sha256": (pa.string(), "sha256 of the output, or of its Parquet part."),
+    "key": (pa.string(), "Fingerprint of the model and the settings, by which `--resume` knows what is finished."),
+}
+"""A row for each picture. docs/reference/columns.md is made from this table."""
+
+ROWS = pa.schema([(name, kind) for name, (kind, _) in COLUMNS.items()])
 
 ManifestRow = dict[str, Any]
 

@@ -6,13 +6,13 @@ import functools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ufvnet.config import RestoreConfig
 from ufvnet.crashes import Diary
 from ufvnet.data.sources.cells import Cell
 from ufvnet.files import escape_name
 from ufvnet.progress import Progress
+from ufvnet.remote import AnyPath
 from ufvnet.restore.known_faces import KnownFaces
 from ufvnet.restore.resolved import ResolvedRestore, resolve
 
@@ -128,7 +128,7 @@ class _Jobs:
         row = new_row(name, self.key)
         if isinstance(content, OSError):
             return Job(name, None, ending, target, row, missing=escape_name(str(content)))
-        return Job(name, content, ending, target, row, may_skip=isinstance(content, Path))
+        return Job(name, content, ending, target, row, may_skip=isinstance(content, AnyPath))
 
     def _file(self, base: str, ending: str) -> FileTarget:
         return FileTarget(self.journal, base, self.config.suffix, ending)
@@ -175,4 +175,4 @@ class _Jobs:
 
 
 def _ending(content: Cell) -> str:
-    return content.suffix if isinstance(content, Path) else ""
+    return content.suffix if isinstance(content, AnyPath) else ""

@@ -10,7 +10,7 @@ from ufvnet.models.inference import BICUBIC
 from ufvnet.models.store import find
 
 TORCHSCRIPT = (".pt", ".ts", ".torchscript")
-OTHER_KINDS = "; else FILE.onnx, FILE.pt, module:function, file.py:function, or a mapping (README, Methods)"
+OTHER_KINDS = "; else FILE.onnx, FILE.pt, module:function, file.py:function, or a mapping (docs/evaluation.md)"
 """Added to the message about a model that is not there: its name may have been meant as another kind of method."""
 
 

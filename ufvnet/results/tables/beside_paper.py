@@ -8,7 +8,7 @@ from ufvnet.imaging.resize import VIEWS
 from ufvnet.metrics import PRIMARY
 from ufvnet.results.evaluation import ScoredEvaluation
 from ufvnet.results.methods.resolve import ResolvedMethod
-from ufvnet.results.statistics import MeanScore, mean_score
+from ufvnet.results.statistics import MeanScore, mean_score, square, undamaged
 
 from .captions import brief, failures, how_models_were_made, test_set_name
 from .paper import SAME_NETWORK, TABLES, Column, PaperTable
@@ -50,7 +50,7 @@ def paper_table(paper: PaperTable, evaluation: ScoredEvaluation) -> Table:
 def _measured(label: str | None, column: Column, evaluation: ScoredEvaluation) -> Cell:
     """The mean over the scales of a column; nothing if one of them was not evaluated."""
     ks = set(VIEWS[column.tested])
-    scores = evaluation.scores_on(evaluation.config.datasets[column.place].name)
+    scores = square(undamaged(evaluation.scores_on(evaluation.config.datasets[column.place].name)))
     cell = scores[(scores["model"] == label) & scores["k"].isin(ks)]
     return Score(mean_score(cell)) if set(cell["k"]) == ks else NOTHING
 
