@@ -44,10 +44,11 @@ class RestoreConfig(Schema):
     """Restore large faces that hold the content of a small one, because they were enlarged or are out of focus. Their
     effective size is estimated, they are reduced to it, restored, and given back at the size that is asked for."""
     size: int | str = "auto"
-    """Output size: native (faces get the model's size), input, a number of pixels, or auto (native for crops, input for
-    photos). ``native``: a crop becomes
-    128x128, and a photo is enlarged until its smallest restored face has 128 pixels, at most eightfold. ``input``: as
-    the picture was. A number: the side of crops, the longer side of photos."""
+    """Output size: auto (so that restored faces show), native (faces get the model's size), input, or a number of
+    pixels. ``auto``: a crop becomes 128x128, or keeps its size if it is larger; a photo is enlarged until its smallest
+    restored face has 128 pixels, at most fourfold and to 25 megapixels. ``native``: every crop becomes 128x128, and a
+    photo is enlarged at most eightfold. ``input``: as the picture was. A number: the side of crops, the longer side of
+    photos."""
     scale: float | None = Field(default=None, ge=0.125, le=16)
     """Output size as a multiple of the picture's, instead of --size."""
     format: Literal["auto", "same", "png", "jpeg", "webp", "tiff", "bmp", "avif", "parquet"] = "auto"

@@ -28,6 +28,8 @@ LEAST = 8
 """The smallest size that it knows."""
 GAUSSIAN = 0.463
 """A Gaussian blur of sigma pixels leaves a face of n pixels an effective size of GAUSSIAN n / sigma."""
+FLAT = 2.0
+"""Standard deviation of luma in levels below which a picture shows no face."""
 WEIGHTS = Path(__file__).parents[1] / "weights" / "effective-size.safetensors"
 
 
@@ -82,13 +84,24 @@ def fingerprint() -> str:
 
 @torch.inference_mode()
 def effective_sizes(images: Sequence[Image.Image]) -> list[float]:
-    """The effective size of each face crop, at most SIDE and at most its own longer side.
+    """How many pixels the content of each face crop needs along its longer side; at most that side.
+
+    The middle square of a crop is looked at. A picture without contrast, which shows no face, counts as sharp: nothing
+    tells that it was enlarged.
 
     Args:
         images: L or RGB, of any sizes.
     """
     if not images:
         return []
-    luma = np.stack([np.asarray(resize(image.convert("L"), SIDE)) for image in images])
-    logs = estimator()(torch.from_numpy(luma)[:, None].float()).tolist()
-    return [min(2 ** min(max(x, math.log2(LEAST)), math.log2(SIDE)), *image.size) for x, image in zip(logs, images)]
+    luma = np.stack([np.asarray(resize(_middle(image).convert("L"), SIDE)) for image in images])
+    logs = estimator()(torch.from_numpy(luma)[:, None].float()).clamp(math.log2(LEAST), math.log2(SIDE))
+    logs[torch.from_numpy(luma.std((1, 2)) < FLAT)] = math.log2(SIDE)
+    shares = [min(1.0, size / min(image.size)) for size, image in zip(logs.exp2().tolist(), images)]
+    return [share * max(image.size) for share, image in zip(shares, images)]
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    side = min(image.size)
+    left, top = ((length - side) // 2 for length in image.size)
+    return image.crop((left, top, left + side, top + side))

@@ -10,6 +10,8 @@ from ufvnet.imaging.decode import ImageProblem
 
 LARGEST_SCALE = 8
 """Of a photo in ``native`` size."""
+VISIBLE_SCALE, VISIBLE_PIXELS = 4, 25_000_000
+"""Largest scale, and most pixels, of a photo that is enlarged without being asked for."""
 
 
 def output_size(
@@ -32,9 +34,12 @@ def output_size(
         factor = config.size / max(size)
     elif config.scale is None and sides is None and config.size != "input":
         return (hr_size, hr_size) if config.size == "native" or min(size) < hr_size else size
-    elif config.size == "native" and sides:
-        factor = min(LARGEST_SCALE, hr_size / min(sides), math.sqrt(config.max_pixels / (width * height)))
-        return max(1, int(width * factor)), max(1, int(height * factor))
+    elif config.scale is None and config.size in ("auto", "native") and sides:
+        is_asked = config.size == "native"
+        most_pixels = config.max_pixels if is_asked else min(VISIBLE_PIXELS, config.max_pixels)
+        most_scale = min(LARGEST_SCALE if is_asked else VISIBLE_SCALE, math.sqrt(most_pixels / (width * height)))
+        factor = min(most_scale, hr_size / min(sides))
+        return size if factor <= 1 else (max(1, int(width * factor)), max(1, int(height * factor)))
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 

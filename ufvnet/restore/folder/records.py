@@ -15,13 +15,14 @@ STATUSES = {
     "restored": "At least one face was restored; `faces` lists each, also those left as they were.",
     "copied": "Nothing in it is smaller than the model's output; its bytes are copied.",
     "no_face": "No face was found; copied too.",
+    "scaled": "There was no face to restore; enlarged or reduced to the size that was asked for.",
     "failed": "Anything else. The reason says why.",
     "skipped": "Not a picture, by name and content; a table without pictures; or left out by `unrestored: leave`.",
 }
 """Values of ``status``, what can become of a picture, and their meanings."""
-FINISHED = ("restored", "copied", "no_face", "skipped")
+FINISHED = ("restored", "copied", "no_face", "scaled", "skipped")
 """Statuses that a resumed run does not try again."""
-USABLE = ("restored", "copied", "no_face")
+USABLE = ("restored", "copied", "no_face", "scaled")
 """Statuses of pictures that could be read."""
 
 FACE = pa.struct(

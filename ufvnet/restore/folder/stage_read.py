@@ -133,6 +133,7 @@ class ReadStage:
         job.output_size = unrestored_size(self.config, self.hr_size, picture.size, job.is_photo)
         job.row |= {"output_width": job.output_size[0], "output_height": job.output_size[1]}
         if job.output_size != picture.size:
+            job.row["status"] = "scaled"
             check_pixels(self.config, job.output_size)
 
 

@@ -58,7 +58,7 @@ class WriteStage:
         try:
             if not job.row["status"]:
                 return self._restored(job, reserve)
-            if job.row["status"] in ("copied", "no_face") and self.config.unrestored == "copy":
+            if job.row["status"] in ("copied", "no_face", "scaled") and self.config.unrestored == "copy":
                 return self._unrestored(job, reserve)
         except ImageProblem as problem:
             job.row |= {"status": "failed", "reason": problem.reason}
@@ -102,7 +102,7 @@ class WriteStage:
         del data
         picture = picture.resized(size)
         written, losses = encode_picture(picture, kind, self.config.quality)
-        job.notes += filter(None, ["only scaled" if size != own_size else "", format_note, losses])
+        job.notes += filter(None, [format_note, losses])
         return written, ending
 
 
