@@ -63,6 +63,11 @@ class RestoreConfig(Schema):
     image_root: FilePath | None = None
     """A further folder whose files rows of tables may name. Without it they may name only files below their table's
     own folder. Symbolic links are resolved first."""
+    faces: FilePath | None = None
+    """Another folder, for each restored face and the crop that it was made from. Both are PNG files, named by the
+    picture and the face's number."""
+    compare: FilePath | None = None
+    """Another folder, for a sheet of each restored picture: the input enlarged by bicubic, and the output beside it."""
     unrestored: Literal["copy", "leave"] = "copy"
     """Pictures without a face to restore: copy them to the output, or leave them out."""
     into_input: bool = False

@@ -20,6 +20,7 @@ from ufvnet.restore.resolved import ResolvedRestore
 from ufvnet.restore.trial import crash_in_trial
 
 from .job import Job
+from .side_folders import SideFolders
 
 LEARNT_SIDE = 8
 """Models learn from no crops below this side."""
@@ -37,6 +38,7 @@ class ReadStage:
 
     def __init__(self, resolved: ResolvedRestore, budget: PixelBudget, suspects: Collection[str] = ()):
         self.config, self.hr_size, self.rule = resolved.config, resolved.hr_size, resolved.crop_rule
+        self.sides = SideFolders(resolved.config)
         self.face_finder, self.budget, self.suspects = resolved.face_finder, budget, suspects
 
     def run(self, job: Job) -> Job:
@@ -59,7 +61,7 @@ class ReadStage:
         data = job.read()
         if self.config.resume:
             kept = job.target.find_kept(job.name, job.row["key"], data)
-            if kept is not None:
+            if kept is not None and self.sides.are_complete(kept):
                 job.is_kept, job.row = True, kept
                 return
         job.row["sha256"] = sha256(data)

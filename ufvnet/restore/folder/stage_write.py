@@ -19,6 +19,7 @@ from ufvnet.restore.picture import choose_format, encode_picture, read_picture
 from ufvnet.restore.restorer import Restored
 
 from .job import Job
+from .side_folders import SideFolders
 
 
 class WriteStage:
@@ -30,7 +31,7 @@ class WriteStage:
     """
 
     def __init__(self, config: RestoreConfig, budget: PixelBudget):
-        self.config, self.budget = config, budget
+        self.config, self.budget, self.sides = config, budget, SideFolders(config)
 
     def run(self, job: Job) -> None:
         """Account for a job whose crops all have their results.
@@ -71,8 +72,10 @@ class WriteStage:
     def _restored(self, job: Job, reserve: Callable[[int], None]) -> tuple[bytes, str]:
         size, picture = job.output_size, job.picture
         if picture is None:
-            reserve(max(job.row["width"] * job.row["height"], math.prod(size)))
+            sheets = 3 if self.config.compare is not None else 1
+            reserve(max(job.row["width"] * job.row["height"], sheets * math.prod(size)))
             picture = read_picture(_same_bytes(job), self.config.max_pixels)
+        before = picture
         if job.is_photo:
             faces = [(job.boxes[i], result.image, result.received) for i, result in sorted(job.results.items())]
             picture = picture.with_colour(paste_restored(picture.colour, size, faces))
@@ -80,6 +83,8 @@ class WriteStage:
             image = job.results[0].image
             image = image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
             picture = picture.with_colour(image)
+        restored = {i: result.image for i, result in job.results.items()}
+        self.sides.write(job.name, before, picture, job.boxes, restored)
         kind, ending, format_note = choose_format(self.config.format, picture.format, job.ending)
         data, losses = encode_picture(picture, kind, self.config.quality)
         job.notes += filter(None, [format_note, losses])
