@@ -53,11 +53,15 @@ def write_results(evaluation: ScoredEvaluation) -> Results:
 @task(name="publish-results")
 def publish_results(results: Results) -> Path:
     """A Markdown artifact per table, image artifacts of grids and curves; returns the report."""
+    evaluation = results.report.parent.name
     for table in results.tables:
-        create_markdown_artifact(key=artifact_key(table.key), markdown=to_markdown(table), description=table.caption)
+        key = artifact_key(f"{evaluation}-{table.key}")
+        create_markdown_artifact(key=key, markdown=to_markdown(table), description=table.caption)
     for figure in (f for f in results.figures if f.stem.startswith(PUBLISHED)):
         content = figure.read_bytes()
         if len(content) <= LARGEST_IMAGE:
             url = "data:image/png;base64," + base64.b64encode(content).decode()
-            create_image_artifact(key=artifact_key(figure.stem), image_url=url, description=figure.stem)
+            create_image_artifact(
+                key=artifact_key(f"{evaluation}-{figure.stem}"), image_url=url, description=figure.stem
+            )
     return results.report
