@@ -61,6 +61,24 @@ def test_without_a_regressor_every_weight_is_a_third() -> None:
     assert torch.allclose(output.weights, torch.full((2, 3), 1 / 3))
 
 
+def test_weighted_by_the_formula_it_takes_eq_4_at_the_true_rate() -> None:
+    network = create("ufvnet-lite-fm")
+    d = (RATE[:, None] - torch.tensor([0.125, 0.25, 0.5])).abs()
+    expected = (1 - d / d.sum(1, keepdim=True)) / 2
+    assert torch.allclose(network(image(), RATE).weights, expected)
+    assert torch.allclose(network(image(), RATE[:, None].expand(-1, 2)).weights, expected)
+
+
+@pytest.mark.parametrize("name", ["ufvnet-lite-one", "ufvnet-lite-wide"])
+def test_with_one_encoder_it_weighs_nothing(name: str) -> None:
+    assert create(name)(image(), RATE)[1:3] == (None, None)
+
+
+def test_the_wide_encoder_costs_what_three_cost() -> None:
+    three, wide = (complexity(create(name), 128)[-1] for name in ("ufvnet-lite-nw", "ufvnet-lite-wide"))
+    assert (wide.params, wide.macs) == (pytest.approx(three.params, rel=0.005), pytest.approx(three.macs, rel=0.005))
+
+
 def test_an_anchor_of_weight_0_has_no_say() -> None:
     network, x = trained_like(), image()
     w = torch.tensor([[1.0, 0.0, 0.0]] * 2)

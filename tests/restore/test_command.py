@@ -1,4 +1,4 @@
-"""``ufvnet restore``: pipes, one picture, exit codes; the README's example; folders of hostile files."""
+"""``ufvnet restore``: pipes, one picture, exit codes; the example of docs/restore.md; folders of hostile files."""
 
 from __future__ import annotations
 

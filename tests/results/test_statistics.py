@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ufvnet.data.lr_images import Size
 from ufvnet.results.statistics import (
     assigned_scales,
     by_face,
@@ -32,7 +33,8 @@ def scores() -> pd.DataFrame:
                 psnr = 20 + ord(face) + (k if label == "mine" else 0)
                 failed = (label, face, k) == ("mine", "c", 2)
                 rows.append({
-                    "model": label, "face_id": face, "k": k, "px": 8 * k, "status": "failed" if failed else "ok",
+                    "model": label, "damage": "clean", "face_id": face, "k": k, "px": 8 * k, "width": 8 * k,
+                    "height": 8 * k, "status": "failed" if failed else "ok",
                     "psnr_y": np.nan if failed else psnr, "ssim_y": np.nan if failed else 0.5,
                 })  # fmt: skip
     return pd.DataFrame(rows)
@@ -74,7 +76,7 @@ def test_without_an_image_in_common_there_is_no_difference() -> None:
 
 def test_methods_stand_in_the_order_of_the_scores_and_sizes_ascend(scores: pd.DataFrame) -> None:
     assert labels_in(scores) == ["mine", "bicubic"]
-    assert sizes_in(scores[::-1]) == [8, 16, 32]
+    assert sizes_in(scores[::-1]) == [Size(8, 8), Size(16, 16), Size(32, 32)]
     assert can_gain(scores)
     assert not can_gain(scores[scores["model"] == "bicubic"])
     assert not can_gain(scores[scores["model"] == "mine"])

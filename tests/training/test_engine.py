@@ -35,7 +35,7 @@ from ufvnet.files import write_json
 from ufvnet.models import UFVNet
 from ufvnet.models import load as load_model
 from ufvnet.training.checkpoints import checkpoints, last_whole
-from ufvnet.training.curves import Curves
+from ufvnet.training.curves import LOG_COLUMNS, Curves
 from ufvnet.training.engine import learning_rate, train
 from ufvnet.training.launch import train_in_process
 from ufvnet.training.part import Part
@@ -176,7 +176,7 @@ def test_a_trained_model_is_a_folder_that_loads_and_says_how_it_was_made(trained
     assert "never identify a person" in (folder / "README.md").read_text()
     log = pd.read_parquet(folder / "log.parquet")
     assert log["step"].iloc[-1] == 6
-    assert {"loss", "lr", "images_per_s", "psnr", "gain", "kl", "mae"} <= set(log.columns)
+    assert {"loss", "lr", "images_per_s", "psnr", "gain", "kl", "mae"} <= set(log.columns) <= set(LOG_COLUMNS)
     output = network(torch.zeros(1, 3, 64, 64), torch.tensor([0.5]))
     assert output.weights is not None
     assert output.weights.sum().item() == pytest.approx(1, abs=1e-6)

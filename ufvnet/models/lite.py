@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .regressor import anchor_weights
 from .srg import HR_SIZES, SROutput, check_side
 
 SIDE = 32
@@ -131,7 +132,8 @@ class UFVNetLite(nn.Module):
 
     Args:
         anchors: down-sampling rates of the anchors.
-        weighting: ``regressor`` (Eq. 5), or ``equal`` (every weight is 1/n; the reference for the regressor).
+        weighting: ``regressor`` (Eq. 5), ``equal`` (every weight is 1/n; the reference for the regressor), or
+            ``formula`` (Eq. 4 from the true rate).
         width: channel and block counts.
         hr_size: side of input and output, 64 or 128 pixels.
 
@@ -145,7 +147,7 @@ class UFVNetLite(nn.Module):
     def __init__(
         self,
         anchors: Sequence[float] = (1 / 8, 1 / 4, 1 / 2),
-        weighting: Literal["regressor", "equal"] = "regressor",
+        weighting: Literal["regressor", "equal", "formula"] = "regressor",
         width: LiteWidth | None = None,
         hr_size: int = 128,
     ):
@@ -153,7 +155,7 @@ class UFVNetLite(nn.Module):
         width = width or LiteWidth()
         if hr_size not in HR_SIZES:
             raise ValueError(f"hr_size must be one of {HR_SIZES}, got {hr_size}")
-        self.anchors, self.hr_size, self.shuffle = tuple(anchors), hr_size, hr_size // SIDE
+        self.anchors, self.weighting, self.hr_size, self.shuffle = tuple(anchors), weighting, hr_size, hr_size // SIDE
         n, c_in, decoder = len(self.anchors), 3 * self.shuffle**2, width.decoder
         self.encoders = AnchorEncoders(n, c_in + 4 * self.shuffle, width.encoder)
         self.regressor = LiteRegressor(n, c_in) if weighting == "regressor" else None
@@ -166,8 +168,10 @@ class UFVNetLite(nn.Module):
         nn.init.zeros_(self.head.weight)  # training starts from bicubic
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
-    def weights(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(N, n) weights from the unshuffled image, and with a regressor the logits they came from."""
+    def weights(self, x: Tensor, rate: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(N, n) weights from the unshuffled image or the rate, and with a regressor the logits they came from."""
+        if self.weighting == "formula":
+            return anchor_weights(rate if rate.ndim == 1 else rate.mean(1), self.anchors), None
         if self.regressor is None:
             n = len(self.anchors)
             return x.new_full((x.shape[0], n), 1 / n), None
@@ -197,8 +201,9 @@ class UFVNetLite(nn.Module):
         if rate is None:
             raise ValueError("ufvnet-lite needs the down-sampling rate: give rate")
         x = F.pixel_unshuffle(ls, self.shuffle)
-        found, logits = self.weights(x)
+        found, logits = self.weights(x, rate)
         w = found if w is None else w
         phase = sampling_phase(rate, self.hr_size).to(x.dtype)
         seen = torch.cat([x, phase], 1).contiguous(memory_format=torch.channels_last)
-        return SROutput(ls + self.decode(self.encoders(seen, w)), w, logits)
+        sr = ls + self.decode(self.encoders(seen, w))
+        return SROutput(sr, w if len(self.anchors) > 1 else None, logits)

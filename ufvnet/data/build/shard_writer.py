@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ufvnet.crashes import DEATHS, Diary
-from ufvnet.data.schema import FACES, PHOTOS, write_rows
+from ufvnet.data.schema import FACES, PHOTOS, Columns, schema_of, write_rows
 from ufvnet.faces.finders import finder
 from ufvnet.files import printed, seal, sha256, unseal, write_json
 
@@ -29,7 +29,10 @@ log = logging.getLogger(__name__)
 DIGESTS = ("photos_sha256", "faces_sha256")
 """Names of the digests of a shard's files in its record, its report and the card."""
 
-TIMINGS = pa.schema([("path", pa.string()), ("milliseconds", pa.float64())])
+TIMING_COLUMNS: Columns = {
+    "path": (pa.string(), "Photo."),
+    "milliseconds": (pa.float64(), "Time that it took to build."),
+}
 
 
 @dataclass
@@ -87,7 +90,7 @@ def build_shard(shard: ShardJob) -> ShardReport:
         faces = sum(1 for _ in made) if files.faces is None else (
             write_rows(shard.base / files.faces, FACES, made, shard.fingerprint)
         )  # fmt: skip
-        write_rows(shard.base / files.timings, TIMINGS, timings, shard.fingerprint)
+        write_rows(shard.base / files.timings, schema_of(TIMING_COLUMNS), timings, shard.fingerprint)
         write_rows(shard.base / files.photos, PHOTOS, rows, shard.fingerprint + (RETRY if lost else ""))
         if not shard.aside:
             KnownFiles(shard.root).remove(name for name in shard.names if name.startswith(f"{BUILDING}/"))

@@ -9,13 +9,18 @@ MANIFEST, SUMMARY = "manifest.parquet", "summary.json"
 ACCOUNT = (MANIFEST, SUMMARY)
 """What a run writes into its output folder beside the pictures; never an input where the output folder is one."""
 
-STATUSES = ("restored", "copied", "no_face", "failed", "skipped")
-"""``restored``: at least one face was restored. ``copied``: no face in it is smaller than the model's output.
-``no_face``: no face was found. ``skipped``: not a picture, by its name and by its content, or left out because the
-configuration says so. ``failed``: anything else."""
-FINISHED = ("restored", "copied", "no_face", "skipped")
+STATUSES = {
+    "restored": "At least one face was restored; `faces` lists each, also those left as they were.",
+    "copied": "Nothing in it is smaller than the model's output; its bytes are copied.",
+    "no_face": "No face was found; copied too.",
+    "scaled": "There was no face to restore; enlarged or reduced to the size that was asked for.",
+    "failed": "Anything else. The reason says why.",
+    "skipped": "Not a picture, by name and content; a table without pictures; or left out by `unrestored: leave`.",
+}
+"""Values of ``status``, what can become of a picture, and their meanings."""
+FINISHED = ("restored", "copied", "no_face", "scaled", "skipped")
 """Statuses that a resumed run does not try again."""
-USABLE = ("restored", "copied", "no_face")
+USABLE = ("restored", "copied", "no_face", "scaled")
 """Statuses of pictures that could be read."""
 
 ManifestRow = dict[str, Any]
