@@ -18,7 +18,7 @@ from ufvnet.config import BuildConfig, RestoreConfig, Schema, load
 from ufvnet.data.build.folder import locked
 from ufvnet.data.sample import jittered_photos
 from ufvnet.errors import ConfigError
-from ufvnet.faces.finders import finder
+from ufvnet.faces.finders import hog
 
 ROOT = Path(__file__).parents[1]
 
@@ -108,7 +108,7 @@ def test_the_demo_s_sample_photos_hold_a_face_that_dlib_finds(tmp_path: Path) ->
     folder = jittered_photos(tmp_path, count=6, seed=3)
     photos = sorted(folder.iterdir())
     assert len(photos) == 6
-    assert all(len(finder.find_faces(Image.open(p).convert("RGB"))) >= 1 for p in photos)
+    assert all(len(hog.find_faces(Image.open(p).convert("RGB"))) >= 1 for p in photos)
 
 
 PIPELINE = {
