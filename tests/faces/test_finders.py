@@ -91,7 +91,7 @@ def test_where_a_tiny_face_is_found_the_best_finder_searches_for_smaller_ones(
         crowd.paste(head.resize((26, 26)), (120 + 40 * i, 240))
     assert len(best.find_small_faces(crowd)) == 5
     monkeypatch.setattr(yunet, "TINY", 0)
-    assert len(best.find_small_faces(crowd)) == 1
+    assert len(best.find_small_faces(crowd)) < 5
 
 
 @pytest.mark.parametrize(("name", "tile"), [("hog", 500), ("yunet", 150)])
