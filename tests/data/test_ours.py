@@ -128,7 +128,7 @@ def test_an_interrupted_build_is_cleared_by_its_plan_and_by_nothing_else(few: Pa
     mine = _foreign(root / "photos" / "part-00077.parquet")
     _build(_config(few))
     assert sorted(p.name for p in root.iterdir()) == [
-        "dataset.json", "faces", "near_duplicates.parquet", "photos", "timings",
+        "README.md", "dataset.json", "faces", "near_duplicates.parquet", "photos", "timings",
     ]  # fmt: skip
     assert mine.exists()
     mine.unlink()
