@@ -234,7 +234,7 @@ def columns_page() -> str:
         "`restored/manifest.parquet`": (records.COLUMNS, "A row for each input of `ufvnet restore`."),
     }
     untyped = {
-        "`evaluations/<name>/scores/`": (SCORE_COLUMNS, "A row for each method, face and scale."),
+        "`evaluations/<name>/scores/`": (SCORE_COLUMNS, "A row for each method, face, damage and size."),
         "`models/<name>/log.parquet`": (LOG_COLUMNS, "The curves of a training."),
     }
     lines = [NOTE, "# Columns of tables\n", "All are Parquet. `image` is the Hugging Face image type {bytes, path}.\n"]

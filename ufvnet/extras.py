@@ -16,7 +16,6 @@ EXTRAS = {
     "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
     "heic": {"pillow-heif": "pillow_heif"},
     "storage": {"fsspec": "fsspec", "s3fs": "s3fs"},
-    "gcs": {"fsspec": "fsspec", "gcsfs": "gcsfs"},
     "serve": {"jinja2": "jinja2", "starlette": "starlette", "uvicorn": "uvicorn"},
 }  # fmt: skip
 """The packages of each extra in pyproject.toml, by name, and the module that each is imported as."""

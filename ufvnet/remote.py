@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -18,8 +19,8 @@ from ufvnet.errors import ConfigError
 from ufvnet.extras import require
 from ufvnet.files import printed
 
-STORES = {"s3": ("storage", "s3fs"), "gs": ("gcs", "gcsfs"), "memory": ("storage", "fsspec")}
-"""For each scheme, the extra and the package of it that fsspec needs. Their own settings (AWS_ENDPOINT_URL, profiles, ...) apply."""
+STORES = {"s3": "s3fs", "gs": "gcsfs", "memory": "fsspec"}
+"""For each scheme, the package that fsspec needs for it. Their own settings (AWS_ENDPOINT_URL, profiles, ...) apply."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 """The beginning of a URL, also of one that was made a ``Path``, which has one slash. One letter is a Windows drive."""
@@ -201,6 +202,7 @@ def path_or_url(value: str | Path) -> AnyPath:
     bucket = url.partition("://")[2].strip("/")
     if not bucket:
         raise ConfigError("names no bucket")
-    extra, package = STORES[scheme]
-    require(extra, f"{scheme}://", package)
+    if scheme == "gs" and find_spec("gcsfs") is None:  # in no extra: its gRPC cannot be installed beside TensorBoard's
+        raise ConfigError("gs://: gcsfs is not installed; pip install gcsfs brings it")
+    require("storage", f"{scheme}://", STORES[scheme])
     return RemotePath(f"{scheme}://{url.partition('://')[2].rstrip('/')}")

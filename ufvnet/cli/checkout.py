@@ -59,5 +59,4 @@ def import_from_checkout(module: str, name: str, direct: bool = False) -> Any:
     function = getattr(importlib.import_module(module), name)
     if "prefect" in sys.modules and not os.environ.get("PREFECT_API_URL"):
         check_server(importlib.import_module("tasks.server").server_address())  # a profile may name one
-    importlib.import_module("tasks.logs").plain_errors()
     return function

@@ -1,4 +1,4 @@
-"""The commands of the pipeline: demo, build, train, evaluate, reproduce and run, which need the checkout."""
+"""The commands of the pipeline: demo, build, train, evaluate, reproduce, deploy and run, which need the checkout."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def build(
     resolved = resolve(settings)  # a wrong source is refused before Prefect starts
     with locked(settings):  # and so is a second build of this dataset
         pass
-    _check_cluster(settings)
+    _check_clusters(settings, direct)
     flow = import_from_checkout("flows.build_datasets", "build_resolved", direct)
     leave_on_signals(_stop)
     try:
@@ -153,7 +153,7 @@ def evaluate(config: Config, overrides: Overrides = [], direct: Direct = False) 
     evaluation = resolve_evaluation(settings)
     with lock_folder(evaluation.folder):  # a second run of this evaluation is refused before Prefect starts
         pass
-    _check_cluster(settings)
+    _check_clusters(settings, direct)
     flow = import_from_checkout("flows.evaluate", "evaluate_resolved", direct)
     leave_on_signals(_stop)
     print(flow(evaluation))
@@ -168,8 +168,7 @@ def reproduce(config: Config, overrides: Overrides = [], direct: Direct = False)
     if experiment.evaluate:
         check_methods(experiment.evaluate, [t.out / t.name for t in experiment.train])
         check_folder(experiment.evaluate)
-    for part in (*experiment.build, experiment.evaluate, experiment.restore):
-        _check_cluster(part)
+    _check_clusters(experiment, direct)
     flow = import_from_checkout("flows.reproduce", "reproduce", direct)
     leave_on_signals(_stop_trainings)
     print(flow(experiment))
@@ -204,6 +203,16 @@ def run(
     raise typer.Exit(import_from_checkout("tasks.deployments", "run_deployment")(deployment, parameters, watch))
 
 
+def deploy(
+    webhook: Annotated[
+        str | None,
+        typer.Option(help="URL to post notifications to. Default: the block ufvnet-alerts, if there is one."),
+    ] = None,
+) -> None:
+    """Deploy prefect.yaml and automations.yaml to the configured Prefect server."""
+    raise typer.Exit(import_from_checkout("tasks.automations", "deploy")(find_checkout(), webhook))
+
+
 def _load_config(schema: str, path: Path, overrides: list[str]) -> Any:
     """The configuration, checked before anything heavy is imported."""
     find_checkout()
@@ -212,7 +221,6 @@ def _load_config(schema: str, path: Path, overrides: list[str]) -> Any:
     return config.load(getattr(config, schema), path, overrides)
 
 
-def _check_cluster(settings: Any) -> None:
-    """Refuse a scheduler that does not answer before Prefect starts; only an address needs Dask to be imported."""
-    if settings and settings.cluster and settings.cluster.address:
-        import_from_checkout("tasks.cluster", "check_address")(settings.cluster.address)
+def _check_clusters(settings: Any, direct: bool) -> None:
+    """Refuse a cluster that cannot be used before Prefect starts."""
+    import_from_checkout("tasks.settings", "check_clusters", direct)(settings)

@@ -10,6 +10,7 @@ import pandas as pd
 from safetensors.torch import save_model
 from torch import nn
 
+from ufvnet.config import ConfigError
 from ufvnet.files import claim, write_atomically, write_json
 from ufvnet.models.readme import model_readme
 from ufvnet.models.store import CARD, WEIGHTS, check_model_folder, read_card, sealed_card, tensors_written
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
     """Write the model folder of a part; model.json comes last, with the weights' sha256, and marks it as finished.
 
+    With ``replace: better`` a model that is worse than the one in its place goes to ``part.kept_back_folder`` instead.
+
     Raises:
         ConfigError: the folder holds files of another origin.
         OSError: a file cannot be written.
     """
-    folder, config = part.model_folder, part.config
+    config = part.config
     datasets = part.datasets
     measured = [c for c in log.columns if c in ("psnr", "gain", "kl", "mae") or c.startswith("psnr_")]
     last = log.iloc[-1][measured].astype(float).to_dict() if len(log) else {}
@@ -46,12 +49,14 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
             "view": config.view if part.role == "whole" else f"k={list(part.ks)}",
             "faces": sum(d.card["faces"]["train"] for d in datasets),
             "fingerprint": part.trained_on,
+            "validation": part.validated_on,
         },
         "recipe": config.recipe.model_dump(mode="json"),
         "validation": last,
         "versions": {name: version(name) for name in ("ufvnet", "torch", "accelerate")},
         "fingerprint": part.fingerprint,
     }
+    folder = part.kept_back_folder if _is_worse(part, card) else part.model_folder
     check_model_folder("out", folder)
     claim(folder, "model")
     (folder / CARD).unlink(missing_ok=True)  # without it, the folder counts as unfinished
@@ -60,3 +65,16 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
     write_atomically(folder / "log.parquet", lambda p: log.to_parquet(p))
     write_atomically(folder / "README.md", lambda p: p.write_text(model_readme(card)))
     write_json(folder / CARD, sealed_card(card, folder))
+
+
+def _is_worse(part: Part, card: dict[str, Any]) -> bool:
+    """True if an earlier model in the part's place is to stay: measured on the same faces, its PSNR is higher."""
+    if part.role != "whole" or part.config.replace == "always" or not part.validated_on:
+        return False
+    try:
+        earlier = read_card(part.model_folder)
+    except ConfigError:
+        return False
+    same = earlier.get("trained_on", {}).get("validation") == part.validated_on
+    before, now = (c.get("validation", {}).get("psnr", -math.inf) for c in (earlier, card))
+    return bool(same and now < before)
