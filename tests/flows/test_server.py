@@ -279,9 +279,8 @@ def _triggered(client: SyncPrefectClient, deployment: str) -> list[FlowRun]:
 def test_dead_runs_come_back_and_failed_ones_are_notified_once(deployed: Deployed) -> None:
     client = deployed.client
     declared = yaml.safe_load((REPO / "automations.yaml").read_text())["automations"]
-    sooner = [
-        raw | {"trigger": raw["trigger"] | {"within": 10}} if "within" in raw["trigger"] else raw for raw in declared
-    ]
+    sooner = [raw | {"trigger": raw["trigger"] | {"within": 10}} if raw["name"] == "ufvnet-dead-runs" else raw
+              for raw in declared]  # fmt: skip
     assert deploy_automations(client, sooner) == [raw["name"] for raw in declared]
     assert len(client.read_automations()) == len(declared) + 2
 
