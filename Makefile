@@ -38,9 +38,10 @@ requirements: .venv/ready
 bench: .venv/ready
 	$(BIN)/python -m benchmarks
 
-# The pages of docs/reference/, from schemas, commands and docstrings.
+# The pages of docs/reference/, from schemas, commands and docstrings, and results/README.md, from what it links.
 reference: .venv/ready
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python -m benchmarks.leaderboard
 
 # The docs site, from the same Markdown files that the repository shows; a broken link is an error.
 docs: .venv/ready

@@ -20,7 +20,7 @@ import pandas as pd
 
 from ufvnet.config import ConfigError, Method
 from ufvnet.data.lr_images import size_of
-from ufvnet.files import write_json, write_text
+from ufvnet.files import MARKER, write_json, write_text
 from ufvnet.models import create
 from ufvnet.models.complexity import complexity
 from ufvnet.models.store import CARD, README, SHIPPED, WEIGHTS, read_card, save_half, sealed_card
@@ -30,7 +30,7 @@ from ufvnet.results.tables.summary import ALL, FILE
 
 NAME = "ufvnet-real"
 MOST_BYTES = 25_000_000
-"""Of all files of a shipped model."""
+"""Of all files of all shipped models."""
 
 
 def ship_weights(model: Path, out: Path) -> Path:
@@ -41,11 +41,12 @@ def ship_weights(model: Path, out: Path) -> Path:
     """
     readme = (out / README).read_text() if (out / README).is_file() else None
     save_half(model, out)
+    (out / MARKER).unlink()  # the package is no output folder
     write_json(out / CARD, sealed_card(read_card(out) | {"name": out.name}, out))
     if readme is not None:
         write_text(out / README, readme)
-    if (size := sum(file.stat().st_size for file in out.iterdir())) > MOST_BYTES:
-        raise ConfigError(f"{out}: {size:,} bytes; a shipped model has at most {MOST_BYTES:,}")
+    if (size := sum(file.stat().st_size for file in out.parent.glob("*/*"))) > MOST_BYTES:
+        raise ConfigError(f"{out.parent}: {size:,} bytes; shipped models have at most {MOST_BYTES:,}")
     return out
 
 

@@ -21,7 +21,7 @@ LARGEST_IMAGE = 2_000_000  # bytes; Prefect keeps an artifact's data in its data
 FACES_PER_WORKER = 50
 """Number of faces for which another worker is worth its start: fewer are scored before it is ready."""
 PROVEN_SHARDS = 4  # number of test-set shards that every worker must see as this process does
-PUBLISHED = ("grid_", "gain", "curves", "weights_")  # the report has the other figures
+PUBLISHED = ("grid_", "damage_", "gain", "curves", "weights_")  # the report has the other figures
 
 
 @task(name="score", retries=1, retry_delay_seconds=5, retry_condition_fn=worth_a_retry, cache_policy=NO_CACHE)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import leaderboard
 from ufvnet.config.lr_images import NAMES, UNSEEN
 from ufvnet.models.regressor import anchor_weights
 from ufvnet.results.tables.paper import TABLES, PaperTable
@@ -89,6 +90,15 @@ def test_the_reference_pages_say_what_the_code_says(repo: Path) -> None:
         assert file.read_text() == text, f"{name} is of an earlier state of the code: make reference"
         for line in text.splitlines():
             assert not line.startswith("|") or not line.endswith("|  |"), f"{name}: nothing says what this is: {line}"
+
+
+def test_the_results_page_collects_what_its_files_say(repo: Path) -> None:
+    text = leaderboard.PAGE.read_text()
+    costs = text[text.index("## Cost") :].rstrip().splitlines()[-len(leaderboard.MODELS) :]  # counted by test_networks
+    assert text == leaderboard.page(costs), "make reference"
+    for model in leaderboard.MODELS:
+        for field, file in model.files:
+            assert getattr(model, field) in (repo / file).read_text(), f"{file}: {model.name}, {field}"
 
 
 def _pages(repo: Path) -> list[Path]:

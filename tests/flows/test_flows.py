@@ -136,7 +136,14 @@ def test_reproduce_writes_dataset_models_tables_and_report(reproduced: Reproduce
     assert all(p.stat().st_size for p in (reproduced.report.parent / "tables").iterdir())
     assert "ufvnet" in reproduced.report.read_text()
     summary = json.loads((folder / "restored" / "summary.json").read_text())
-    assert summary["counts"] == {"restored": SMALL_FACES, "copied": 0, "no_face": 0, "failed": 0, "skipped": 0}
+    assert summary["counts"] == {
+        "restored": SMALL_FACES,
+        "copied": 0,
+        "no_face": 0,
+        "scaled": 0,
+        "failed": 0,
+        "skipped": 0,
+    }
 
 
 @pytest.mark.server

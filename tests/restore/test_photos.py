@@ -76,7 +76,7 @@ def test_a_face_is_restored_and_the_rest_is_untouched_pixel_for_pixel(
 ) -> None:
     photo = astronaut.resize((300, 300), Image.Resampling.BICUBIC)
     photo.save(folder / "photo.png")
-    summary, rows = run(folder, lite)
+    summary, rows = run(folder, lite, size="input")
     row = rows.loc["photo.png"]
     assert summary["counts"]["restored"] == summary["faces"] == row["faces_restored"] == 1
     result = np.asarray(Image.open(folder.parent / "out" / "photo.png")).astype(int)
@@ -94,7 +94,7 @@ def test_a_face_is_restored_and_the_rest_is_untouched_pixel_for_pixel(
 def test_large_faces_are_left_as_they_are_and_counted(folder: Path, astronaut: Image.Image, lite: Path) -> None:
     astronaut.save(folder / "photo.png")
     given = boxes_file(folder, [("photo.png", 150, 20, 330, 200), ("photo.png", 10, 10, 60, 60)])
-    summary, rows = run(folder, lite, boxes=given)
+    summary, rows = run(folder, lite, boxes=given, size="input")
     row = rows.loc["photo.png"]
     assert (row["status"], row["faces_found"], row["faces_restored"]) == ("restored", 2, 1)
     assert "1 face of at least 128 pixels left" in row["reason"]
@@ -120,7 +120,8 @@ def test_a_photo_without_a_face_is_no_face_never_restored(folder: Path, lite: Pa
 @pytest.mark.parametrize(
     ("changes", "size"),
     [
-        ({}, (200, 150)), ({"size": "input"}, (200, 150)), ({"scale": 2.5}, (500, 375)), ({"size": 400}, (400, 300)),
+        ({}, (640, 480)), ({"max_pixels": 40_000}, (230, 173)),
+        ({"size": "input"}, (200, 150)), ({"scale": 2.5}, (500, 375)), ({"size": 400}, (400, 300)),
         ({"size": "native"}, (640, 480)),
     ],
 )  # fmt: skip
@@ -202,6 +203,7 @@ def test_a_picture_copied_as_it_came_is_not_said_to_be_turned(folder: Path, lite
     _, rows = run(folder, lite)
     assert rows.loc["grey.jpg", "reason"] == "no frontal face found"
     _, rows = run(folder, lite, scale=2)
+    assert rows.loc["grey.jpg", "status"] == "scaled"
     assert "EXIF orientation applied" in rows.loc["grey.jpg", "reason"]
 
 

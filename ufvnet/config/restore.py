@@ -41,14 +41,19 @@ class RestoreConfig(Schema):
     """Smallest side of a face to search for, in pixels (default: depends on the picture). Null searches for faces
     from 10 pixels in pictures of up to 96 pixels, 20 up to 480, 40 up to 1280, and 80 in larger ones. A smaller number
     takes longer."""
-    max_face: int | None = Field(default=None, ge=8, le=128)
-    """Faces of this side and larger stay as they are (default: the model's output size). Measured on the crop of a
-    face in a photo."""
+    max_face: int | None = Field(default=None, ge=8, le=65536)
+    """Faces of this side and larger stay as they are, all others are restored (default: by their content). Measured on
+    the crop of a face in a photo. By default, faces below the model's output size are restored, and larger ones as
+    ``effective_size`` says."""
+    effective_size: bool = True
+    """Restore large faces that hold the content of a small one, because they were enlarged or are out of focus. Their
+    effective size is estimated, they are reduced to it, restored, and given back at the size that is asked for."""
     size: int | str = "auto"
-    """Output size: native (faces get the model's size), input, a number of pixels, or auto (native for crops, input for
-    photos). ``native``: a crop becomes
-    128x128, and a photo is enlarged until its smallest restored face has 128 pixels, at most eightfold. ``input``: as
-    the picture was. A number: the side of crops, the longer side of photos."""
+    """Output size: auto (so that restored faces show), native (faces get the model's size), input, or a number of
+    pixels. ``auto``: a crop becomes 128x128, or keeps its size if it is larger; a photo is enlarged until its smallest
+    restored face has 128 pixels, at most fourfold and to 25 megapixels. ``native``: every crop becomes 128x128, and a
+    photo is enlarged at most eightfold. ``input``: as the picture was. A number: the side of crops, the longer side of
+    photos."""
     scale: float | None = Field(default=None, ge=0.125, le=16)
     """Output size as a multiple of the picture's, instead of --size."""
     format: Literal["auto", "same", "png", "jpeg", "webp", "tiff", "bmp", "avif", "parquet"] = "auto"
@@ -63,6 +68,11 @@ class RestoreConfig(Schema):
     image_root: FilePath | None = None
     """A further folder whose files rows of tables may name. Without it they may name only files below their table's
     own folder. Symbolic links are resolved first."""
+    faces: FilePath | None = None
+    """Another folder, for each restored face and the crop that it was made from. Both are PNG files, named by the
+    picture and the face's number."""
+    compare: FilePath | None = None
+    """Another folder, for a sheet of each restored picture: the input enlarged by bicubic, and the output beside it."""
     unrestored: Literal["copy", "leave"] = "copy"
     """Pictures without a face to restore: copy them to the output, or leave them out."""
     into_input: bool = False

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from ufvnet.config import RestoreConfig, fingerprint
 
-from .face_crops import side_limit
+from .face_crops import CropRule
 from .face_finder import FaceFinder
 from .known_faces import KnownFaces, read_known_faces
 from .restorer import Restorer
 
-ALGORITHM = 2
+ALGORITHM = 3
 """Part of every key; another number makes all earlier outputs stale."""
-DECISIVE = ("backend", "mode", "min_face", "max_face", "size", "scale", "format", "quality", "suffix", "image_column",
-            "unrestored", "precision", "max_pixels")  # fmt: skip
+DECISIVE = ("backend", "mode", "min_face", "max_face", "effective_size", "size", "scale", "format", "quality", "suffix",
+            "image_column", "unrestored", "precision", "max_pixels")  # fmt: skip
 """Settings that decide what an output holds or is called."""
 
 
@@ -37,15 +37,16 @@ class ResolvedRestore:
         return self.restorer.hr_size
 
     @property
-    def side_limit(self) -> int:
-        """Crops of at least this side are left as they are."""
-        return side_limit(self.hr_size, self.config.max_face)
+    def crop_rule(self) -> CropRule:
+        """Which faces are restored."""
+        return CropRule(self.hr_size, self.config.max_face, self.config.effective_size)
 
     def key(self) -> str:
         """Fingerprint of everything that decides an output besides its input."""
         settings = {name: getattr(self.config, name) for name in DECISIVE}
         faces = self.face_finder.known_faces.fingerprint
-        return fingerprint(ALGORITHM, self.restorer.fingerprint, self.hr_size, settings, faces)[:32]
+        estimator = self.crop_rule.fingerprint()
+        return fingerprint(ALGORITHM, self.restorer.fingerprint, self.hr_size, settings, faces, estimator)[:32]
 
 
 def resolve(config: RestoreConfig, known_faces: KnownFaces | None = None) -> ResolvedRestore:

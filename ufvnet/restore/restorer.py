@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from ufvnet.models.inference import best_device, forward, ready
 from ufvnet.models.srg import to_network, to_pixels
 from ufvnet.models.store import identity, read_card
 
-from .face_crops import LEAST_SIDE, choose_crops, clip_box, side_limit
+from .face_crops import LEAST_SIDE, CropRule, clip_box
 from .face_finder import search_faces
 from .picture import picture_of
 
@@ -36,13 +36,17 @@ class Restored:
 
     Attributes:
         image: H x H RGB.
-        rate: r of the input, its mean side over H.
+        rate: r of the face that the model received, its mean side over H.
         weights: of the anchors, which sum to 1; None if the model has no anchors.
+        received: the face that the model received, RGB: the crop, or what a larger crop holds.
+        effective_size: of a larger crop, in pixels; None if none was estimated.
     """
 
     image: Image.Image
     rate: float
     weights: tuple[float, ...] | None
+    received: Image.Image
+    effective_size: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,14 @@ class RestoredPhoto:
             ``info``.
         boxes: (left, top, right, bottom) of the crops of all faces, in pixels of the upright input.
         faces: for each box the restored face, or None if the face was left as it is.
+        effective_sizes: for each box the effective size in pixels, or None if the crop is smaller than the model's
+            output.
     """
 
     image: Image.Image
     boxes: tuple[Box, ...]
     faces: tuple[Restored | None, ...]
+    effective_sizes: tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -136,6 +143,8 @@ class Restorer:
     def batch(self, images: Sequence[Image.Image]) -> list[Restored]:
         """Restore face crops of any sizes in one forward pass; an empty list for no crops.
 
+        A crop whose shorter side is at least hr_size is reduced to its effective size first, if that is small.
+
         Args:
             images: of any mode, treated as ``ufvnet restore`` treats them: EXIF orientation is applied, 16 bits are
                 reduced to 8, alpha is dropped.
@@ -150,6 +159,8 @@ class Restorer:
         for image in rgb:
             if max(image.size) < LEAST_SIDE or not min(image.size):
                 raise ValueError(f"{image.width}x{image.height}: no face in fewer than {LEAST_SIDE} pixels")
+        choice = CropRule(self.hr_size).choose(rgb, [min(image.size) for image in rgb])
+        rgb = [choice.chosen[i].pixels if i in choice.chosen else image for i, image in enumerate(rgb)]
         rates = [rate_of(image, self.hr_size) for image in rgb]
         stacked = np.stack([np.asarray(resize(image, self.hr_size)) for image in rgb])
         ls = to_network(torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2))
@@ -161,7 +172,10 @@ class Restorer:
             output = forward(self.network, ls, rate, self.self_ensemble)
         pixels = to_pixels(output.sr).permute(0, 2, 3, 1).cpu().numpy()
         weights = [None] * len(rgb) if output.weights is None else [tuple(w) for w in output.weights.tolist()]
-        return [Restored(Image.fromarray(p), r, w) for p, r, w in zip(pixels, rates, weights)]
+        return [
+            Restored(Image.fromarray(p), r, w, image, choice.effective.get(i))
+            for i, (p, r, w, image) in enumerate(zip(pixels, rates, weights, rgb))
+        ]
 
     def photo(
         self,
@@ -171,6 +185,7 @@ class Restorer:
         scale: float = 1.0,
         max_face: int | None = None,
         min_face: int | None = None,
+        effective_size: bool = True,
     ) -> RestoredPhoto:
         """Restore the small faces of a photo and paste them back; everything outside their boxes stays, or is scaled.
 
@@ -179,9 +194,7 @@ class Restorer:
             boxes: (left, top, right, bottom) of the faces' crops in whole pixels of the upright photo, clipped to it;
                 None searches for faces with dlib.
             scale: above 0; the photo is enlarged so many times, by bicubic where there is no restored face.
-            max_face: faces whose crop has at least this side are left as they are, and so are those below LEAST_SIDE;
-                None takes the model's output size.
-            min_face: as in RestoreConfig.
+            max_face, min_face, effective_size: as in RestoreConfig.
 
         Raises:
             ValueError: the scale is not above 0 or would make a photo of over MAX_PIXELS, or a box is empty, lies
@@ -197,12 +210,20 @@ class Restorer:
         if boxes is None:
             boxes = search_faces(picture.colour, min_face)
         boxes = [clip_box(_checked_box(box), picture.size) for box in boxes]
-        chosen = choose_crops(boxes, side_limit(self.hr_size, max_face)).chosen
-        restored = dict(zip(chosen, self.batch([picture.colour.crop(boxes[i]) for i in chosen])))
-        pasted = paste_restored(picture.colour, size, [(boxes[i], restored[i].image) for i in chosen])
+        rule = CropRule(self.hr_size, max_face, effective_size)
+        choice = rule.choose([picture.colour.crop(box) for box in boxes])
+        results = self.batch([crop.pixels for crop in choice.chosen.values()])
+        restored = {
+            i: replace(result, effective_size=choice.effective.get(i)) for i, result in zip(choice.chosen, results)
+        }
+        faces = [(boxes[i], result.image, result.received) for i, result in restored.items()]
+        pasted = paste_restored(picture.colour, size, faces)
         whole = picture.with_colour(pasted).whole()
         whole.info.update(picture.extras)
-        return RestoredPhoto(whole, tuple(boxes), tuple(restored.get(i) for i in range(len(boxes))))
+        numbers = range(len(boxes))
+        return RestoredPhoto(
+            whole, tuple(boxes), tuple(map(restored.get, numbers)), tuple(map(choice.effective.get, numbers))
+        )
 
 
 def _checked_box(box: Sequence[float]) -> Box:

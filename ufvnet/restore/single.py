@@ -17,6 +17,7 @@ from ufvnet.remote import AnyPath
 from .folder.job import Job
 from .folder.records import ManifestRow, new_row
 from .folder.scheduler import Scheduler
+from .folder.side_folders import SideFolders
 from .folder.source import PIPE
 from .known_faces import KnownFaces, read_known_faces
 from .picture import ENDINGS
@@ -52,8 +53,10 @@ def restore_single(config: RestoreConfig) -> ManifestRow:
     if config.output != PIPE:
         check_writable("output", config.output if config.output.is_dir() else config.output.parent)
     _check_free(config, config.output)
+    SideFolders.check(config)
     known_faces = read_known_faces(config)
     known_faces.check([str(path)])
+    SideFolders(config).claim()
     content = sys.stdin.buffer.read() if path == PIPE else path.absolute()
     row, target = restore_alone(config, str(path), content, path.suffix, known_faces)
     if target.data is not None:

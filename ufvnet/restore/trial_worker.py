@@ -12,6 +12,7 @@ def main() -> None:
     from ufvnet.restore.single import restore_alone
 
     token, config, name, content, ending = take_job()
+    config = config.model_copy(update={"faces": None, "compare": None})
     restore_alone(config, name, content, ending)
     sys.stdout.write(token)
 

@@ -53,10 +53,11 @@ class Job:
 
     is_kept: the output of an earlier run stays.
     is_photo: restored faces are pasted back into the picture; otherwise the picture is one face crop.
-    picture: a crop as it was read. None for a photo: the stage that writes reads it again, so that photos that wait for
-        the model take no memory.
+    picture: a small crop as it was read. None for a photo or a large crop: the stage that writes reads it again, so
+        that pictures that wait for the model take little memory.
     boxes: crop boxes of all faces.
     crops: (index in ``boxes``, pixels) of the faces that are to be restored.
+    effective: effective sizes of large faces by their index in ``boxes``.
     pending: number of crops without a result.
     output_size: (width, height).
     conversions: what reading changed (orientation, mode); not reported if the output is the input's own bytes.
@@ -80,6 +81,7 @@ class Job:
     picture: Picture | None = None
     boxes: list[Box] = field(default_factory=list)
     crops: list[tuple[int, Image.Image]] = field(default_factory=list)
+    effective: dict[int, float] = field(default_factory=dict)
     pending: int = 0
     output_size: tuple[int, int] = (0, 0)
     conversions: tuple[str, ...] = ()

@@ -15,19 +15,21 @@ STATUSES = {
     "restored": "At least one face was restored; `faces` lists each, also those left as they were.",
     "copied": "Nothing in it is smaller than the model's output; its bytes are copied.",
     "no_face": "No face was found; copied too.",
+    "scaled": "There was no face to restore; enlarged or reduced to the size that was asked for.",
     "failed": "Anything else. The reason says why.",
     "skipped": "Not a picture, by name and content; a table without pictures; or left out by `unrestored: leave`.",
 }
 """Values of ``status``, what can become of a picture, and their meanings."""
-FINISHED = ("restored", "copied", "no_face", "skipped")
+FINISHED = ("restored", "copied", "no_face", "scaled", "skipped")
 """Statuses that a resumed run does not try again."""
-USABLE = ("restored", "copied", "no_face")
+USABLE = ("restored", "copied", "no_face", "scaled")
 """Statuses of pictures that could be read."""
 
 FACE = pa.struct(
     [
         ("left", pa.float32()), ("top", pa.float32()), ("right", pa.float32()), ("bottom", pa.float32()),
-        ("restored", pa.bool_()), ("w1", pa.float32()), ("w2", pa.float32()), ("w3", pa.float32()),
+        ("restored", pa.bool_()), ("effective_size", pa.float32()),
+        ("w1", pa.float32()), ("w2", pa.float32()), ("w3", pa.float32()),
     ]
 )  # fmt: skip
 
@@ -42,10 +44,17 @@ COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "faces_found": (pa.int32(), "Number of faces found."),
     "faces_restored": (pa.int32(), "Number of faces restored."),
     "face_size": (pa.float32(), "Mean side in pixels of the restored faces' crops."),
+    "effective_size": (
+        pa.float32(),
+        "Mean effective size in pixels of the crops that are not smaller than the model's output, restored or not.",
+    ),
     "w1": (pa.float32(), "Mean weight of the first anchor over the restored faces; null if the model has none."),
     "w2": (pa.float32(), "Of the second anchor."),
     "w3": (pa.float32(), "Of the third anchor."),
-    "faces": (pa.list_(FACE), "Each face of a photo: its crop, whether it was restored, its weights."),
+    "faces": (
+        pa.list_(FACE),
+        "Each face of a photo: its crop, whether it was restored, effective size, weights.",
+    ),
     "seconds": (pa.float32(), "Time spent on reading, restoring (its share of the batches) and writing it."),
     "output": (
         pa.string(),

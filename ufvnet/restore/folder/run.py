@@ -21,6 +21,7 @@ from .manifest import close_account, open_account, remove_notes_folder
 from .notes import JOURNAL, WORK, forget
 from .output_folder import check_folder, check_foreign_names, hold, mark, remove_temporaries
 from .shard import RestoreShard, restore_shard
+from .side_folders import SideFolders
 from .source import PIPE, PictureSource
 from .targets import PART
 
@@ -83,6 +84,7 @@ def resolve_run(config: RestoreConfig) -> RestoreRun:
     check_foreign_names(config.output)
     sources = list_sources(config)
     check_folder(config)
+    SideFolders.check(config)
     resolved.face_finder.known_faces.check(name for source in sources for name in source.names())
     return RestoreRun(resolved, tuple(sources))
 
@@ -102,6 +104,7 @@ def open_run(run: RestoreRun, processes: int = 1, crashed: bool = False) -> Iter
     output = run.config.output
     with hold(output):
         mark(run.config)
+        SideFolders(run.config).claim()
         remove_temporaries(output)
         open_account(output, run.config.resume)
         if not crashed:  # what a killed run had in work is not suspect

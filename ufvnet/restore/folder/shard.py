@@ -21,6 +21,7 @@ from .journal import Journal
 from .notes import DIARY
 from .records import new_row
 from .scheduler import Scheduler
+from .side_folders import SideFolders
 from .source import PictureSource
 from .tables import other_columns, table_cells
 from .targets import PART, FileTarget, PartTarget
@@ -168,7 +169,9 @@ class _Jobs:
 
     def _part(self, target: PartTarget, cells: Sequence[tuple[str, Cell]], endings: Sequence[str]) -> Iterator[Job]:
         jobs = [self._job(name, content, ending, target) for (name, content), ending in zip(cells, endings)]
-        if self.config.resume and target.keep_whole(self.key, (job.read_or_none() for job in jobs)):
+        if self.config.resume and target.keep_whole(
+            self.key, (job.read_or_none() for job in jobs), SideFolders(self.config).are_complete
+        ):
             self.counter.add(len(jobs))
             return
         yield from jobs

@@ -115,7 +115,7 @@ def _curve_figures(evaluation: ScoredEvaluation) -> Iterator[tuple[str, Figure]]
         yield "gain", curves_figure([gains])
     if metrics := list(dict.fromkeys(metric for panels in test_sets for metric in panels if metric != "gain")):
         rows = [[panels[metric] for panels in test_sets if metric in panels] for metric in metrics]
-        yield "curves", curves_figure([row for row in rows if len(row) == len(rows[0])])
+        yield "curves", curves_figure(rows)
     for label, panels in damage_panels(evaluation).items():
         yield f"gain_damage_{name_part(label)}", curves_figure([panels])
     for label, panels in weight_panels(evaluation).items():
