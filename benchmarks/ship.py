@@ -46,7 +46,7 @@ def ship_weights(model: Path, out: Path) -> Path:
     write_json(out / CARD, sealed_card(read_card(out) | {"name": out.name}, out))
     if readme is not None:
         write_text(out / README, readme)
-    if (size := sum(file.stat().st_size for file in out.parent.glob("*/*"))) > MOST_BYTES:
+    if (size := sum(file.stat().st_size for file in out.parent.rglob("*"))) > MOST_BYTES:
         raise ConfigError(f"{out.parent}: {size:,} bytes; shipped models have at most {MOST_BYTES:,}")
     return out
 
