@@ -10,8 +10,9 @@ from PIL import Image
 
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.data.sources.files import TABLES
-from ufvnet.files import check_writable, write_bytes
+from ufvnet.files import check_writable, printed, write_bytes
 from ufvnet.imaging.formats import heif_is_known
+from ufvnet.remote import AnyPath
 
 from .folder.job import Job
 from .folder.records import ManifestRow, new_row
@@ -24,12 +25,22 @@ from .resolved import resolve
 
 
 def is_single(config: RestoreConfig) -> bool:
-    """True if a configuration names a pipe, or one file and an output whose ending is that of a picture."""
+    """True if a configuration names a pipe, or one picture and an output that is no folder and has an ending.
+
+    The pictures of a table become a folder, whose name may have a dot, unless its ending is that of a picture.
+    """
     if PIPE in (*config.inputs, config.output):
         return True
+    if len(config.inputs) > 1 or not _is_file(config.inputs[0]) or config.output.is_dir():
+        return False
     heif_is_known()
-    is_file = len(config.inputs) == 1 and config.inputs[0].is_file()
-    return is_file and not config.output.is_dir() and config.output.suffix.lower() in Image.registered_extensions()
+    ending = config.output.suffix.lower()
+    is_table = config.inputs[0].suffix.lower() in TABLES
+    return ending in Image.registered_extensions() if is_table else ending != ""
+
+
+def _is_file(path: AnyPath) -> bool:
+    return isinstance(path, Path) and path.is_file()
 
 
 def restore_single(config: RestoreConfig) -> ManifestRow:
@@ -39,12 +50,12 @@ def restore_single(config: RestoreConfig) -> ManifestRow:
         ConfigError: there is not one input, the output is the input or exists already, or its ending is that of no
             format of ours.
     """
-    if len(config.inputs) != 1 or not (config.inputs[0] == PIPE or config.inputs[0].is_file()):
+    (path,) = config.inputs if len(config.inputs) == 1 else (None,)
+    if not isinstance(path, Path) or not (path == PIPE or path.is_file()):
         raise ConfigError("input: a pipe takes one picture: a file, or - for standard input")
-    if config.inputs[0].suffix.lower() in TABLES:
+    if path.suffix.lower() in TABLES:
         raise ConfigError(f"output = {config.output}: the pictures of a table need a folder")
     config = _with_format(config)
-    (path,) = config.inputs
     if config.output != PIPE:
         check_writable("output", config.output if config.output.is_dir() else config.output.parent)
     _check_free(config, config.output)
@@ -107,7 +118,10 @@ def _with_format(config: RestoreConfig) -> RestoreConfig:
         return config
     format = Image.registered_extensions().get(config.output.suffix.lower(), "").lower()
     if format not in ENDINGS:
-        raise ConfigError(f"output = {config.output}: its ending must be one of {', '.join(ENDINGS.values())}")
+        raise ConfigError(
+            f"output = {printed(config.output)}: its ending must be one of {', '.join(ENDINGS.values())}; a folder for "
+            "one picture has no dot in its name, or is there already"
+        )
     if config.format not in ("auto", "same", format):
         raise ConfigError(f"format = {config.format}: the ending of output = {config.output} says {format}")
     return config.model_copy(update={"format": format})
@@ -116,6 +130,7 @@ def _with_format(config: RestoreConfig) -> RestoreConfig:
 def _check_free(config: RestoreConfig, output: Path) -> None:
     """Refuse an output that is the input, or a file that exists and is not to be replaced."""
     (path,) = config.inputs
+    assert isinstance(path, Path)
     if output == PIPE or output.is_dir() or not os.path.lexists(output):
         return
     if path != PIPE and output.exists() and os.path.samefile(path, output):
@@ -132,6 +147,7 @@ def _write(config: RestoreConfig, data: bytes, ending: str) -> None:
         sys.stdout.buffer.flush()
     elif config.output.is_dir():
         (path,) = config.inputs
+        assert isinstance(path, Path)
         stem = "stdin" if path == PIPE else path.stem
         output = Path(config.output, f"{stem}{ending}")
         _check_free(config, output)
