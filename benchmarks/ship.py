@@ -88,7 +88,9 @@ def with_front(card: dict[str, Any], text: str) -> str:
     results = []
     for name, faces, table in GAINS.findall(text):
         rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
-        metrics = [("psnr_gain", float(row[-1].split()[0]), f"Gain over bicubic, dB, {row[0]}") for row in rows]
+        metrics = [
+            ("psnr_gain", float(row[-1].split()[0]), f"Gain over bicubic, dB, {row[0]}") for row in rows if row[-1]
+        ]
         results.append(hub_result(name, f"{name}, {faces} faces", "test", metrics))
     return with_front_matter(hub_fields(card, results) | {"license_name": "non-commercial-research"}, text)
 

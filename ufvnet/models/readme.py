@@ -68,11 +68,14 @@ def hub_fields(card: dict[str, Any], results: Sequence[dict[str, Any]]) -> dict[
         "library_name": "ufvnet",
         "pipeline_tag": "image-to-image",
         "tags": [*TAGS, card["model"]],
-        "datasets": card["trained_on"]["dataset"].split(" + "),
+        "datasets": list(filter(None, card["trained_on"].get("dataset", "").split(" + "))),
         **NO_LICENCE,
     }
     if results:
-        fields |= {"metrics": ["psnr"], "model-index": [{"name": card["name"], "results": list(results)}]}
+        fields |= {
+            "metrics": ["psnr"],
+            "model-index": [{"name": card.get("name") or card["model"], "results": list(results)}],
+        }
     return fields
 
 
