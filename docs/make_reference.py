@@ -26,6 +26,7 @@ from ufvnet.data import schema
 from ufvnet.data.build import assembly, shard_writer
 from ufvnet.remote import RemotePath
 from ufvnet.restore.folder import records
+from ufvnet.restore.folder.columns import COLUMNS as MANIFEST_COLUMNS
 from ufvnet.results.scoring import SCORE_COLUMNS
 from ufvnet.training.curves import LOG_COLUMNS
 
@@ -231,10 +232,10 @@ def columns_page() -> str:
         "`data/<name>/faces/split=<split>/`": (schema.FACE_COLUMNS, "A row for each face that was built."),
         "`data/<name>/timings/`": (shard_writer.TIMING_COLUMNS, "A row for each photo that this build worked on."),
         "`data/<name>/near_duplicates.parquet`": (assembly.PAIR_COLUMNS, "A row for each pair that looks alike."),
-        "`restored/manifest.parquet`": (records.COLUMNS, "A row for each input of `ufvnet restore`."),
+        "`restored/manifest.parquet`": (MANIFEST_COLUMNS, "A row for each input of `ufvnet restore`."),
     }
     untyped = {
-        "`evaluations/<name>/scores/`": (SCORE_COLUMNS, "A row for each method, face and scale."),
+        "`evaluations/<name>/scores/`": (SCORE_COLUMNS, "A row for each method, face, damage and size."),
         "`models/<name>/log.parquet`": (LOG_COLUMNS, "The curves of a training."),
     }
     lines = [NOTE, "# Columns of tables\n", "All are Parquet. `image` is the Hugging Face image type {bytes, path}.\n"]

@@ -9,13 +9,14 @@ from flows.evaluate import evaluate
 from flows.super_resolve import super_resolve
 from flows.train import train
 from tasks.runtime import flow
-from ufvnet.config import ExperimentConfig, load
+from tasks.settings import read_settings
+from ufvnet.config import ExperimentConfig
 
 
 @flow(name="reproduce")
 def reproduce(config: ExperimentConfig | Path, overrides: list[str] | None = None) -> Path | None:
     """Run an experiment from a configuration or its file; returns the report, if it evaluates."""
-    experiment = load(ExperimentConfig, config, overrides or ())
+    experiment = read_settings(ExperimentConfig, config, overrides)
     for build in experiment.build:
         build_datasets(build)
     for training in experiment.train:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+from benchmarks import leaderboard
 from ufvnet.config.lr_images import NAMES, UNSEEN
 from ufvnet.models.regressor import anchor_weights
 from ufvnet.results.tables.paper import TABLES, PaperTable
@@ -91,6 +94,15 @@ def test_the_reference_pages_say_what_the_code_says(repo: Path) -> None:
             assert not line.startswith("|") or not line.endswith("|  |"), f"{name}: nothing says what this is: {line}"
 
 
+def test_the_results_page_collects_what_its_files_say(repo: Path) -> None:
+    text = leaderboard.PAGE.read_text()
+    costs = text[text.index("## Cost") :].rstrip().splitlines()[-len(leaderboard.MODELS) :]  # counted by test_networks
+    assert text == leaderboard.page(costs), "make reference"
+    for model in leaderboard.MODELS:
+        for field, file in model.files:
+            assert getattr(model, field) in (repo / file).read_text(), f"{file}: {model.name}, {field}"
+
+
 def _pages(repo: Path) -> list[Path]:
     folders = ("", "docs", "docs/reference", "results", "benchmarks", "ufvnet/weights/ufvnet-lite")
     return [page for folder in folders for page in sorted((repo / folder).glob("*.md"))]
@@ -118,3 +130,19 @@ def test_every_link_to_a_file_or_a_heading_leads_there(repo: Path) -> None:
             assert not anchor or anchor in _anchors(file), f"{page.relative_to(repo)}: {target}"
             links += 1
     assert links > 40
+
+
+def test_citation_issue_forms_and_hooks_are_what_their_readers_expect(repo: Path) -> None:
+    citation = yaml.safe_load((repo / "CITATION.cff").read_text())
+    assert citation["preferred-citation"]["url"].endswith("2306.03380")
+    assert citation["version"] == tomllib.loads((repo / "pyproject.toml").read_text())["project"]["version"]
+    forms = [path for path in (repo / ".github" / "ISSUE_TEMPLATE").glob("*.yml") if path.stem != "config"]
+    assert len(forms) == 3
+    for path in forms:
+        form = yaml.safe_load(path.read_text())
+        assert {"name", "description", "body"} <= form.keys()
+        assert len({part["id"] for part in form["body"]}) == len(form["body"])
+    (hooks,) = yaml.safe_load((repo / ".pre-commit-config.yaml").read_text())["repos"]
+    lint = (repo / "Makefile").read_text()
+    for hook in hooks["hooks"]:
+        assert hook["entry"].split()[0].removeprefix(".venv/bin/") in lint

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -201,5 +202,7 @@ def path_or_url(value: str | Path) -> AnyPath:
     bucket = url.partition("://")[2].strip("/")
     if not bucket:
         raise ConfigError("names no bucket")
+    if scheme == "gs" and find_spec("gcsfs") is None:  # in no extra: its gRPC cannot be installed beside TensorBoard's
+        raise ConfigError("gs://: gcsfs is not installed; pip install gcsfs brings it")
     require("storage", f"{scheme}://", STORES[scheme])
     return RemotePath(f"{scheme}://{url.partition('://')[2].rstrip('/')}")

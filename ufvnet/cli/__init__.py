@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from ufvnet.children import ignore_leaked_semaphores
 from ufvnet.console import escape_logs, exit_on_errors, leave_at_once, prepare_streams
 
 from . import data, doctor, models, pipeline, restore
@@ -27,6 +28,7 @@ app.command(cls=ConfiguredCommand)(pipeline.build)
 app.command(cls=PathCommand)(pipeline.train)
 app.command(cls=PathCommand)(pipeline.evaluate)
 app.command(cls=PathCommand)(pipeline.reproduce)
+app.command(cls=PathCommand)(pipeline.deploy)
 app.command(cls=PathCommand)(pipeline.run)
 app.command(cls=ConfiguredCommand, epilog=restore.RESTORE_EXAMPLES)(restore.restore)
 app.command(cls=ConfiguredCommand)(restore.serve)
@@ -50,6 +52,7 @@ def main() -> None:
     prepare_streams()
     escape_logs()
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that this one starts imports what lies in the working directory
+    ignore_leaked_semaphores()
     with exit_on_errors():
         app()
 

@@ -28,16 +28,25 @@ def show_dataset(
 
 def export_images(
     dataset: Annotated[Path, typer.Argument(help="Folder of a built dataset.")],
-    out: Annotated[Path, typer.Argument(help="Folder for the files, OUT/<px>/<face id>.png.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the files, OUT/<size>/<face id>.png.")],
     view: Annotated[str, typer.Option(help="MR8, MR7 or MR3.")] = "MR8",
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     hr: Annotated[bool, typer.Option(help="Write HR images too, to OUT/hr.")] = False,
+    damage: Annotated[
+        list[str] | None,
+        typer.Option(help="Damage of the LR images by name, e.g. jpeg75; again for more. Default: clean."),
+    ] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(help="Size of the LR images, e.g. 11 or 20x28; again for more. Default: the view's."),
+    ] = None,
 ) -> None:
     """Write LR images as PNG files, for methods that work on folders."""
     from ufvnet.data import open as open_dataset
     from ufvnet.data.export import export
 
-    print(f"{export(open_dataset(dataset), out, view, split, hr):,} images: {out}")
+    count = export(open_dataset(dataset), out, view, split, hr, damage or ["clean"], size or ())
+    print(f"{count:,} images: {out}")
 
 
 def push_dataset(

@@ -150,6 +150,9 @@ class TrainConfig(Schema):
     """How the model is trained."""
     out: FilePath = Path("models")
     """Folder of model folders."""
+    replace: Literal["always", "better"] = "always"
+    """When a finished model takes the place of an earlier one of its name. ``better`` keeps the earlier one if its PSNR
+    on the same validation faces is higher; the new one then stays in its run folder."""
     runs: FilePath = Path("runs")
     """Folder of resumable states. Models that train a part of stage 1 in the same way share it."""
     device: Device = "auto"

@@ -89,11 +89,11 @@ def stored_sizes(hr_size: int, ks: Sequence[int]) -> tuple[Size, ...]:
     return tuple(Size(lr_side(hr_size, k), lr_side(hr_size, k)) for k in ks)
 
 
-def check_made(key: str, dataset: Dataset, damages: Sequence[str], sizes: Sequence[Size]) -> None:
+def check_made(prefix: str, dataset: Dataset, damages: Sequence[str], sizes: Sequence[Size]) -> None:
     """Refuse LR images that the faces of a dataset cannot have.
 
     Args:
-        key: of the configuration, for messages.
+        prefix: of the keys ``sizes`` and ``damage``, for messages.
         damages, sizes: that are wanted.
 
     Raises:
@@ -102,7 +102,7 @@ def check_made(key: str, dataset: Dataset, damages: Sequence[str], sizes: Sequen
     large = next((size for size in sizes if max(size.width, size.height) >= dataset.hr_size), None)
     if large is not None:
         raise ConfigError(
-            f"{key}.sizes = {large.name}: must be below {dataset.hr_size} pixels, the size of the HR faces in "
+            f"{prefix}sizes = {large.name}: must be below {dataset.hr_size} pixels, the size of the HR faces in "
             f"{printed(dataset.root)}"
         )
     made = [size.name for size in sizes if size.stored(dataset.hr_size) is None]
@@ -110,8 +110,8 @@ def check_made(key: str, dataset: Dataset, damages: Sequence[str], sizes: Sequen
     degradation = dataset.card.get("degradation", {}).get("name", "?")
     if made and degradation != REDUCTION:
         raise ConfigError(
-            f"{key}: {', '.join(made)} of {printed(dataset.root)}: its LR images are made by {degradation}; only where "
-            f"they are made by {REDUCTION} can they have other sizes and damage"
+            f"{prefix}sizes, {prefix}damage: {', '.join(made)}: the LR images of {printed(dataset.root)} are made by "
+            f"{degradation}; only where they are made by {REDUCTION} can they have other sizes and damage"
         )
 
 

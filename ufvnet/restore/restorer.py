@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ufvnet.config import ConfigError
+from ufvnet.config import DEFAULT_MODEL, ConfigError
 from ufvnet.faces.crop import Box
+from ufvnet.faces.finders import choose_finder
 from ufvnet.faces.paste import paste_restored
 from ufvnet.imaging.decode import MAX_PIXELS
 from ufvnet.imaging.resize import rate_of, resize
@@ -76,7 +77,7 @@ class Restorer:
 
     >>> from PIL import Image
     >>> from ufvnet import Restorer
-    >>> restorer = Restorer.load("ufvnet-lite")
+    >>> restorer = Restorer.load()
     >>> crop = Image.new("RGB", (24, 24), "tan")  # a face crop of any size; Image.open("small-face.png")
     >>> restorer(crop).size
     (128, 128)
@@ -99,8 +100,8 @@ class Restorer:
 
     @classmethod
     def load(
-        cls, model: Path | str, device: str = "auto", backend: str = "torch", *, self_ensemble: bool = False,
-        precision: str = "fp32",
+        cls, model: Path | str = DEFAULT_MODEL, device: str = "auto", backend: str = "torch", *,
+        self_ensemble: bool = False, precision: str = "fp32",
     ) -> Restorer:  # fmt: skip
         """Load a model onto a device.
 
@@ -185,6 +186,7 @@ class Restorer:
         scale: float = 1.0,
         max_face: int | None = None,
         min_face: int | None = None,
+        finder: str = "auto",
         effective_size: bool = True,
     ) -> RestoredPhoto:
         """Restore the small faces of a photo and paste them back; everything outside their boxes stays, or is scaled.
@@ -192,13 +194,14 @@ class Restorer:
         Args:
             image: of any mode and size; EXIF orientation is applied.
             boxes: (left, top, right, bottom) of the faces' crops in whole pixels of the upright photo, clipped to it;
-                None searches for faces with dlib.
+                None searches for faces.
             scale: above 0; the photo is enlarged so many times, by bicubic where there is no restored face.
-            max_face, min_face, effective_size: as in RestoreConfig.
+            max_face, min_face, finder, effective_size: as in RestoreConfig.
 
         Raises:
             ValueError: the scale is not above 0 or would make a photo of over MAX_PIXELS, or a box is empty, lies
                 outside the photo or has fractions.
+            ConfigError: the finder cannot be used here.
             FloatingPointError: as ``batch``.
         """
         if not 0 < scale < math.inf:
@@ -208,7 +211,7 @@ class Restorer:
         if scale > 1 and size[0] * size[1] > MAX_PIXELS:
             raise ValueError(f"scale = {scale}: the photo would have {size[0]}x{size[1]}, over {MAX_PIXELS:,} pixels")
         if boxes is None:
-            boxes = search_faces(picture.colour, min_face)
+            boxes = search_faces(picture.colour, choose_finder(finder), min_face)
         boxes = [clip_box(_checked_box(box), picture.size) for box in boxes]
         rule = CropRule(self.hr_size, max_face, effective_size)
         choice = rule.choose([picture.colour.crop(box) for box in boxes])

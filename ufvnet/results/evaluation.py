@@ -132,13 +132,12 @@ def open_test_set(settings: TestSet, config: EvaluateConfig) -> OpenedTestSet:
         ConfigError: there is no such dataset, the split has no faces, a shard is missing or damaged, the faces cannot
             have LR images of that size or damage, or the groups or photographs are not there.
     """
-    key = f"datasets.{settings.name}"
     dataset = data.open(settings.path)
     view = dataset.view(config.view, settings.split)
     sizes = stored_sizes(view.hr_size, view.ks)
     if settings.sizes is not None:
         sizes = tuple(sorted(map(size_of, settings.sizes)))
-    check_made(key, dataset, settings.damage, sizes)
+    check_made(f"datasets.{settings.name}.", dataset, settings.damage, sizes)
     groups = None if settings.groups is None else read_groups(settings.groups, view)
     left, identity_left = settings.limit or len(view), config.identity_faces
     row_groups = []

@@ -41,7 +41,7 @@ SCORE_COLUMNS = {
     "dataset": "Name of the test set.",
     "damage": "Name of the LR image's damage; `clean` for none.",
     "face_id": "Face, as in the test set's `faces/`.",
-    "k": "Scale in sixteenths of the HR size.",
+    "k": "16 times the down-sampling rate: whole for the scales that datasets store.",
     "px": "Mean side of the LR image in pixels.",
     "width": "Width of the LR image in pixels.",
     "height": "Height of the LR image in pixels.",

@@ -46,6 +46,14 @@ def write_figures(evaluation: ScoredEvaluation, galleries: Sequence[Gallery], pa
     return pngs
 
 
+def load() -> None:
+    """Import what draws figures, with its list of fonts: a second's work for a process that waits for scores."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.backends.backend_pdf
+    import matplotlib.figure
+    import matplotlib.font_manager  # noqa: F401 (all of them are imported to be there)
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure in the format that the path's suffix names; the same figure gives the same bytes."""
     import matplotlib
@@ -115,7 +123,7 @@ def _curve_figures(evaluation: ScoredEvaluation) -> Iterator[tuple[str, Figure]]
         yield "gain", curves_figure([gains])
     if metrics := list(dict.fromkeys(metric for panels in test_sets for metric in panels if metric != "gain")):
         rows = [[panels[metric] for panels in test_sets if metric in panels] for metric in metrics]
-        yield "curves", curves_figure([row for row in rows if len(row) == len(rows[0])])
+        yield "curves", curves_figure(rows)
     for label, panels in damage_panels(evaluation).items():
         yield f"gain_damage_{name_part(label)}", curves_figure([panels])
     for label, panels in weight_panels(evaluation).items():

@@ -39,7 +39,7 @@ def facts(evaluation: ScoredEvaluation) -> list[tuple[str, str]]:
         ("input sizes", f"{', '.join(size.name for size in sizes_in(scores))} px"),
         *([] if damages == [CLEAN] else [("damage", ", ".join(damages))]),
         ("images scored", f"{len(scores) - failed:,}" + (f", {failed:,} failed" if failed else "")),
-        ("view", evaluation.config.view),
+        *([("view", evaluation.config.view)] if any(s.sizes is None for s in evaluation.config.datasets) else []),
     ]
 
 

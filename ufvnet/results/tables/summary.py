@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from ufvnet.metrics import Difference
 from ufvnet.results.groups import GroupOutcome
+from ufvnet.results.methods.resolve import ResolvedMethod
 from ufvnet.results.statistics import Outcome, Outcomes
 
 FILE = "summary.csv"
@@ -13,18 +16,23 @@ ALL = "mean"
 """What stands in the column ``size`` for all sizes together."""
 
 
-def summary_rows(dataset: str, outcomes: Outcomes, groups: list[GroupOutcome]) -> list[dict[str, object]]:
-    """A row per test set, damage, size and method, and one per group, damage and method."""
-    rows = [
-        {"test set": dataset, "division": "", "group": "", "damage": damage,
-         "size": ALL if size is None else size.name, "method": label, **_numbers(result)}
-        for (damage, size, label), result in outcomes.items()
-    ]  # fmt: skip
-    return rows + [
-        {"test set": dataset, "division": g.division, "group": g.group, "damage": g.damage, "size": ALL,
-         "method": g.label, **_numbers(g.outcome)}
-        for g in groups
-    ]  # fmt: skip
+def summary_rows(
+    dataset: str, outcomes: Outcomes, groups: list[GroupOutcome], methods: Sequence[ResolvedMethod]
+) -> list[dict[str, object]]:
+    """A row per damage, size and method of a test set, and one per group, damage and method.
+
+    ``evaluated`` is the method's fingerprint.
+    """
+    fingerprints = {method.label: method.fingerprint for method in methods}
+
+    def row(division: str, group: str, damage: str, size: str, label: str, result: Outcome) -> dict[str, object]:
+        return {
+            "test set": dataset, "division": division, "group": group, "damage": damage, "size": size, "method": label,
+            "evaluated": fingerprints.get(label, ""), **_numbers(result),
+        }  # fmt: skip
+
+    rows = [row("", "", d, ALL if s is None else s.name, label, o) for (d, s, label), o in outcomes.items()]
+    return rows + [row(g.division, g.group, g.damage, ALL, g.label, g.outcome) for g in groups]
 
 
 def _numbers(result: Outcome) -> dict[str, object]:

@@ -53,7 +53,7 @@ def write_summary(evaluation: ScoredEvaluation, path_for: PathFor) -> None:
     """summary.csv: a row per test set, damage, size or group, and method."""
     rows = []
     for name, outcomes in evaluation.outcomes.items():
-        rows += summary_rows(name, outcomes, evaluation.group_outcomes.get(name, []))
+        rows += summary_rows(name, outcomes, evaluation.group_outcomes.get(name, []), evaluation.methods)
     write_text(path_for(FILE), summary_csv(rows))
 
 
