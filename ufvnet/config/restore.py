@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from .base import Cluster, Device, FilePath, Schema
+from ufvnet.remote import AnyPath
+
+from .base import Cluster, Device, FilePath, Schema, SourcePath
 
 DEFAULT_MODEL = "ufvnet-lite"
 """Name of the shipped model that restores pictures where no other is named."""
@@ -16,9 +18,9 @@ DEFAULT_MODEL = "ufvnet-lite"
 class RestoreConfig(Schema):
     """Pictures to restored pictures and a manifest (``ufvnet restore``)."""
 
-    input: FilePath | tuple[FilePath, ...]
-    """Files, folders, globs, Parquet or Arrow tables, or a list of them. ``-`` reads one picture from standard
-    input."""
+    input: SourcePath | tuple[SourcePath, ...]
+    """Files, folders, globs, Parquet or Arrow tables, also in stores (s3://, gs://), or a list of them. ``-`` reads one
+    picture from standard input."""
     output: FilePath
     """A folder. For a single picture also a file, recognised by its ending, or ``-`` for standard output."""
     model: FilePath = Path(DEFAULT_MODEL)
@@ -142,6 +144,6 @@ class RestoreConfig(Schema):
         return scale
 
     @property
-    def inputs(self) -> tuple[Path, ...]:
+    def inputs(self) -> tuple[AnyPath, ...]:
         """``input`` as a tuple."""
         return self.input if isinstance(self.input, tuple) else (self.input,)
