@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib import resources
 from typing import Any
 
@@ -36,23 +35,6 @@ def descriptors(images: Iterable[np.ndarray], landmarks: Iterable[np.ndarray]) -
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Cosine of each pair of descriptors: (N, D), (N, D) -> (N,) in [-1, 1]."""
     return (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-
-
-def crop_landmarks(landmarks: np.ndarray, box: Sequence[int], angle: float, hr_size: int) -> np.ndarray:
-    """A face's landmarks in its HR crop.
-
-    Args:
-        landmarks: (68, 2) x, y in pixels of the photo, as the column ``landmarks`` of a dataset has them.
-        box: left, top, right, bottom of the crop, in pixels of the photo turned by ``angle``.
-        angle: degrees by which the crop was turned about the eyes' centre.
-
-    Returns:
-        (68, 2) x, y in pixels of the hr_size x hr_size crop.
-    """
-    centre, radians = landmarks[36:48].mean(0), math.radians(angle)
-    turn = np.array([[math.cos(radians), -math.sin(radians)], [math.sin(radians), math.cos(radians)]])
-    corner, side = np.array(box[:2]), np.array(box[2:]) - np.array(box[:2])
-    return ((landmarks - centre) @ turn + centre - corner) * hr_size / side
 
 
 def _shape(landmarks: np.ndarray) -> Any:

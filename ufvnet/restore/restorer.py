@@ -17,7 +17,8 @@ from ufvnet.config import ConfigError
 from ufvnet.faces.crop import Box
 from ufvnet.faces.paste import paste_restored
 from ufvnet.imaging.decode import MAX_PIXELS
-from ufvnet.imaging.resize import rate_of, resize
+from ufvnet.imaging.resize import rate_of
+from ufvnet.models.feed import feed_of
 from ufvnet.models.inference import best_device, forward, ready
 from ufvnet.models.srg import to_network, to_pixels
 from ufvnet.models.store import identity, read_card
@@ -132,7 +133,7 @@ class Restorer:
 
     @torch.inference_mode()
     def batch(self, images: Sequence[Image.Image]) -> list[Restored]:
-        """Restore face crops of any sizes in one forward pass; an empty list for no crops.
+        """Restore face crops of any sizes; an empty list for no crops. Those of one input size share a forward pass.
 
         Args:
             images: of any mode, treated as ``ufvnet restore`` treats them: EXIF orientation is applied, 16 bits are
@@ -149,17 +150,30 @@ class Restorer:
             if max(image.size) < LEAST_SIDE or not min(image.size):
                 raise ValueError(f"{image.width}x{image.height}: no face in fewer than {LEAST_SIDE} pixels")
         rates = [rate_of(image, self.hr_size) for image in rgb]
-        stacked = np.stack([np.asarray(resize(image, self.hr_size)) for image in rgb])
-        ls = to_network(torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2))
+        feed = feed_of(self.network)
+        fed = [feed.image(image, self.hr_size) for image in rgb]
         by_axis = getattr(self.network, "rate_by_axis", False)
         sides = [[image.height / self.hr_size, image.width / self.hr_size] for image in rgb]
-        rate = torch.tensor(sides if by_axis else rates, dtype=torch.float32, device=self.device)
+        rate = torch.tensor(sides if by_axis else rates, dtype=torch.float32)
+        restored: dict[int, Restored] = {}
+        for size in dict.fromkeys(image.size for image in fed):
+            rows = [i for i, image in enumerate(fed) if image.size == size]
+            made = self._forward([fed[i] for i in rows], rate[rows])
+            restored |= {i: Restored(image, rates[i], weights) for i, (image, weights) in zip(rows, made)}
+        return [restored[i] for i in range(len(rgb))]
+
+    def _forward(
+        self, fed: list[Image.Image], rate: torch.Tensor
+    ) -> list[tuple[Image.Image, tuple[float, ...] | None]]:
+        """Restored faces and their anchors' weights from inputs of one size, in one forward pass."""
+        stacked = torch.from_numpy(np.stack([np.asarray(image) for image in fed]))
+        images = to_network(stacked.to(self.device).permute(0, 3, 1, 2))
         kind = AUTOCAST.get(self.precision)
         with torch.autocast(self.device.type, kind) if kind else contextlib.nullcontext():
-            output = forward(self.network, ls, rate, self.self_ensemble)
+            output = forward(self.network, images, rate.to(self.device), self.self_ensemble)
         pixels = to_pixels(output.sr).permute(0, 2, 3, 1).cpu().numpy()
-        weights = [None] * len(rgb) if output.weights is None else [tuple(w) for w in output.weights.tolist()]
-        return [Restored(Image.fromarray(p), r, w) for p, r, w in zip(pixels, rates, weights)]
+        weights = [None] * len(fed) if output.weights is None else [tuple(w) for w in output.weights.tolist()]
+        return [(Image.fromarray(p), w) for p, w in zip(pixels, weights)]
 
     def photo(
         self,

@@ -20,10 +20,11 @@ from ufvnet.config import fingerprint
 from ufvnet.crashes import DEATHS, Diary
 from ufvnet.data.schema import read_checked, write_checked
 from ufvnet.errors import EvaluationError
+from ufvnet.faces.crop import crop_landmarks
 from ufvnet.files import MARKER, claim, printed, safe_name
 from ufvnet.imaging.resize import lr_side
 from ufvnet.metrics import score
-from ufvnet.metrics.identity import cosine, crop_landmarks, descriptors
+from ufvnet.metrics.identity import cosine, descriptors
 
 from .evaluation import Evaluation, OpenedTestSet, RowGroup, ScoredEvaluation
 from .folder import KIND

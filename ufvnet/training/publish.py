@@ -14,6 +14,7 @@ from torch import nn
 from ufvnet.config import fingerprint
 from ufvnet.data.damage.chain import VERSION as DAMAGE_VERSION
 from ufvnet.files import claim, write_atomically, write_json
+from ufvnet.imaging.resize import VIEWS
 from ufvnet.models.store import CARD, WEIGHTS, check_model_folder, read_card, sealed_card, tensors_written
 
 if TYPE_CHECKING:
@@ -42,10 +43,11 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
         "params": sum(p.numel() for p in network.parameters()),
         "steps": part.steps,
         "stage1": {p.name: p.fingerprint for p in part.stage1},
+        "teacher": read_card(config.teacher)["fingerprint"] if config.teacher and part.role == "whole" else None,
         "start": read_card(config.start)["fingerprint"] if config.start and part.role == "whole" else None,
         "trained_on": {
             "dataset": " + ".join(d.card["name"] for d in datasets),
-            "view": config.view if part.role == "whole" else f"k={list(part.ks)}",
+            "view": config.view if part.ks == VIEWS[config.view] else f"k={list(part.ks)}",
             "faces": sum(d.card["faces"]["train"] for d in datasets),
             "fingerprint": part.trained_on,
         },
