@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
 from ufvnet.config import ConfigError, Recipe
-from ufvnet.errors import TrainingError
+from ufvnet.errors import DivergedError, TrainingError
 from ufvnet.files import claim, printed, write_atomically
 from ufvnet.models import anchor_weights, to_network
 from ufvnet.models.inference import best_device, channels_last
@@ -89,9 +89,9 @@ def train(part: Part, progress: Progress | None = None, note: Note = to_stderr) 
         The model folder.
 
     Raises:
-        TrainingError: the loss or a gradient is not finite, or the loss has grown far above its smallest value; a
-            process that prepares batches was killed; every checkpoint is damaged; or another process trains the same
-            part.
+        DivergedError: the loss or a gradient is not finite, or the loss has grown far above its smallest value.
+        TrainingError: a process that prepares batches was killed; every checkpoint is damaged; or another process
+            trains the same part.
         Interrupted: SIGTERM came, and a checkpoint was written.
         ConfigError: the device or the data is missing, or an output folder holds files of another origin.
         OSError: a file cannot be written, e.g. because the disk is full.
@@ -295,7 +295,7 @@ class _Run:
         """The losses since the last row, averaged over all processes; only this call waits for the device.
 
         Raises:
-            TrainingError: the loss or the gradient of a step is not finite; the message names that step's batch.
+            DivergedError: the loss or the gradient of a step is not finite; the message names that step's batch.
         """
         if not self.losses:
             return []
@@ -306,7 +306,7 @@ class _Run:
             at = step - len(values) + bad
             problem = f"the gradient is {norms[bad]}" if math.isfinite(values[bad]) else f"the loss is {values[bad]}"
             ids = printed(", ".join(self.face_ids[i] for i in self.loader.plan(at)[0]))
-            raise TrainingError(f"{self.part.name}: {problem} at step {at}; the batch: {ids}")
+            raise DivergedError(f"{self.part.name}: {problem} at step {at}; the batch: {ids}")
         return values
 
     def _record(self, step: int) -> None:
@@ -318,7 +318,7 @@ class _Run:
         self.curves.add(step, {"loss": loss, "lr": lr, "images_per_s": rate, "memory_gib": memory_gib()})
         if self.curves.diverged:
             ids = printed(", ".join(self.face_ids[i] for i in self.loader.plan(step - 1)[0]))
-            raise TrainingError(
+            raise DivergedError(
                 f"{self.part.name}: diverged at step {step}: the loss is {loss:.4g}, {DIVERGED:g} times the least "
                 f"before; lower recipe.lr or set recipe.clip_norm; the last batch: {ids}"
             )

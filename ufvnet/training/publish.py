@@ -15,7 +15,7 @@ from ufvnet.config import fingerprint
 from ufvnet.data.damage.chain import VERSION as DAMAGE_VERSION
 from ufvnet.files import claim, write_atomically, write_json
 from ufvnet.imaging.resize import VIEWS
-from ufvnet.models.store import CARD, WEIGHTS, check_model_folder, read_card, sealed_card, tensors_written
+from ufvnet.models.store import CARD, FAILED, WEIGHTS, check_model_folder, read_card, sealed_card, tensors_written
 
 if TYPE_CHECKING:
     from .part import Part
@@ -58,12 +58,29 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
     }
     check_model_folder("out", folder)
     claim(folder, "model")
+    (folder / FAILED).unlink(missing_ok=True)
     (folder / CARD).unlink(missing_ok=True)  # without it, the folder counts as unfinished
     with tensors_written(folder / WEIGHTS):
         write_atomically(folder / WEIGHTS, lambda p: save_model(network, str(p)))
     write_atomically(folder / "log.parquet", lambda p: log.to_parquet(p))
     write_atomically(folder / "README.md", lambda p: _write_card(p, card))
     write_json(folder / CARD, sealed_card(card, folder))
+
+
+def publish_failure(part: Part, reason: str) -> bool:
+    """Note in the model folder of a whole why there is no model; False if the folder holds one, which stays.
+
+    Raises:
+        ConfigError: the folder holds files of another origin.
+        OSError: the file cannot be written.
+    """
+    folder = part.model_folder
+    check_model_folder("out", folder)
+    if (folder / CARD).exists():
+        return False
+    claim(folder, "model")
+    write_json(folder / FAILED, {"reason": reason, "fingerprint": part.fingerprint})
+    return True
 
 
 CLEAN = (
