@@ -2,19 +2,20 @@
 PYTHON ?= python3
 PHOTOS ?=
 OUT ?= demo
-JOBS ?= 2
+JOBS ?= 3
 ON ?= tests
 BIN := .venv/bin
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo test test-without-photos lint requirements bench clean
+.PHONY: demo test test-without-photos lint requirements bench reference docs clean
 
 demo: .venv/ready
 	$(BIN)/ufvnet demo --out $(OUT) $(if $(PHOTOS),--photos $(PHOTOS))
 
-# Two processes, each with whole files of tests, which share what a file builds; JOBS=0 is one process. One thread each:
-# on busy cores torch's threads mostly wait for each other.
+# Three processes, each with whole files of tests, which share what a file builds: on two cores there is work for both
+# while one waits for a server or a killed process. JOBS=0 is one process. One thread each: on busy cores torch's threads
+# mostly wait for each other.
 test: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
@@ -38,8 +39,18 @@ requirements: .venv/ready
 bench: .venv/ready
 	$(BIN)/python -m benchmarks
 
+# The pages of docs/reference/, from schemas, commands and docstrings, and results/README.md, from what it links.
+reference: .venv/ready
+	$(BIN)/python docs/make_reference.py
+	$(BIN)/python -m benchmarks.leaderboard
+
+# The docs site, from the same Markdown files that the repository shows; a broken link is an error.
+docs: .venv/ready
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs . build/site
+	@echo build/site/README.html
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo build
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ufvnet needs Python 3.11 or newer")'

@@ -1,70 +1,46 @@
-"""Gain over bicubic by group of people: ``python -m benchmarks.groups MODEL DATASET [--split test] [--sizes 16,32]``.
+"""Groups of UTKFace's faces for an evaluation: ``python -m benchmarks.groups DATASET OUT.csv``.
 
-For ``utkface-held`` (configs/datasets/utkface-held.yaml): no training has seen the tenth of it in the split ``test``,
-and its file names hold its makers' guesses of age, gender and ethnicity. Prints one row per group: number of faces, and
-for each damage the mean gain and the share of faces that become worse. Groups far below the mean (under 0.8 of its
-gain) are in bold.
+The file names of UTKFace hold its makers' guesses of age, gender and ethnicity (age_gender_ethnicity_date). Writes them
+as the CSV that ``groups`` of a test set names (configs/evaluations/groups.yaml); photographs with another name are left
+out.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
+import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import torch
+import pyarrow.parquet as pq
 
 from ufvnet import data
-from ufvnet.models import load
-from ufvnet.models.inference import channels_last
-
-from .real import gains
 
 GENDERS = ("male", "female")
 ETHNICITIES = ("White", "Black", "Asian", "Indian", "others")
-AGES = (18, 30, 45, 60, 75)
+AGES = (0, 18, 30, 45, 60, 75)
 """The first year of each group; the last has no end."""
-FAR_BELOW = 0.8
 
 
-def groups(face_id: str) -> list[str]:
-    """The groups of a face by its name, ``age_gender_ethnicity_date``; an empty list if the name has another form."""
-    match = re.match(r"(\d+)_([01])_([0-4])_", face_id)
+def groups_of(photo: str) -> dict[str, str] | None:
+    """The groups of a photograph by its name; None if the name has another form."""
+    match = re.match(r"(\d+)_([01])_([0-4])_", Path(photo).name)
     if match is None:
-        return []
+        return None
     age, gender, ethnicity = (int(n) for n in match.groups())
-    start = max((a for a in AGES if a <= age), default=0)
-    end = next((str(a - 1) for a in AGES if a > start), "")
-    return [f"age {start}-{end}", GENDERS[gender], ETHNICITIES[ethnicity]]
+    start = max(a for a in AGES if a <= age)
+    end = next((f"-{a - 1}" for a in AGES if a > start), "+")
+    return {"photo": photo, "age": f"{start}{end}", "gender": GENDERS[gender], "ethnicity": ETHNICITIES[ethnicity]}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model", type=Path)
-    parser.add_argument("dataset", type=Path)
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--sizes", default="16,32")
-    parser.add_argument("--damage", default="clean,mixed")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    arrays = data.open(options.dataset).view("MR8", options.split).arrays()
-    hr, network = np.asarray(arrays.hr), channels_last(load(options.model)[0])
-    sizes, names = [int(s) for s in options.sizes.split(",")], options.damage.split(",")
-    gain_by_damage = {name: np.mean([gains(network, hr, name, side) for side in sizes], 0) for name in names}
-    faces = pd.DataFrame({"group": [[*groups(i), "all"] for i in arrays.face_ids], **gain_by_damage}).explode("group")
-    print(f"| group | faces | {' | '.join(names)} |")
-    print("|---" * (len(names) + 2) + "|")
-    for group, rows in faces.groupby("group"):
-        cells = [_cell(rows[name], gain_by_damage[name]) for name in names]
-        print(f"| {group} | {len(rows)} | {' | '.join(cells)} |")
-
-
-def _cell(gain: pd.Series, everyone: np.ndarray) -> str:
-    text = f"{gain.mean():+.2f} ({(gain < 0).mean():.0%})"
-    return f"**{text}**" if gain.mean() < FAR_BELOW * everyone.mean() else text
+def main(dataset: str, out: str) -> None:
+    built = data.open(dataset)
+    shards = [shard for split, n in built.card["faces"].items() if n for shard in built.view("MR8", split).shards]
+    photos = sorted(
+        {photo for shard in shards for photo in pq.read_table(shard, columns=["photo"])["photo"].to_pylist()}
+    )
+    pd.DataFrame([row for photo in photos if (row := groups_of(photo))]).to_csv(out, index=False)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -21,7 +21,7 @@ SHOWN = 8
 
 
 def main(folder: Path, count: int, sheet: Path) -> None:
-    restorer = Restorer.load("ufvnet-lite", "cpu")
+    restorer = Restorer.load(device="cpu")
     paths = sorted(path for path in folder.iterdir() if path.is_file())
     paths = paths[:: max(1, len(paths) // count)][:count]
     print("| shrunk | portraits | face found | bicubic [dB] | pasted [dB] | gain [dB] | better |")

@@ -16,8 +16,9 @@ import numpy as np
 from PIL import Image
 
 from ufvnet.children import KEEP_MEMORY
+from ufvnet.config import DEFAULT_MODEL
 
-MODEL = os.environ.get("MODEL", "ufvnet-lite")
+MODEL = os.environ.get("MODEL", DEFAULT_MODEL)
 FACES = int(os.environ.get("FACES", "2000"))
 MANY = int(os.environ.get("MANY", "20000"))
 FEW = 500

@@ -1,7 +1,11 @@
-"""Faces per second of ufvnet-lite on one thread, by back end, layout and precision, against one face at a time."""
+"""Faces per second of our networks on one thread, by back end, layout and precision, and beside the paper's SRG.
+
+``python -m benchmarks.serving`` prints the rows beside the paper's SRG alone: faces per second, paired, and GMAC.
+"""
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 import time
@@ -26,6 +30,7 @@ from ufvnet.models.store import CARD, WEIGHTS
 from ufvnet.restore import Restorer
 
 FACES, BATCH, TURNS, SIDE = 64, 16, 5, 32
+OURS, PAPER = ("ufvnet-lite", "ufvnet-real"), "onesrg"
 
 Row = tuple[str, str, float, float, float]
 Work = Callable[[], object]
@@ -38,7 +43,7 @@ def serving() -> Iterator[Row]:
         folder = _model(Path(name) / "model")
         file = export(folder, "onnx", Path(name) / "model.onnx")
         yield from _networks(folder, file)
-        yield _against_the_paper(folder)
+        yield from _against_the_paper()
         yield from _pictures(folder, file)
     torch.set_num_threads(os.cpu_count() or 1)
 
@@ -106,22 +111,19 @@ def _networks(folder: Path, file: Path) -> Iterator[Row]:
         )
 
 
-def _against_the_paper(folder: Path) -> Row:
-    """One batch through ufvnet-lite and through the paper's SRG, each as Restorer runs it, with folded norms."""
-    from ufvnet.models import load
-
+def _against_the_paper() -> Iterator[Row]:
+    """One batch through our networks and through the paper's SRG, each as Restorer runs it, with folded norms."""
     torch.manual_seed(0)
-    networks = {
-        name: channels_last(fold_norms(network.eval()))
-        for name, network in (("lite", load(folder)[0]), ("paper", create("onesrg", "paper")))
-    }
+    networks = {name: create(name, "paper") for name in (*OURS, PAPER)}
+    macs = {name: complexity(copy.deepcopy(network), 128)[-1].macs / 1e9 for name, network in networks.items()}
+    ready = {name: channels_last(fold_norms(network.eval())) for name, network in networks.items()}
     ls = (torch.rand(BATCH, 3, 128, 128) * 2 - 1).contiguous(memory_format=torch.channels_last)
-    rate = torch.full((BATCH,), SIDE / 128)
-    rates = _rates({name: partial(network, ls, rate) for name, network in networks.items()}, BATCH)
-    return (
-        f"ufvnet-lite, batches of {BATCH}, faces", "onesrg paper, likewise", rates["lite"], rates["paper"],
-        rates["lite"] / rates["paper"],
-    )  # fmt: skip
+    rate = torch.full((BATCH, 2), SIDE / 128)
+    rates = _rates({name: partial(network, ls, rate) for name, network in ready.items()}, BATCH)
+    for name in OURS:
+        ratio = rates[name] / rates[PAPER]
+        yield f"{name}, batches of {BATCH}, faces", f"{PAPER} paper, likewise", rates[name], rates[PAPER], ratio
+        yield f"{name}, GMAC a face", f"{PAPER} paper", macs[name], macs[PAPER], macs[name] / macs[PAPER]
 
 
 def _pictures(folder: Path, file: Path) -> Iterator[Row]:
@@ -154,3 +156,10 @@ def _rates(works: dict[str, Work], faces: int = FACES) -> dict[str, float]:
             work()
             best[name] = min(best[name], time.process_time() - started)
     return {name: faces / seconds for name, seconds in best.items()}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with torch.inference_mode():
+        for row in _against_the_paper():
+            print("{} | {} | {:.3g} | {:.3g} | {:.2f}".format(*row))

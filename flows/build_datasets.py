@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.build import build_shards, finish_dataset
-from tasks.runtime import flow, with_failures
-from ufvnet.config import BuildConfig, load
+from tasks.events import BUILT, BUILT_WITH_FAILURES, announce
+from tasks.runtime import flow, get_run_logger, with_failures
+from tasks.settings import read_settings
+from ufvnet.config import BuildConfig
 from ufvnet.data.build.folder import locked
 from ufvnet.data.build.resolved import ResolvedBuild, resolve
 from ufvnet.data.card import failures
@@ -25,7 +27,9 @@ def build_datasets(config: BuildConfig | Path, overrides: list[str] | None = Non
         NothingUsableError: no photo became a face; the dataset is written, with a row for every photo.
         PipelineError: no worker passed its proof, or the rebuild would lose much of the dataset.
     """
-    return _build(resolve(load(BuildConfig, config, overrides or ())))
+    settings = read_settings(BuildConfig, config, overrides)
+    get_run_logger().info("%s: listing the photos of %s", settings.name, settings.source.root)
+    return _build(resolve(settings))
 
 
 def build_resolved(build: ResolvedBuild) -> dict[str, Any]:
@@ -49,6 +53,12 @@ def _build(build: ResolvedBuild) -> dict[str, Any]:
     counts = ", ".join(f"{n:,} {status}" for status, n in card["counts"].items() if n)
     if not any(card["faces"].values()):
         raise NothingUsableError(f"{build.root}: none of {card['photos']:,} photos became a face ({counts})")
+    announce(
+        BUILT_WITH_FAILURES if failures(card) else BUILT,
+        card["name"],
+        dataset=build.root,
+        fingerprint=card["fingerprints"].get("train", ""),
+    )
     if failures(card):
         return with_failures(WITH_FAILURES, counts, card)
     return card

@@ -6,20 +6,25 @@ from pathlib import Path
 
 from tasks.evaluate import publish_results, score, write_results
 from tasks.runtime import flow
-from ufvnet.config import EvaluateConfig, load
+from tasks.settings import read_settings
+from ufvnet.config import EvaluateConfig
 from ufvnet.results.evaluation import Evaluation, resolve_evaluation
 from ufvnet.results.folder import lock_folder
+from ufvnet.results.methods.configured import with_model
 from ufvnet.results.write import check_scored
 
 
 @flow(name="evaluate")
-def evaluate(config: EvaluateConfig | Path, overrides: list[str] | None = None) -> Path:
+def evaluate(config: EvaluateConfig | Path, overrides: list[str] | None = None, model: Path | None = None) -> Path:
     """Evaluate models on test sets from a configuration or its file; returns the report.
+
+    The trigger after a training gives ``model``, the folder of the trained model, which is evaluated with the others.
 
     Raises:
         EvaluationError: no image has a score.
     """
-    return run(resolve_evaluation(load(EvaluateConfig, config, overrides or ())))
+    settings = read_settings(EvaluateConfig, config, overrides)
+    return run(resolve_evaluation(settings if model is None else with_model(settings, model)))
 
 
 def run(evaluation: Evaluation) -> Path:

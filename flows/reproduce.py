@@ -9,8 +9,9 @@ from flows.evaluate import evaluate
 from flows.super_resolve import super_resolve
 from flows.train import train
 from tasks.runtime import flow
+from tasks.settings import read_settings
 from tasks.train import note_failure
-from ufvnet.config import ExperimentConfig, load
+from ufvnet.config import ExperimentConfig
 from ufvnet.errors import DivergedError
 
 
@@ -20,7 +21,7 @@ def reproduce(config: ExperimentConfig | Path, overrides: list[str] | None = Non
 
     If the evaluation may skip missing methods, a training that diverges is noted in its folder, and the others go on.
     """
-    experiment = load(ExperimentConfig, config, overrides or ())
+    experiment = read_settings(ExperimentConfig, config, overrides)
     for build in experiment.build:
         build_datasets(build)
     for training in experiment.train:

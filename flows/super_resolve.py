@@ -7,7 +7,8 @@ from typing import Any
 
 from tasks.restore import restore
 from tasks.runtime import flow, with_failures
-from ufvnet.config import RestoreConfig, load
+from tasks.settings import read_settings
+from ufvnet.config import RestoreConfig
 from ufvnet.errors import NothingUsableError
 from ufvnet.files import printed_line
 
@@ -22,7 +23,7 @@ def super_resolve(config: RestoreConfig | Path, overrides: list[str] | None = No
     Raises:
         NothingUsableError: no input could be used; the manifest is written, with a row for every input.
     """
-    settings = load(RestoreConfig, config, overrides or ())
+    settings = read_settings(RestoreConfig, config, overrides)
     summary = restore(settings)
     counts = ", ".join(f"{n:,} {status}" for status, n in summary["counts"].items() if n)
     if not summary["usable"]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tasks.build import verify_shards
 from tasks.runtime import flow
-from ufvnet.config import BuildConfig, load
+from tasks.settings import read_settings
+from ufvnet.config import BuildConfig
 
 
 @flow(name="verify-datasets")
@@ -16,7 +17,7 @@ def verify_datasets(config: BuildConfig | Path, overrides: list[str] | None = No
     Raises:
         RuntimeError: there are problems; the run fails, so that a schedule shows it.
     """
-    settings = load(BuildConfig, config, overrides or ())
+    settings = read_settings(BuildConfig, config, overrides)
     problems = verify_shards(settings.out / settings.name, settings.cluster)
     if problems:
         raise RuntimeError("\n".join([f"{len(problems)} problems", *problems[:20]]))

@@ -28,6 +28,7 @@ def build_shards(build: ResolvedBuild) -> BuiltShards:
     """Scan the photos, plan the shards and build each in a Dask task; finished shards are skipped."""
     log, config = get_run_logger(), build.config
     jobs, total = scan.scan_jobs(build), len(build.photos)
+    log.info("%s: reading %d photos to see what changed", config.name, total)
     folder.begin(config)
     with proof(scan.proof_files(jobs), build.root) as proven, workers_for(config.cluster, -(-total // 100)) as workers:
         with task_progress(f"scan {config.name}") as progress:
@@ -57,7 +58,9 @@ def finish_dataset(build: ResolvedBuild, built: BuiltShards) -> dict[str, Any]:
     config, (shards, reports) = build.config, built
     card = finish(build, shards, reports)
     rows = [{"status": status, "photos": n} for status, n in card["counts"].items() if n]
-    create_table_artifact(key="dataset-counts", table=rows, description=f"{config.name}: what became of every photo")
+    create_table_artifact(
+        key=artifact_key(f"counts-{config.name}"), table=rows, description=f"{config.name}: what became of every photo"
+    )
     get_run_logger().info(
         "%s: %s; %d of %d shards were there already, %d photos were taken over from an earlier build",
         config.name, {r["status"]: r["photos"] for r in rows},

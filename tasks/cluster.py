@@ -91,7 +91,7 @@ def dask_client(cluster: Cluster, count: int, environment: Mapping[str, str] | N
             yield client
         return
     if cluster.cluster_class:
-        with _cluster_class(cluster.cluster_class)(**cluster.cluster_kwargs) as started, Client(started) as client:
+        with _started(cluster.cluster_class, cluster.cluster_kwargs) as started, Client(started) as client:
             if cluster.adapt:
                 started.adapt(**cluster.adapt)
             yield client
@@ -100,6 +100,12 @@ def dask_client(cluster: Cluster, count: int, environment: Mapping[str, str] | N
     dask.config.set({"distributed.scheduler.allowed-failures": 10})
     with _local_cluster(_local_workers(cluster, count), environment) as started, Client(started) as client:
         yield client
+        _end_quietly()
+
+
+def _end_quietly() -> None:
+    """Work is done: that a worker takes seconds to end, or is killed then, needs no warning."""
+    logging.getLogger("distributed.nanny").setLevel(logging.ERROR)
 
 
 def _local_cluster(workers: int, environment: Mapping[str, str] | None) -> Any:
@@ -138,19 +144,44 @@ def _local_cluster(workers: int, environment: Mapping[str, str] | None) -> Any:
         nanny.setLevel(level)
 
 
-def check_address(address: str) -> None:
-    """Check that a scheduler answers.
+def check_cluster(cluster: Cluster) -> None:
+    """Check, before any work, what can be known of a cluster without starting it.
 
     Raises:
-        ConfigError: no scheduler answers at the address.
+        ConfigError: no scheduler answers at the address, the class cannot be imported, or TLS has no certificates.
     """
-    with _connected(address):
-        pass
+    if cluster.cluster_class:
+        _cluster_class(cluster.cluster_class)
+        protocol = str(cluster.cluster_kwargs.get("protocol", ""))
+        if protocol.startswith("tls") and "security" not in cluster.cluster_kwargs:
+            _check_certificates(f"cluster.cluster_kwargs.protocol = {protocol}")
+    elif address := _address(cluster):
+        with _connected(address):
+            pass
+
+
+def _check_certificates(key: str) -> None:
+    """See that Dask's settings name the files that a client needs for TLS.
+
+    Raises:
+        ConfigError: they do not, or a file cannot be used.
+    """
+    from distributed.security import Security
+
+    needed = "Dask's settings distributed.comm.tls.ca-file, .client.cert and .client.key"
+    try:
+        ready = Security().get_connection_args("client").get("ssl_context") is not None
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ConfigError(f"{key}: a file of {needed} cannot be used ({error})") from error
+    if not ready:
+        raise ConfigError(f"{key}: TLS needs certificates; {needed} must name them")
 
 
 def _connected(address: str) -> Client:
     from distributed import Client
 
+    if address.startswith("tls://"):
+        _check_certificates(f"cluster.address = {address}")
     try:
         return Client(address, timeout=PATIENCE)
     except (OSError, ValueError) as error:
@@ -166,6 +197,13 @@ def _cluster_class(name: str) -> Any:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"cluster.cluster_class = {name}: cannot be imported ({error})") from error
+
+
+def _started(name: str, arguments: Mapping[str, Any]) -> Any:
+    try:
+        return _cluster_class(name)(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"cluster.cluster_kwargs: {name} cannot be started with them ({error})") from error
 
 
 def map_on_cluster(

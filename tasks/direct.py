@@ -24,7 +24,7 @@ class DirectTask:
         functools.update_wrapper(self, function)
         self.fn = function
 
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+    def __call__(self, *arguments: Any, wait_for: Any = None, **keywords: Any) -> Any:
         return self.fn(*arguments, **keywords)
 
     def map(self, items: Iterable[Any]) -> Futures:
@@ -60,6 +60,10 @@ def with_failures(name: str, message: str, data: Any) -> Any:
     return data
 
 
+def skipped(reason: str) -> None:
+    """What a flow returns when there was nothing to do."""
+
+
 class _ToStderr(logging.Handler):
     """Writes to what is standard error at that moment: while a progress bar is shown, its lines go above the bar."""
 
@@ -79,8 +83,8 @@ def get_run_logger() -> logging.Logger:
 
 
 def _no_artifact(*_: Any, **__: Any) -> None:
-    """Do nothing: artifacts are stored by a server, and a direct run has none."""
+    """Do nothing: artifacts and events are stored by a server, and a direct run has none."""
 
 
 create_table_artifact = create_markdown_artifact = create_image_artifact = _no_artifact
-create_progress_artifact = update_progress_artifact = _no_artifact
+create_progress_artifact = update_progress_artifact = emit_event = _no_artifact

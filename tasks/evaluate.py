@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from threading import Thread
 
 from tasks.artifacts import artifact_key
 from tasks.cluster import map_on_cluster
@@ -14,6 +15,7 @@ from ufvnet.progress import Tally
 from ufvnet.proof import proof
 from ufvnet.results import scoring, write
 from ufvnet.results.evaluation import Evaluation, ScoredEvaluation
+from ufvnet.results.figures.write import load as load_figures
 from ufvnet.results.tables.render import to_markdown
 from ufvnet.results.write import Results
 
@@ -21,7 +23,7 @@ LARGEST_IMAGE = 2_000_000  # bytes; Prefect keeps an artifact's data in its data
 FACES_PER_WORKER = 50
 """Number of faces for which another worker is worth its start: fewer are scored before it is ready."""
 PROVEN_SHARDS = 4  # number of test-set shards that every worker must see as this process does
-PUBLISHED = ("grid_", "gain", "curves", "weights_")  # the report has the other figures
+PUBLISHED = ("grid_", "damage_", "gain", "curves", "weights_")  # the report has the other figures
 
 
 @task(name="score", retries=1, retry_delay_seconds=5, retry_condition_fn=worth_a_retry, cache_policy=NO_CACHE)
@@ -33,6 +35,7 @@ def score(evaluation: Evaluation) -> ScoredEvaluation:
     unscored = [job for job in jobs if scores[job.file] is None]
     for job in unscored:  # deaths in an earlier run may be due to its user, who stopped it
         job.diary.unlink(missing_ok=True)
+    Thread(target=load_figures, daemon=True).start()  # other processes score, and this one waits
     shards = list(dict.fromkeys(job.group.shard for job in unscored))
     workers = -(-sum(job.group.faces for job in unscored) // FACES_PER_WORKER)
     with task_progress(f"score {config.name}") as progress:
@@ -53,11 +56,15 @@ def write_results(evaluation: ScoredEvaluation) -> Results:
 @task(name="publish-results")
 def publish_results(results: Results) -> Path:
     """A Markdown artifact per table, image artifacts of grids and curves; returns the report."""
+    evaluation = results.report.parent.name
     for table in results.tables:
-        create_markdown_artifact(key=artifact_key(table.key), markdown=to_markdown(table), description=table.caption)
+        key = artifact_key(f"{evaluation}-{table.key}")
+        create_markdown_artifact(key=key, markdown=to_markdown(table), description=table.caption)
     for figure in (f for f in results.figures if f.stem.startswith(PUBLISHED)):
         content = figure.read_bytes()
         if len(content) <= LARGEST_IMAGE:
             url = "data:image/png;base64," + base64.b64encode(content).decode()
-            create_image_artifact(key=artifact_key(figure.stem), image_url=url, description=figure.stem)
+            create_image_artifact(
+                key=artifact_key(f"{evaluation}-{figure.stem}"), image_url=url, description=figure.stem
+            )
     return results.report

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 
 from tasks.artifacts import artifact_key
 from tasks.runtime import create_progress_artifact, get_run_logger, update_progress_artifact
-from ufvnet.progress import Progress, shown
+from ufvnet.files import printed_line
+from ufvnet.progress import Progress, Rate, shown
 
 ARTIFACT_EVERY = 20.0
 """Seconds between two updates of the artifact; a shorter task has none."""
@@ -29,22 +30,23 @@ def task_progress(title: str) -> Iterator[Progress]:
 
 
 class _Artifact:
-    """A progress artifact, in per cent. Any thread may update it, but only one at a time."""
+    """A progress artifact: per cent, rate and time left. Any thread may update it, but only one at a time."""
 
     def __init__(self, title: str):
-        self.title, self.shown = title, time.monotonic()
+        self.title, self.shown, self.rate = title, time.monotonic(), Rate()
         self.number: object = None
         self.context = contextvars.copy_context()  # tells Prefect which task runs; other threads do not have it
 
     def __call__(self, done: int, total: int) -> None:
         now, share = time.monotonic(), 100 * done / max(1, total)
+        account = self.rate.account(now, done, total)
         if now - self.shown < ARTIFACT_EVERY and not (self.number and done == total):
             return
         self.shown = now
-        self.context.run(self._put, share)
+        self.context.run(self._put, share, printed_line(f"{self.title}: {account}"))
 
-    def _put(self, share: float) -> None:
+    def _put(self, share: float, account: str) -> None:
         if self.number is None:
-            self.number = create_progress_artifact(share, artifact_key(self.title), f"{self.title}, in %")
+            self.number = create_progress_artifact(share, artifact_key(self.title), account)
         else:
-            update_progress_artifact(self.number, share)  # type: ignore[arg-type]
+            update_progress_artifact(self.number, share, account)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import os
 import time
 from typing import Any
 
+from tasks.artifacts import artifact_key
 from tasks.cluster import map_jobs, workers_for
 from tasks.progress import task_progress
 from tasks.runtime import NO_CACHE, create_table_artifact, get_run_logger, task
@@ -34,7 +35,8 @@ def restore(config: RestoreConfig) -> dict[str, Any]:
         else:
             summary = restore_folder(config, progress)
     rows = [{"status": status, "files": n} for status, n in summary["counts"].items()]
-    create_table_artifact(key="restored", table=rows, description=printed_line(f"{config.input} → {config.output}"))
+    key = artifact_key(f"restored-{printed_line(config.output.absolute().name)}")
+    create_table_artifact(key=key, table=rows, description=printed_line(f"{config.input} → {config.output}"))
     get_run_logger().info("%s: %s", config.output, summary["counts"])
     return summary
 

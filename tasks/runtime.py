@@ -20,14 +20,23 @@ if TYPE_CHECKING or os.environ.get("UFVNET_DIRECT") != "1":
     )
     from prefect.cache_policies import NO_CACHE
     from prefect.client.schemas import State
+    from prefect.events import emit_event
     from prefect.futures import wait
     from prefect.logging import get_run_logger
     from prefect.states import Completed
+
+    from tasks.logs import plain_errors
+
+    plain_errors()
 
     def with_failures(name: str, message: str, data: Any) -> Any:
         """What a flow returns when some inputs could not be used: a state with a name of its own, so that triggers
         that wait for ``Completed`` do not fire."""
         return Completed(name=name, message=message, data=data)
+
+    def skipped(reason: str) -> Any:
+        """What a flow returns when there was nothing to do."""
+        return Completed(name="Skipped", message=reason)
 else:
     from tasks.direct import (
         NO_CACHE,
@@ -36,8 +45,10 @@ else:
         create_markdown_artifact,
         create_progress_artifact,
         create_table_artifact,
+        emit_event,
         flow,
         get_run_logger,
+        skipped,
         task,
         update_progress_artifact,
         wait,
@@ -46,5 +57,6 @@ else:
 
 __all__ = [
     "NO_CACHE", "State", "create_image_artifact", "create_markdown_artifact", "create_progress_artifact",
-    "create_table_artifact", "flow", "get_run_logger", "task", "update_progress_artifact", "wait", "with_failures",
+    "create_table_artifact", "emit_event", "flow", "get_run_logger", "skipped", "task", "update_progress_artifact",
+    "wait", "with_failures",
 ]  # fmt: skip

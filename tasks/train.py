@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.artifacts import artifact_key
@@ -9,7 +11,7 @@ from tasks.progress import task_progress
 from tasks.runtime import create_table_artifact, get_run_logger, task
 from ufvnet.config import TrainConfig
 from ufvnet.training.curves import read_curves
-from ufvnet.training.launch import train_in_process
+from ufvnet.training.launch import stop_running, train_in_process
 from ufvnet.training.part import Part
 from ufvnet.training.publish import publish_failure
 from ufvnet.training.stages import resolve_parts, select_part
@@ -32,14 +34,28 @@ def plan_training(config: TrainConfig, part: str | None = None) -> tuple[list[Pa
 def train_part(part: Part) -> Path:
     """Train one part to its model folder; a finished one is skipped."""
     logger = get_run_logger()
-    if part.done():
+    if part.done() or part.is_kept_back():
         logger.info("%s: finished already (%s)", part.name, part.model_folder)
         return part.model_folder
-    with task_progress(f"train {part.name}") as progress:
+    model = part.config.name
+    with task_progress(f"train {model}" if part.name == model else f"train {model} {part.name}") as progress:
         folder = train_in_process(part, progress)
-    last = read_curves(folder).tail(1).to_dict("records")
+    last = read_curves(part.kept_back_folder if part.is_kept_back() else folder).tail(1).to_dict("records")
     logger.info("%s: %s", part.name, {k: round(v, 4) for row in last for k, v in row.items() if v == v})
     return folder
+
+
+@contextlib.contextmanager
+def stopping_trainings() -> Iterator[None]:
+    """Stop the trainings of this process if waiting for them is interrupted: a cancelled run ends when they have.
+
+    Mapped tasks run in threads, which the interruption does not reach.
+    """
+    try:
+        yield
+    except BaseException:
+        stop_running()
+        raise
 
 
 @task(name="publish-curves")

@@ -1,14 +1,19 @@
-"""The pages below docs/: numbers and modules that they name are those of the code."""
+"""The pages below docs/: numbers, modules and links are right, and docs/reference/ says what the code says."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
-from ufvnet.data.damage.named import NAMES, UNSEEN
+from benchmarks import leaderboard
+from ufvnet.config.lr_images import NAMES, UNSEEN
 from ufvnet.models.regressor import anchor_weights
 from ufvnet.results.tables.paper import TABLES, PaperTable
 
@@ -44,7 +49,7 @@ def test_the_method_page_has_the_weights_of_eq_4(method: str) -> None:
 def test_the_method_page_names_every_damage(method: str) -> None:
     section = method[method.index("## 8. Damage") :]
     names = {n for line in re.findall(r"^\| (`.*?`) \|", section, re.M) for n in re.findall(r"`([\w-]+)`", line)}
-    assert names == {*NAMES, *UNSEEN, "crop"}
+    assert names == {*NAMES, *UNSEEN}
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +79,70 @@ def test_a_picture_passes_each_module_at_most_once_on_its_way(architecture: str,
     modules = re.findall(r"`((?:restore|faces)/[a-z_/]+)`", table)
     assert len(modules) > 5
     assert len(modules) == len(set(modules))
+
+
+def test_the_reference_pages_say_what_the_code_says(repo: Path) -> None:
+    spec = importlib.util.spec_from_file_location("make_reference", repo / "docs" / "make_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    make_reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_reference)
+    for name, text in make_reference.pages().items():
+        file = repo / "docs" / "reference" / name
+        assert file.read_text() == text, f"{name} is of an earlier state of the code: make reference"
+        for line in text.splitlines():
+            assert not line.startswith("|") or not line.endswith("|  |"), f"{name}: nothing says what this is: {line}"
+
+
+def test_the_results_page_collects_what_its_files_say(repo: Path) -> None:
+    text = leaderboard.PAGE.read_text()
+    costs = text[text.index("## Cost") :].rstrip().splitlines()[-len(leaderboard.MODELS) :]  # counted by test_networks
+    assert text == leaderboard.page(costs), "make reference"
+    for model in leaderboard.MODELS:
+        for field, file in model.files:
+            assert getattr(model, field) in (repo / file).read_text(), f"{file}: {model.name}, {field}"
+
+
+def _pages(repo: Path) -> list[Path]:
+    folders = ("", "docs", "docs/reference", "results", "benchmarks", "ufvnet/weights/ufvnet-lite")
+    return [page for folder in folders for page in sorted((repo / folder).glob("*.md"))]
+
+
+def _without_code(text: str) -> str:
+    return re.sub(r"`[^`\n]+`", "", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+
+
+def _anchors(page: Path) -> Iterator[str]:
+    """The anchors that GitHub and the docs site give to headings."""
+    for heading in re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE):
+        yield re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_every_link_to_a_file_or_a_heading_leads_there(repo: Path) -> None:
+    links = 0
+    for page in _pages(repo):
+        for target in re.findall(r"\]\(([^)\s]+)\)", _without_code(page.read_text())):
+            if target.startswith(("http://", "https://")):
+                continue
+            name, _, anchor = target.partition("#")
+            file = page.parent / name if name else page
+            assert file.exists(), f"{page.relative_to(repo)}: {target}"
+            assert not anchor or anchor in _anchors(file), f"{page.relative_to(repo)}: {target}"
+            links += 1
+    assert links > 40
+
+
+def test_citation_issue_forms_and_hooks_are_what_their_readers_expect(repo: Path) -> None:
+    citation = yaml.safe_load((repo / "CITATION.cff").read_text())
+    assert citation["preferred-citation"]["url"].endswith("2306.03380")
+    assert citation["version"] == tomllib.loads((repo / "pyproject.toml").read_text())["project"]["version"]
+    forms = [path for path in (repo / ".github" / "ISSUE_TEMPLATE").glob("*.yml") if path.stem != "config"]
+    assert len(forms) == 3
+    for path in forms:
+        form = yaml.safe_load(path.read_text())
+        assert {"name", "description", "body"} <= form.keys()
+        assert len({part["id"] for part in form["body"]}) == len(form["body"])
+    (hooks,) = yaml.safe_load((repo / ".pre-commit-config.yaml").read_text())["repos"]
+    lint = (repo / "Makefile").read_text()
+    for hook in hooks["hooks"]:
+        assert hook["entry"].split()[0].removeprefix(".venv/bin/") in lint

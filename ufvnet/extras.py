@@ -15,6 +15,7 @@ EXTRAS = {
     "readers": {"datasets": "datasets", "duckdb": "duckdb"},
     "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
     "heic": {"pillow-heif": "pillow_heif"},
+    "storage": {"fsspec": "fsspec", "s3fs": "s3fs"},
     "serve": {"jinja2": "jinja2", "starlette": "starlette", "uvicorn": "uvicorn"},
 }  # fmt: skip
 """The packages of each extra in pyproject.toml, by name, and the module that each is imported as."""

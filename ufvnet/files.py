@@ -16,7 +16,7 @@ import stat
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from ufvnet.errors import ConfigError
 
@@ -87,17 +87,25 @@ def read_small(path: Path, limit: int = 2**20) -> bytes:
 # Digests
 
 
-def sha256(content: Path | bytes | OSError | None) -> str | None:
+class Readable(Protocol):
+    """A path of a file system, or one in a store (``ufvnet.remote``)."""
+
+    def is_file(self) -> bool: ...
+
+    def open(self, mode: Literal["rb"]) -> Any: ...
+
+
+def sha256(content: Readable | bytes | OSError | None) -> str | None:
     """The sha256 (hex) of a file or of bytes; None if it cannot be read. Pipes are not read: they would block."""
-    if isinstance(content, OSError):
+    if content is None or isinstance(content, OSError):
         return None
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
     try:
-        if isinstance(content, Path):
-            if not content.is_file():
-                return None
-            with content.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        return None if content is None else hashlib.sha256(content).hexdigest()
+        if not content.is_file():
+            return None
+        with content.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return None
 

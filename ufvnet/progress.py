@@ -63,7 +63,7 @@ def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-class _Rate:
+class Rate:
     """Things per second since the first call, which may find many done: an interrupted work goes on."""
 
     def __init__(self) -> None:
@@ -73,22 +73,27 @@ class _Rate:
         self.start = self.start or (now, done)
         return (done - self.start[1]) / max(1e-9, now - self.start[0])
 
+    def account(self, now: float, done: int, total: int) -> str:
+        """How far work has come in words: numbers, things per second, and the time left."""
+        rate = self.at(now, done)
+        left = f", {(total - done) / rate / 60:.0f} minutes left" if rate > 0 else ""
+        return f"{done:,} of {total:,}, {rate:.1f}/s{left}"
+
 
 class _Lines:
     """A line every LINE_EVERY seconds."""
 
     def __init__(self, title: str, tell: Callable[[str], object]):
-        self.title, self.tell, self.rate = title, tell, _Rate()
+        self.title, self.tell, self.rate = title, tell, Rate()
         self.last = time.perf_counter()
 
     def __call__(self, done: int, total: int, figures: Mapping[str, float]) -> None:
         now = time.perf_counter()
-        rate = self.rate.at(now, done)
+        account = self.rate.account(now, done, total)
         if now - self.last < LINE_EVERY:
             return
         self.last = now
-        left = f", {(total - done) / rate / 60:.0f} minutes left" if rate > 0 else ""
-        text = ", ".join(filter(None, [f"{self.title}: {done:,} of {total:,}, {rate:.1f}/s{left}", _text(figures)]))
+        text = ", ".join(filter(None, [f"{self.title}: {account}", _text(figures)]))
         self.tell(printed_line(text))
 
 
@@ -101,7 +106,7 @@ class _Display:
 
     @contextlib.contextmanager
     def bar(self, title: str) -> Iterator[Progress]:
-        live, rate = self._enter(), _Rate()
+        live, rate = self._enter(), Rate()
         line = live.add_task(_plain(title), total=None, rate="", figures="")
 
         def update(done: int, total: int, figures: Mapping[str, float]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import ConfigError, Damage, Recipe, load
+from ufvnet.config.lr_images import NAMES, UNSEEN
 from ufvnet.data.build.degrade import degrade
 from ufvnet.data.damage import chain, named
 from ufvnet.data.damage import steps as damage
@@ -185,14 +186,14 @@ def test_a_damage_block_out_of_range_is_refused_by_name(key: str, value: object)
 # by name
 
 
-@pytest.mark.parametrize("name", [*named.NAMES, *named.UNSEEN, "jpeg60", "noise7", "blur3"])
+@pytest.mark.parametrize("name", [*NAMES, *UNSEEN, "jpeg60", "noise7", "blur3"])
 def test_a_named_damage_is_a_function_of_face_size_and_seed(name: str) -> None:
     hr = face(side=128)
     lr = named.damaged(name, hr, 24, 32, (9, 1))
     assert lr.shape == (24, 32, 3)
     assert lr.dtype == np.uint8
     assert np.array_equal(lr, named.damaged(name, hr, 24, 32, (9, 1)))
-    assert np.array_equal(lr, clean(hr, 24, 32)) == (name == "clean")
+    assert np.array_equal(lr, clean(hr, 24, 32)) == (name in ("clean", "crop"))
     random = name.startswith("noise") or name == "mixed"
     assert np.array_equal(lr, named.damaged(name, hr, 24, 32, (9, 2))) != random
 

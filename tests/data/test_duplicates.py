@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from ufvnet.config import BuildConfig, FolderSource
+from ufvnet.data.build import duplicates
 from ufvnet.data.build.assembly import finish_dataset
 from ufvnet.data.build.duplicates import LookAlike, dhash, find_dropped, find_look_alikes
 from ufvnet.data.build.resolved import resolve
@@ -25,7 +26,7 @@ def _distance(a: str, b: str) -> int:
 
 
 def _hashes(number: int) -> list[str]:
-    """Random hashes, every third a near copy of an earlier one."""
+    """Random hashes, every third a near or, rarely, equal copy of an earlier one."""
     rng = np.random.default_rng(0)
     made: list[int] = []
     for i in range(number):
@@ -46,6 +47,29 @@ def test_a_hash_is_64_hex_digits_near_for_copies_and_far_for_others(photos: Path
         assert dhash(picture) == dhash(picture.copy())
         assert _distance(dhash(picture), dhash(smaller)) <= 24
         assert _distance(dhash(picture), dhash(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT))) > 24
+
+
+@pytest.mark.parametrize("k", range(4))
+@pytest.mark.parametrize("distance", [3, 24])
+def test_near_pairs_are_found_whatever_is_compared(k: int, distance: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = _hashes(150)
+    monkeypatch.setattr(duplicates, "_blocks_to_agree", lambda *_: k)
+    bits = np.array([[int(h[i : i + 16], 16) for i in range(0, 64, 16)] for h in hashes], dtype=np.uint64)
+    found = {
+        (max(i, j), min(i, j)): apart
+        for pairs in duplicates.near_pairs(bits, distance)
+        for i, j, apart in zip(*(column.tolist() for column in pairs))
+    }
+    compared = {(i, j): _distance(hashes[i], hashes[j]) for i in range(150) for j in range(i)}
+    assert found == {pair: apart for pair, apart in compared.items() if apart <= distance}
+    assert found
+
+
+def test_the_more_photos_the_fewer_are_compared() -> None:
+    ways = [duplicates._blocks_to_agree(count, 24) for count in (10, 40_000, 10**6, 10**8)]
+    assert ways == sorted(ways)
+    assert (ways[0], ways[-1]) == (0, 3)
+    assert duplicates._blocks_to_agree(1000, 64) == 0
 
 
 @pytest.mark.parametrize("groups", [["a"] * 200, ["a", "b", "c", "b"] * 50])
@@ -72,6 +96,14 @@ def test_those_who_give_way_look_like_one_that_stays() -> None:
         if near:
             assert gone[i].original in near
             assert gone[i].distance == min(_distance(hashes[i], hashes[j]) for j in near)
+
+
+def test_many_equal_hashes_take_little_memory_and_one_pair_each() -> None:
+    hashes = [f"{2**200 - 1:064x}"] * 20_000
+    gone = find_dropped(hashes, 24)
+    assert len(gone) == 19_999
+    assert {pair.original for pair in gone.values()} == {0}
+    assert len(find_look_alikes(hashes, ["a"] * 20_000, 24)) == 19_999
 
 
 def test_plain_pictures_pair_with_nothing() -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import subprocess
 import sys
-import typing
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pandas as pd
 import psutil
@@ -22,14 +23,20 @@ import yaml
 from PIL import Image
 from prefect import Flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.build_datasets import build_datasets
 from flows.reproduce import reproduce
+from flows.train import train
 from tasks.cluster import dask_client
-from ufvnet.config import BuildConfig, Cluster, ExperimentConfig, Schema, load
-from ufvnet.errors import NothingUsableError
+from tasks.deployments import check_parameters
+from tasks.events import BUILT, TRAINED
+from tasks.settings import schema_of
+from ufvnet.config import BuildConfig, Cluster, ExperimentConfig, load
+from ufvnet.errors import ConfigError, NothingUsableError
+from ufvnet.training.after_build import reason_to_skip
 
 REPO = Path(__file__).parents[2]
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((REPO / "prefect.yaml").read_text())["deployments"]
@@ -44,20 +51,14 @@ def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
     return getattr(import_module(module), name)
 
 
-def schema_of(flow: Flow[..., Any]) -> type[Schema]:
-    """The schema that the flow reads its ``config`` with."""
-    kinds = typing.get_args(typing.get_type_hints(flow.fn)["config"])
-    (schema,) = (k for k in kinds if issubclass(k, Schema))
-    return schema
-
-
 @dataclass(frozen=True)
 class Reproduced:
-    """A tiny experiment after its first run."""
+    """A tiny experiment after its first run, and the events that it emitted."""
 
     folder: Path
     config: ExperimentConfig
     report: Path
+    events: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -103,16 +104,20 @@ def reproduced(
         "name": "tiny",
         "build": [{"name": "faces", "source": {"kind": "folder", "root": folder / "photos", "splits": splits},
                    "out": folder / "data", "hr_size": 64, "shard_size": SHARD, "cluster": {"workers": 2}}],
-        "train": [training | {"name": name, "model": name} for name in ("onesrg", "ufvnet")],
+        "train": [training | {"name": "onesrg", "model": "onesrg"},
+                  training | {"name": "ufvnet", "model": "ufvnet", "anchors": (2, 8)}],
         "evaluate": {"name": "tiny", "models": ["bicubic", *(str(folder / "models" / n) for n in ("onesrg", "ufvnet"))],
                      "datasets": [{"name": "faces", "path": folder / "data" / "faces"}],
                      "out": folder / "evaluations", "cluster": {"workers": 2}},
         "restore": {"input": folder / "small", "output": folder / "restored", "resume": True,
                     "model": folder / "models" / "ufvnet", "device": "cpu"},
     })  # fmt: skip
-    report = reproduce(config)
+    events: list[dict[str, Any]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.events.emit_event", lambda **event: events.append(event))
+        report = reproduce(config)
     assert report is not None
-    return Reproduced(folder, config, report)
+    return Reproduced(folder, config, report, events)
 
 
 @pytest.mark.server
@@ -122,7 +127,7 @@ def test_reproduce_writes_dataset_models_tables_and_report(reproduced: Reproduce
     assert sum(card["counts"].values()) == card["photos"] == PHOTOS
     assert len(list((folder / "data" / "faces" / "faces").glob("*/part-*.parquet"))) == PHOTOS // SHARD
     trained = json.loads((folder / "models" / "ufvnet" / "model.json").read_text())
-    assert {"regressor", "anchor-2"} < set(trained["stage1"])
+    assert {"regressor", "anchor-2", "anchor-8"} == set(trained["stage1"])
     assert (folder / "models" / "onesrg" / "model.safetensors").is_file()
     scores = pd.concat(pd.read_parquet(p) for p in (folder / "evaluations").glob("tiny/scores/*/*/*.parquet"))
     faces, scales = card["faces"]["test"], 8
@@ -132,18 +137,55 @@ def test_reproduce_writes_dataset_models_tables_and_report(reproduced: Reproduce
     assert all(p.stat().st_size for p in (reproduced.report.parent / "tables").iterdir())
     assert "ufvnet" in reproduced.report.read_text()
     summary = json.loads((folder / "restored" / "summary.json").read_text())
-    assert summary["counts"] == {"restored": SMALL_FACES, "copied": 0, "no_face": 0, "failed": 0, "skipped": 0}
+    assert summary["counts"] == {
+        "restored": SMALL_FACES,
+        "copied": 0,
+        "no_face": 0,
+        "scaled": 0,
+        "failed": 0,
+        "skipped": 0,
+    }
 
 
 @pytest.mark.server
 def test_reproduce_publishes_tables_figures_curves_and_counts_as_artifacts(reproduced: Reproduced) -> None:
     with get_client(sync_client=True) as client:
         artifacts = {a.key: a for a in client.read_latest_artifacts()}
-    assert {"dataset-counts", "training-curves-ufvnet", "restored", "table-1", "gain-faces"} < set(artifacts)
-    assert sum(row["photos"] for row in json.loads(str(artifacts["dataset-counts"].data))) == PHOTOS
-    assert "| ufvnet (MR8), dB |" in str(artifacts["gain-faces"].data)
+    assert {"counts-faces", "training-curves-ufvnet", "restored-restored", "tiny-table-1", "tiny-gain-faces"} < set(
+        artifacts
+    )
+    assert sum(row["photos"] for row in json.loads(str(artifacts["counts-faces"].data))) == PHOTOS
+    assert "| ufvnet (MR8), dB |" in str(artifacts["tiny-gain-faces"].data)
     assert any(a.type == "image" for a in artifacts.values())
     assert [row["step"] for row in json.loads(str(artifacts["training-curves-onesrg"].data))] == [4]
+
+
+@pytest.mark.server
+def test_a_build_and_a_training_announce_what_the_next_step_needs(reproduced: Reproduced) -> None:
+    built, first, second = reproduced.events
+    card = json.loads((reproduced.folder / "data" / "faces" / "dataset.json").read_text())
+    folder, mark = str(reproduced.folder / "data" / "faces"), card["fingerprints"]["train"]
+    assert (built["event"], built["payload"]) == ("ufvnet.dataset.built", {"dataset": folder, "fingerprint": mark})
+    assert [e["payload"]["model"] for e in (first, second)] == [
+        str(reproduced.folder / "models" / name) for name in ("onesrg", "ufvnet")
+    ]
+    assert {first["event"], second["event"]} == {"ufvnet.model.trained"}
+
+
+@pytest.mark.server
+def test_a_training_after_a_build_is_skipped_with_a_reason(reproduced: Reproduced) -> None:
+    training, folder = reproduced.config.train[1], reproduced.folder / "data" / "faces"
+    mark = reproduced.events[0]["payload"]["fingerprint"]
+    for dataset, fingerprint, reason in (
+        (reproduced.folder, mark, f"ufvnet is trained on {folder}, not on {reproduced.folder}"),
+        (folder, "", f"{folder} has no faces in a split train"),
+        (folder, "0" * 64, "was built again since"),
+        (folder, mark, f"nothing changed: {reproduced.folder / 'models' / 'ufvnet'} was trained on {mark[:12]}"),
+    ):
+        state = train.fn(training, dataset=dataset, fingerprint=fingerprint)
+        assert (state.name, reason in state.message) == ("Skipped", True), state.message
+    another = training.model_copy(update={"recipe": training.recipe.model_copy(update={"seed": 1})})
+    assert reason_to_skip(another, folder, mark) is None
 
 
 @pytest.fixture(scope="module")
@@ -183,15 +225,21 @@ def test_a_direct_run_writes_the_same_bytes(reproduced: Reproduced, direct: Path
 
 
 @pytest.mark.server
-def test_an_experiment_with_an_input_that_failed_ends_with_1_and_names_its_account(tmp_path: Path) -> None:
+def test_an_experiment_ends_with_1_and_names_the_inputs_and_methods_that_failed(built: Path, tmp_path: Path) -> None:
     (tmp_path / "small").mkdir()
     Image.new("RGB", (24, 24), "tan").save(tmp_path / "small" / "good.png")
     (tmp_path / "small" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no picture")
-    (tmp_path / "e.yaml").write_text("name: e\nrestore: {input: small, output: out, mode: aligned, device: cpu}\n")
+    (tmp_path / "broken.py").write_text("def restore(lr, side):\n    raise ValueError('no weights')\n")
+    (tmp_path / "e.yaml").write_text(
+        "name: e\nrestore: {input: small, output: out, mode: aligned, device: cpu}\n"
+        f"evaluate: {{name: e, out: ., models: [bicubic, 'broken.py:restore'], view: MR3, identity_faces: 0, "
+        f"datasets: [{{name: test, path: {built}, limit: 1}}]}}\n"
+    )
     command = [sys.executable, "-m", "ufvnet.cli", "reproduce", "e.yaml", "--direct"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "out: 1 pictures failed; manifest.parquet says why" in done.stderr
+    assert "broken: failed on all 3 images of test (ValueError: no weights)" in done.stderr
 
 
 def test_a_direct_evaluation_has_the_same_tables(reproduced: Reproduced, direct: Path) -> None:
@@ -229,7 +277,10 @@ def _finished(folder: Path) -> dict[str, dict[str, int]]:
 
 @pytest.mark.server
 def test_a_build_with_failures_ends_in_a_state_that_no_trigger_takes_for_success(
-    prefect_server: None, tmp_path: Path, put_photos: Callable[[Path, int], list[Path]]
+    prefect_server: None,
+    tmp_path: Path,
+    put_photos: Callable[[Path, int], list[Path]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     put_photos(tmp_path / "photos", 2)
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"no picture")
@@ -238,8 +289,12 @@ def test_a_build_with_failures_ends_in_a_state_that_no_trigger_takes_for_success
     state = build_datasets(load(BuildConfig, config), return_state=True)
     assert (state.type.value, state.name) == ("COMPLETED", "CompletedWithFailures")
     assert state.result()["counts"]["ok"] == 2
-    expected = {event for d in DEPLOYMENTS for t in d.get("triggers", ()) for event in t["expect"]}
-    assert f"prefect.flow-run.{state.name}" not in expected  # prefect.server.models.events names events so
+    state = build_datasets(tmp_path / "nowhere.yaml", return_state=True)
+    assert state.is_failed()
+    assert str(state.message).endswith(
+        f"ConfigError: {tmp_path}/nowhere.yaml: cannot be read (No such file or directory)"
+    )
+    assert "Traceback" not in caplog.text
     for photo in (tmp_path / "photos").glob("*.jpg"):
         photo.write_bytes(b"no picture either")
     state = build_datasets(load(BuildConfig, config | {"name": "none"}), return_state=True)
@@ -264,6 +319,48 @@ def test_deployment_flow_and_file_share_one_name(deployment: dict[str, Any]) -> 
 
 
 @each_deployment
+def test_a_wrong_configuration_is_refused_before_any_work(
+    deployment: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = flow_of(deployment)
+    with pytest.raises(ConfigError, match=r"^nowhere\.yaml: cannot be read"):
+        flow.fn(Path("nowhere.yaml"))
+    monkeypatch.chdir(REPO)
+    config = flow.validate_parameters(deployment["parameters"])["config"]
+    with pytest.raises(ConfigError, match="nothing = 1: no such key"):
+        flow.fn(config, ["nothing=1"])
+    key = {"reproduce": "build.0.cluster", "train": None}.get(deployment["name"], "cluster")
+    if key is not None:
+        with pytest.raises(ConfigError, match=r"cluster_class = no\.Such: cannot be imported"):
+            flow.fn(config, [f"{key}.cluster_class=no.Such"])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "why"),
+    [
+        (["config=nowhere.yaml"], r"^nowhere\.yaml: cannot be read"),
+        (['overrides=["hr_size=7"]'], r"hr_size = 7: "),
+        (['config={"name": "x"}'], r"source = .*: Field required"),
+        (['overrides=["cluster.cluster_class=no.Such"]'], r"cluster\.cluster_class = no\.Such: cannot be imported"),
+    ],
+    ids=["path", "override", "mapping", "cluster"],
+)
+def test_ufvnet_run_refuses_a_wrong_configuration_before_there_is_a_run(
+    parameters: list[str], why: str, tmp_path: Path
+) -> None:
+    step = {"prefect.deployments.steps.set_working_directory": {"directory": str(REPO)}}
+    given = DeploymentResponse(
+        name="build-datasets", flow_id=uuid4(), pull_steps=[step], entrypoint="flows.build_datasets.build_datasets",
+        parameters={"config": "configs/datasets/aaf.yaml"},
+    )  # fmt: skip
+    check_parameters(given, [])
+    with pytest.raises(ConfigError, match=why):
+        check_parameters(given, parameters)
+    elsewhere = {name: {"directory": str(tmp_path / "gone")} for name in step}
+    check_parameters(given.model_copy(update={"pull_steps": [elsewhere]}), parameters)  # the run itself will refuse
+
+
+@each_deployment
 def test_deployment_default_parameters_are_a_valid_configuration(
     deployment: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +368,7 @@ def test_deployment_default_parameters_are_a_valid_configuration(
     flow = flow_of(deployment)
     config = flow.validate_parameters(deployment["parameters"])["config"]
     assert isinstance(config, Path) == isinstance(deployment["parameters"]["config"], str)
-    assert isinstance(load(schema_of(flow), config), schema_of(flow))
+    assert isinstance(load(schema_of(flow.fn), config), schema_of(flow.fn))
 
 
 def test_every_flow_but_the_demo_is_deployed() -> None:
@@ -282,6 +379,13 @@ def test_every_flow_but_the_demo_is_deployed() -> None:
 def test_triggers_name_deployments_that_exist() -> None:
     triggers = [t for d in DEPLOYMENTS for t in d.get("triggers", ())]
     names = {t["name"]: t["match_related"]["prefect.resource.name"] for t in triggers}
+    assert {t["name"]: t["expect"] for t in triggers} == {
+        "train-after-build": [BUILT],
+        "evaluate-after-train": [TRAINED],
+    }
+    for deployment in DEPLOYMENTS:
+        for trigger in deployment.get("triggers", ()):
+            assert set(trigger["parameters"]) <= set(inspect.signature(flow_of(deployment).fn).parameters)
     assert names == {"train-after-build": "build-datasets", "evaluate-after-train": "train"}
     assert set(names.values()) <= {d["name"] for d in DEPLOYMENTS}
 

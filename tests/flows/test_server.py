@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TypeVar
+from uuid import UUID, uuid4
 
 import httpx
+import psutil
 import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import FlowRun
 from prefect.client.schemas.filters import (
-    ArtifactFilter,
-    ArtifactFilterKey,
     DeploymentFilter,
     DeploymentFilterName,
     FlowRunFilter,
@@ -31,6 +33,8 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
+from prefect.events.schemas.automations import AutomationCore
+from prefect.states import Cancelling, Pending, Running, Scheduled
 
 pytestmark = pytest.mark.server
 
@@ -143,64 +147,190 @@ def runs_of(client: SyncPrefectClient, deployment: str, state: StateType, from_s
     return [r for r in runs if bool(r.auto_scheduled) == from_schedule]
 
 
-@pytest.mark.kills
-def test_deployments_are_scheduled_triggered_and_run_by_a_worker(tmp_path: Path, photos: Path) -> None:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/api"
-    config = tmp_path / "faces.yaml"
+@dataclass(frozen=True)
+class Deployed:
+    """A server to which the checkout is deployed, with a worker for each pool; and what its webhook received."""
+
+    client: SyncPrefectClient
+    commands: Shell
+    folder: Path
+    build: Path
+    """Configuration of a build of PHOTOS photos."""
+    logs: dict[str, Path]
+    workers: list[subprocess.Popen[bytes]]
+    notifications: list[str]
+
+    def account(self) -> str:
+        """What server and workers printed, for messages."""
+        return "\n".join(log.read_text()[-3000:] for log in self.logs.values())
+
+    def start(self, deployment: str, **parameters: object) -> UUID:
+        """Start a run of a deployment, of whatever a worker makes."""
+        found = self.client.read_deployment_by_name(f"{deployment}/{deployment}")
+        return self.client.create_flow_run_from_deployment(found.id, parameters=dict(parameters)).id
+
+    def becomes(self, run: UUID, state: str, seconds: float = 90) -> FlowRun:
+        """The run, when its state has this name."""
+        eventually(lambda: self.client.read_flow_run(run).state_name == state, seconds)
+        found = self.client.read_flow_run(run)
+        assert found.state_name == state, f"{found.state}\n{self.account()}"
+        return found
+
+
+@pytest.fixture(scope="module")
+def deployed(
+    tmp_path_factory: pytest.TempPathFactory, put_photos: Callable[[Path, int], list[Path]]
+) -> Iterator[Deployed]:
+    """Everything that prefect.yaml and automations.yaml declare, on a server of this machine."""
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    url, config, received = f"http://127.0.0.1:{port}/api", folder / "faces.yaml", list[str]()
+    put_photos(folder / "photos", PHOTOS)
     fractions = {"train": 0.5, "val": 0.25, "test": 0.25}
     config.write_text(json.dumps({  # JSON is YAML
-        "name": "faces", "out": str(tmp_path / "data"), "hr_size": 64, "shard_size": 6, "cluster": {"workers": 2},
-        "source": {"kind": "folder", "root": str(photos), "fractions": fractions},
+        "name": "faces", "out": str(folder / "data"), "hr_size": 64, "shard_size": 6, "cluster": {"workers": 2},
+        "source": {"kind": "folder", "root": str(folder / "photos"), "fractions": fractions},
     }))  # fmt: skip
     with ExitStack() as stack:
-        commands = stack.enter_context(shell(tmp_path / "prefect", port))
+        commands = stack.enter_context(shell(folder / "prefect", port))
         server, server_log = commands.start("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
         assert eventually(lambda: answers(url) or server.poll() is not None, 180), server_log.read_text()
         assert server.poll() is None, server_log.read_text()
         client = stack.enter_context(SyncPrefectClient(url, httpx_settings={"trust_env": False}))
-
-        creating = [commands.start("prefect", "work-pool", "create", f"{kind}-pool", "--type", "process")
-                    for kind in ("cpu", "gpu")]  # fmt: skip
-        for process, log in creating:
+        pools = [commands.start("prefect", "work-pool", "create", f"{kind}-pool", "--type", "process")
+                 for kind in ("cpu", "gpu")]  # fmt: skip
+        for process, log in pools:
             assert process.wait(120) == 0, log.read_text()
-        worker, worker_log = commands.start("prefect", "worker", "start", "--pool", "cpu-pool", "--limit", "2")
-        code, printed = commands.run("prefect", "--no-prompt", "deploy", "--all")
+        webhook = stack.enter_context(_webhook(received))
+        code, printed = commands.run("ufvnet", "deploy", "--webhook", webhook)
         assert code == 0, printed
+        started = {kind: commands.start("prefect", "worker", "start", "--pool", f"{kind}-pool", "--limit", "2")
+                   for kind in ("cpu", "gpu")}  # fmt: skip
+        logs = {"server": server_log} | {kind: log for kind, (_, log) in started.items()}
+        yield Deployed(client, commands, folder, config, logs, [p for p, _ in started.values()], received)
+        assert all(worker.poll() is None for worker, _ in started.values())
 
-        declared = {d["name"]: d for d in yaml.safe_load((REPO / "prefect.yaml").read_text())["deployments"]}
-        deployed = {d.name: d for d in client.read_deployments()}
-        names = {"build-datasets", "verify-datasets", "train", "evaluate", "super-resolve", "reproduce"}
-        assert set(deployed) == set(declared) == names
-        pools = {name: d["work_pool"]["name"] for name, d in declared.items()}
-        assert {name: d.work_pool_name for name, d in deployed.items()} == pools
-        assert [getattr(s.schedule, "cron", None) for s in deployed["train"].schedules if s.active] == ["0 3 * * 0"]
-        automations = {a.name for a in client.read_automations() if a.enabled}
-        assert automations == {"train-after-build", "evaluate-after-train"}
 
-        scheduled = eventually(lambda: runs_of(client, "train", StateType.SCHEDULED, from_schedule=True), 90)
-        assert scheduled, f"the cron schedule made no run\n{server_log.read_text()}"
-        assert not runs_of(client, "train", StateType.SCHEDULED, from_schedule=False)
+@contextmanager
+def _webhook(received: list[str]) -> Iterator[str]:
+    """The URL of a server whose requests' texts are appended to a list."""
 
-        code, printed = commands.run("ufvnet", "run", "build-datasets", "-p", f"config={config}", "--watch")
-        assert code == 0, printed + worker_log.read_text()
-        card = json.loads((tmp_path / "data" / "faces" / "dataset.json").read_text())
-        assert sum(card["faces"].values()) == card["counts"]["ok"] > 0
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["content-length"])))["text"])
+            self.send_response(204)
+            self.end_headers()
 
-        code, printed = commands.run("prefect", "deployment", "run", "build-datasets/build-datasets", "--watch",
-                                     "-p", f"config={config}")  # fmt: skip
-        assert code == 0, printed + worker_log.read_text()
-        assert re.search(r"([1-9]\d*) of \1 shards were there already", worker_log.read_text())
-        assert len(runs_of(client, "build-datasets", StateType.COMPLETED, from_schedule=False)) == 2
+        def log_message(self, *_: object) -> None: ...
 
-        counts = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["dataset-counts"])))
-        assert [sum(row["photos"] for row in json.loads(str(a.data))) for a in counts] == [PHOTOS, PHOTOS]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
 
-        triggered = eventually(lambda: runs_of(client, "train", StateType.SCHEDULED, from_schedule=False), 60)
-        assert triggered, f"no training followed the build\n{server_log.read_text()}"
 
-        code, printed = commands.run("ufvnet", "run", "nonsense")
-        assert code == 2
-        assert "0 deployments are named 'nonsense'" in printed
-        assert "Traceback" not in printed
-        assert worker.poll() is None, worker_log.read_text()
+@pytest.mark.kills
+def test_everything_that_is_declared_is_deployed_and_scheduled(deployed: Deployed) -> None:
+    client = deployed.client
+    declared = {d["name"]: d for d in yaml.safe_load((REPO / "prefect.yaml").read_text())["deployments"]}
+    there = {d.name: d for d in client.read_deployments()}
+    names = {"build-datasets", "verify-datasets", "train", "evaluate", "super-resolve", "reproduce"}
+    assert set(there) == set(declared) == names
+    pools = {name: d["work_pool"]["name"] for name, d in declared.items()}
+    assert {name: d.work_pool_name for name, d in there.items()} == pools
+    assert [getattr(s.schedule, "cron", None) for s in there["train"].schedules if s.active] == ["0 3 * * 0"]
+    automations = {a["name"] for a in yaml.safe_load((REPO / "automations.yaml").read_text())["automations"]}
+    enabled = {a.name for a in client.read_automations() if a.enabled}
+    assert enabled == {"train-after-build", "evaluate-after-train", *automations}
+    scheduled = eventually(lambda: runs_of(client, "train", StateType.SCHEDULED, from_schedule=True), 90)
+    assert scheduled, f"the cron schedule made no run\n{deployed.account()}"
+
+
+@pytest.mark.kills
+def test_a_build_runs_and_its_training_gets_what_was_built(deployed: Deployed) -> None:
+    client, commands = deployed.client, deployed.commands
+    code, printed = commands.run("ufvnet", "run", "build-datasets", "-p", f"config={deployed.build}", "--watch")
+    assert code == 0, printed + deployed.account()
+    root = deployed.folder / "data" / "faces"
+    card = json.loads((root / "dataset.json").read_text())
+    assert sum(card["faces"].values()) == card["counts"]["ok"] > 0
+
+    (triggered,) = eventually(lambda: _triggered(client, "train"), 60) or [None]
+    assert triggered is not None, f"no training followed the build\n{deployed.account()}"
+    assert triggered.parameters | {"config": None} == {
+        "config": None, "dataset": str(root), "fingerprint": card["fingerprints"]["train"],
+    }  # fmt: skip
+    skipped = deployed.becomes(triggered.id, "Skipped")
+    assert skipped.state is not None
+    assert skipped.state.message == f"ufvnet-tiny is trained on data/aaf64, not on {root}"
+
+    code, printed = commands.run("ufvnet", "run", "nonsense")
+    assert code == 2
+    assert "0 deployments are named 'nonsense'" in printed
+    assert "Traceback" not in printed
+
+
+def _triggered(client: SyncPrefectClient, deployment: str) -> list[FlowRun]:
+    """The runs of a deployment that its trigger made."""
+    by_name = DeploymentFilter(name=DeploymentFilterName(any_=[deployment]))
+    return [run for run in client.read_flow_runs(deployment_filter=by_name) if "dataset" in run.parameters]
+
+
+@pytest.mark.kills
+def test_dead_runs_come_back_and_failed_ones_are_notified_once(deployed: Deployed) -> None:
+    client = deployed.client
+    (silent,) = client.read_automations_by_name("ufvnet-dead-runs")
+    patience = silent.trigger.model_copy(update={"within": timedelta(seconds=10)})
+    client.update_automation(silent.id, AutomationCore.model_validate(silent.model_dump() | {"trigger": patience}))
+
+    # A run whose machine died: Running, and it has said only once that it lives.
+    found = client.read_deployment_by_name("build-datasets/build-datasets")
+    later = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(days=1))
+    zombie = client.create_flow_run_from_deployment(found.id, parameters={"config": str(deployed.build)}, state=later)
+    for state in (Pending(), Running()):
+        client.set_flow_run_state(zombie.id, state, force=True)
+    related = {"prefect.resource.id": f"prefect.deployment.{found.id}", "prefect.resource.role": "deployment",
+               "prefect.resource.name": "build-datasets"}  # fmt: skip
+    client.request("POST", "/events", json=[{
+        "occurred": datetime.now(UTC).isoformat(), "id": str(uuid4()), "event": "prefect.flow-run.heartbeat",
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{zombie.id}"}, "related": [related],
+    }])  # fmt: skip
+
+    wrong = deployed.start("build-datasets", config="nowhere.yaml")
+    ended = deployed.start("build-datasets", config=str(deployed.build), overrides=["name=ended"])
+    deployed.becomes(ended, "Running")
+    _end(deployed.workers[0], str(ended), deployed)
+    failed = deployed.becomes(wrong, "Failed")
+    assert failed.state is not None
+    assert "nowhere.yaml: cannot be read" in str(failed.state.message)
+    for run in (zombie.id, ended):
+        assert deployed.becomes(run, "Completed").run_count == 2
+        names = [state.name for state in client.read_flow_run_states(run)]
+        assert names.index("Crashed") < names.index("AwaitingRetry") < names.index("Completed")
+    assert eventually(lambda: deployed.notifications, 30), deployed.account()
+    assert [text.split("\n")[0] for text in deployed.notifications] == ["ufvnet: build-datasets failed"]
+    assert "nowhere.yaml: cannot be read" in deployed.notifications[0]
+
+
+def _end(worker: subprocess.Popen[bytes], run: str, deployed: Deployed) -> None:
+    """Send SIGTERM to the process of a run, as its worker's machine does when it is shut down."""
+    for process in psutil.Process(worker.pid).children(recursive=True):
+        with suppress(psutil.Error):
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == run and "prefect" in " ".join(process.cmdline()):
+                process.terminate()
+                return
+    raise AssertionError(f"no process of the run\n{deployed.account()}")
+
+
+@pytest.mark.kills
+def test_a_training_is_cancelled_in_stage_1_with_a_checkpoint(deployed: Deployed) -> None:
+    folder = deployed.folder
+    recipe = {"steps": 9, "anchor_steps": 10**6, "regressor_steps": 10**6, "batch_size": 4, "threads": 1,
+              "checkpoint_every": 10**6, "validate_every": 10**6}  # fmt: skip
+    training = {"name": "long", "dataset": str(folder / "data" / "faces"), "preset": "tiny", "device": "cpu",
+                "parallel": 2, "recipe": recipe, "out": f"{folder}/models", "runs": f"{folder}/runs"}  # fmt: skip
+    run = deployed.start("train", config=training)
+    jobs = eventually(lambda: [*(folder / "runs").glob("anchor-*/tensorboard/*")], 120)
+    assert jobs, deployed.account()
+    deployed.client.set_flow_run_state(run, Cancelling())
+    deployed.becomes(run, "Cancelled", 25)  # after 30 s Prefect would have killed it
+    assert len([*(folder / "runs").glob("anchor-*/checkpoints/*")]) == 2, deployed.account()

@@ -1,4 +1,4 @@
-"""The model that ships: by name, without a network, small, and better than bicubic at every size."""
+"""The models that ship: by name, without a network, small, and better than bicubic at every size."""
 
 from __future__ import annotations
 
@@ -12,29 +12,35 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ufvnet import Restorer
+from ufvnet.config import DEFAULT_MODEL, RestoreConfig
 from ufvnet.data.sample import jittered_photos
 from ufvnet.faces.crop import crop_box, crop_face
-from ufvnet.faces.finders import finder
+from ufvnet.faces.finders import hog
 from ufvnet.metrics import luma, psnr, ssim
 from ufvnet.models import anchor_weights, create
 from ufvnet.models.complexity import complexity
 from ufvnet.models.store import WEIGHTS, find, read_card, shipped
 
-NAME = "ufvnet-lite"
+
+@pytest.fixture(scope="module", params=shipped())
+def restorer(request: pytest.FixtureRequest) -> Restorer:
+    return Restorer.load(request.param, "cpu")
 
 
-@pytest.fixture(scope="module")
-def restorer() -> Restorer:
-    return Restorer.load(NAME, "cpu")
+def test_the_default_of_restore_restorer_and_serve_ships() -> None:
+    assert DEFAULT_MODEL in shipped()
+    assert Restorer.load(device="cpu").fingerprint == Restorer.load(DEFAULT_MODEL, "cpu").fingerprint
+    assert str(RestoreConfig.model_fields["model"].default) == DEFAULT_MODEL
 
 
-def test_it_is_small_and_its_card_says_what_it_was_made_of() -> None:
-    assert NAME in shipped()
-    folder = find(NAME)
-    assert sum(f.stat().st_size for f in folder.iterdir()) < 12e6
-    assert complexity(create(NAME, "paper"), 128)[-1].macs < 1e9
-    card = read_card(Path(NAME))
-    assert card["trained_on"]["dataset"] == "aaf + utkface"
+@pytest.mark.parametrize("name", shipped())
+def test_it_is_small_and_its_card_says_what_it_was_made_of(name: str) -> None:
+    folder = find(name)
+    assert sum(f.stat().st_size for f in folder.iterdir()) < 25e6
+    card = read_card(Path(name))
+    assert card["name"] == name
+    assert complexity(create(card["model"], card["preset"]), 128)[-1].macs < 1e9
+    assert "utkface" in card["trained_on"]["dataset"]
     text = (folder / "README.md").read_text()
     for said in ("non-commercial", "Limits", "biases", "recipe", "us_congress", card["fingerprint"][:12]):
         assert said in text, said
@@ -48,7 +54,7 @@ def test_it_loads_by_name_and_restores_without_a_network(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    assert Restorer.load(NAME, "cpu")(Image.new("RGB", (20, 28))).size == (128, 128)
+    assert Restorer.load(device="cpu")(Image.new("RGB", (20, 28))).size == (128, 128)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +67,7 @@ def hr(tmp_path_factory: pytest.TempPathFactory, real_faces: Path | None) -> np.
     crops = []
     for photo in photos:
         image = Image.open(photo).convert("RGB")
-        box = crop_box(finder.find_faces(image)[0].landmarks, image.width, image.height)
+        box = crop_box(hog.find_faces(image)[0].landmarks, image.width, image.height)
         crops.append(np.asarray(crop_face(image, box, 128)))
     return np.stack(crops)
 

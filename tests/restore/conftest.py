@@ -46,7 +46,8 @@ def crops(built: Path, tmp_path: Path) -> Path:
     """Small faces of many kinds, and files that are none."""
     folder = tmp_path / "in"
     (folder / "below").mkdir(parents=True)
-    lr = data.open(built).view("MR8", "train").arrays().lr
+    arrays = data.open(built).view("MR8", "train").arrays()
+    lr = arrays.lr
     faces = [Image.fromarray(lr[k][i % len(lr[k])]) for i, k in enumerate((1, 2, 5, 8))]
     faces[0].save(folder / "a.png")
     faces[1].save(folder / "a.jpg", quality=95)
@@ -55,7 +56,7 @@ def crops(built: Path, tmp_path: Path) -> Path:
     faces[3].resize((20, 28)).save(folder / "oblong.webp", lossless=True)
     faces[3].convert("CMYK").save(folder / "cmyk.tif")
     faces[3].save(folder / "below" / "a.png")
-    faces[3].resize((100, 90)).save(folder / "large.jpg")
+    Image.fromarray(arrays.hr[0]).resize((100, 90)).save(folder / "large.jpg")
     Image.new("RGB", (1, 1)).save(folder / "dot.png")
     (folder / "text.jpg").write_text("this is no picture")
     (folder / "notes.txt").write_text("nor is this")

@@ -14,7 +14,7 @@ from restore_settings import config_of
 
 from ufvnet.config import ConfigError
 from ufvnet.data.sample import FACE
-from ufvnet.faces.finders import finder
+from ufvnet.faces.finders import choose_finder, why_not_best, yunet
 from ufvnet.models.store import shipped
 from ufvnet.restore import Restorer
 from ufvnet.restore.folder.run import restore_folder
@@ -45,30 +45,25 @@ def boxes_file(folder: Path, rows: list[tuple[Any, ...]]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("scale", [1, 2, 4, 6])
-def test_small_faces_are_found(astronaut: Image.Image, scale: int) -> None:
-    head = astronaut.crop((100, 0, 400, 300)).resize((300 // scale, 300 // scale), Image.Resampling.BICUBIC)
-    (face,) = finder.find_small_faces(head)
-    left, top, right, bottom = (v / scale for v in (FACE[0] - 100, FACE[1], FACE[2] - 100, FACE[3]))
-    x, y = face.landmarks.mean(0)
-    assert left < x < right
-    assert top < y < bottom
-    assert len(finder.find_small_faces(Image.new("RGB", head.size, "teal"))) == 0
-
-
-def test_tiles_of_an_enlarged_photo_find_each_face_once(
-    astronaut: Image.Image, monkeypatch: pytest.MonkeyPatch
+def test_the_finder_is_named_in_the_account_and_decides_what_is_kept(
+    folder: Path, astronaut: Image.Image, lite: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from ufvnet.faces.finders import hog
-
-    head = astronaut.crop((120, 0, 340, 240)).resize((110, 120), Image.Resampling.BICUBIC)
-    group = Image.new("RGB", (330, 120))
-    for i in range(3):
-        group.paste(head, (110 * i, 0))
-    monkeypatch.setattr(hog, "TILE", 500)
-    faces = finder.find_small_faces(group, smallest=40)
-    assert len(faces) == 3
-    assert sorted(int(f.landmarks[:, 0].mean()) // 110 for f in faces) == [0, 1, 2]
+    astronaut.resize((100, 100)).save(folder / "photo.png")
+    summary, rows = run(folder, lite)
+    best = choose_finder().NAME
+    assert summary["finder"] == summary["config"]["finder"] == best
+    assert summary["finder_reason"] == why_not_best(choose_finder())
+    again, kept = run(folder, lite, finder=best, resume=True)
+    assert list(kept["key"]) == list(rows["key"])
+    assert again["finder_reason"] is None  # the user chose it
+    _, by_hog = run(folder, lite, finder="hog", resume=True)
+    assert best == "hog" or list(by_hog["key"]) != list(rows["key"])
+    monkeypatch.setattr(yunet, "why_unusable", lambda: "no wheel")
+    summary, _ = run(folder, lite)
+    assert (summary["finder"], summary["finder_reason"]) == ("hog", "yunet: no wheel")
+    assert "faces are searched by hog, which misses small and turned ones; yunet: no wheel" in caplog.text
+    with pytest.raises(ConfigError, match="finder = yunet: no wheel"):
+        run(folder, lite, finder="yunet")
 
 
 def test_a_face_is_restored_and_the_rest_is_untouched_pixel_for_pixel(
@@ -76,7 +71,7 @@ def test_a_face_is_restored_and_the_rest_is_untouched_pixel_for_pixel(
 ) -> None:
     photo = astronaut.resize((300, 300), Image.Resampling.BICUBIC)
     photo.save(folder / "photo.png")
-    summary, rows = run(folder, lite)
+    summary, rows = run(folder, lite, size="input")
     row = rows.loc["photo.png"]
     assert summary["counts"]["restored"] == summary["faces"] == row["faces_restored"] == 1
     result = np.asarray(Image.open(folder.parent / "out" / "photo.png")).astype(int)
@@ -94,7 +89,7 @@ def test_a_face_is_restored_and_the_rest_is_untouched_pixel_for_pixel(
 def test_large_faces_are_left_as_they_are_and_counted(folder: Path, astronaut: Image.Image, lite: Path) -> None:
     astronaut.save(folder / "photo.png")
     given = boxes_file(folder, [("photo.png", 150, 20, 330, 200), ("photo.png", 10, 10, 60, 60)])
-    summary, rows = run(folder, lite, boxes=given)
+    summary, rows = run(folder, lite, boxes=given, size="input")
     row = rows.loc["photo.png"]
     assert (row["status"], row["faces_found"], row["faces_restored"]) == ("restored", 2, 1)
     assert "1 face of at least 128 pixels left" in row["reason"]
@@ -120,7 +115,8 @@ def test_a_photo_without_a_face_is_no_face_never_restored(folder: Path, lite: Pa
 @pytest.mark.parametrize(
     ("changes", "size"),
     [
-        ({}, (200, 150)), ({"size": "input"}, (200, 150)), ({"scale": 2.5}, (500, 375)), ({"size": 400}, (400, 300)),
+        ({}, (640, 480)), ({"max_pixels": 40_000}, (230, 173)),
+        ({"size": "input"}, (200, 150)), ({"scale": 2.5}, (500, 375)), ({"size": 400}, (400, 300)),
         ({"size": "native"}, (640, 480)),
     ],
 )  # fmt: skip
@@ -202,6 +198,7 @@ def test_a_picture_copied_as_it_came_is_not_said_to_be_turned(folder: Path, lite
     _, rows = run(folder, lite)
     assert rows.loc["grey.jpg", "reason"] == "no frontal face found"
     _, rows = run(folder, lite, scale=2)
+    assert rows.loc["grey.jpg", "status"] == "scaled"
     assert "EXIF orientation applied" in rows.loc["grey.jpg", "reason"]
 
 

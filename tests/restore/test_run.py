@@ -45,7 +45,7 @@ def test_every_file_is_restored_copied_skipped_or_failed_with_a_reason(crops: Pa
         "nowhere.png": "failed", "pipe.png": "failed", "below/loop": "failed",
     }  # fmt: skip
     assert (rows.loc[rows["status"].isin(["failed", "skipped", "copied"]), "reason"].str.len() > 10).all()
-    assert summary["counts"] == {"restored": 7, "copied": 1, "no_face": 0, "failed": 7, "skipped": 1}
+    assert summary["counts"] == {"restored": 7, "copied": 1, "no_face": 0, "scaled": 0, "failed": 7, "skipped": 1}
     assert json.loads((out / "summary.json").read_text())["files"] == 16
     for path, row in rows[rows["status"] == "restored"].iterrows():
         assert Image.open(out / row["output"]).size == (64, 64), path
@@ -239,7 +239,7 @@ def test_shards_done_by_several_processes_make_one_account(crops: Path, model: P
             restore_in_worker(shard)
         summary = close_run(run, shards, 1.0)
     assert sum(again.values()) == 4
-    assert summary["counts"] == {"restored": 7, "copied": 1, "no_face": 0, "failed": 7, "skipped": 1}
+    assert summary["counts"] == {"restored": 7, "copied": 1, "no_face": 0, "scaled": 0, "failed": 7, "skipped": 1}
     assert not list((crops.parent / "out").rglob("*.jsonl"))
     alone = restore_folder(config_of(crops, model, output=crops.parent / "alone"))
     assert alone["counts"] == summary["counts"]

@@ -71,7 +71,7 @@ def test_rows_of_a_table_become_rows_of_parts(
     monkeypatch.setattr(shard, "PART", size)
     out = table.parent.parent / "out"
     summary = restore_folder(config_of(table, model, output=out))
-    assert summary["counts"] == {"restored": 10, "copied": 0, "no_face": 0, "failed": 2, "skipped": 0}
+    assert summary["counts"] == {"restored": 10, "copied": 0, "no_face": 0, "scaled": 0, "failed": 2, "skipped": 0}
     check(out, faces)
     frame = pd.concat([pd.read_parquet(p) for p in sorted((out / "faces").glob("*.parquet"))])
     assert list(frame["person"]) == list(range(12))

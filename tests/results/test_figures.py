@@ -15,6 +15,7 @@ from PIL import Image
 
 from tests.results.conftest import part_of
 from ufvnet.config import EvaluateConfig, load
+from ufvnet.data.lr_images import LRKind, Size
 from ufvnet.metrics import luma, score
 from ufvnet.results.evaluation import ScoredEvaluation, open_test_set
 from ufvnet.results.figures.charts import curves_figure
@@ -29,6 +30,10 @@ from ufvnet.results.tables.measured import gain_table
 from ufvnet.results.tables.table import cell_text
 
 UFVNET = "ufvnet (MR8)"
+
+
+def pick_of(face: str, px: int) -> Pick:
+    return Pick(face, LRKind("clean", Size(px, px)))
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +71,13 @@ def test_a_figure_drawn_again_has_the_same_bytes(
 def test_each_face_that_is_shown_has_the_score_of_the_tables(
     galleries: list[Gallery], shown_scores: pd.DataFrame
 ) -> None:
-    scored = shown_scores.set_index(["dataset", "model", "face_id", "k"])
+    scored = shown_scores.set_index(["dataset", "model", "face_id", "px"])
     for gallery in galleries:
         assert len(gallery.restored) >= len(gallery.labels) * len(gallery.faces) * 8
         for (label, pick), cell in gallery.restored.items():
             assert cell.image is not None
-            again = score(cell.image[None], gallery.hr(pick.face_id)[None])
-            row = scored.loc[(gallery.test_set.name, label, pick.face_id, pick.k)]
+            again = score(cell.image[None], gallery.hr(pick)[None])
+            row = scored.loc[(gallery.test_set.name, label, pick.face_id, pick.kind.size.px)]
             assert cell.psnr == row["psnr_y"] == pytest.approx(again["psnr_y"][0], abs=1e-6)
             assert cell.ssim == row["ssim_y"] == pytest.approx(again["ssim_y"][0], abs=1e-6)
 
@@ -81,8 +86,8 @@ def test_the_grid_s_pixels_are_the_faces_own(written: list[Path], galleries: lis
     png = np.asarray(Image.open(next(p for p in written if p.stem == "grid_A")).convert("RGB"))
     gallery, side = galleries[0], 128
     top = heading_height(gallery.labels)
-    pick = Pick(gallery.faces[0], 1)
-    expected = [gallery.lr(pick), *(gallery.restored[m, pick].image for m in gallery.labels), gallery.hr(pick.face_id)]
+    pick = gallery.shown()[0]
+    expected = [gallery.lr(pick), *(gallery.restored[m, pick].image for m in gallery.labels), gallery.hr(pick)]
     for column, image in enumerate(expected):
         assert image is not None
         x = column * (side + GAP)
@@ -109,8 +114,8 @@ def test_a_failed_image_comes_first_among_the_worst_with_its_reason(
     failed = failed[failed["dataset"] == "A"]
     evaluation = part_of(shown, failed, tmp_path, test_sets=slice(1))
     gallery = open_galleries(evaluation)[0]
-    assert gallery.worst[UFVNET][0] == Pick(face, 5)
-    cell = gallery.restored[UFVNET, Pick(face, 5)]
+    assert gallery.worst[UFVNET][0] == pick_of(face, 20)
+    cell = gallery.restored[UFVNET, pick_of(face, 20)]
     assert (cell.image, cell.reason) == (None, "the program gave no file")
     written = write_figures(evaluation, [gallery], tmp_path.joinpath)
     assert tmp_path / "extremes_A_ufvnet-MR8.png" in written
@@ -123,7 +128,7 @@ def test_a_method_that_raises_for_one_face_has_a_placeholder_there_and_faces_els
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     evaluation = part_of(shown, shown_scores[shown_scores["dataset"] == "A"], tmp_path, test_sets=slice(1))
-    broken = open_galleries(evaluation)[0].faces[0]
+    broken = open_galleries(evaluation)[0].shown()[0].face_id
 
     def load_failing(method: Any, hr_size: int, device: str) -> Any:
         run = load(method, hr_size, device)
@@ -156,9 +161,9 @@ def test_the_gain_s_curve_is_the_gain_table(shown_scores: pd.DataFrame) -> None:
 
 
 def test_identity_has_a_curve_where_it_was_measured(shown_scores: pd.DataFrame) -> None:
-    with_identity = shown_scores.assign(identity=np.where(shown_scores["k"] > 1, 0.5, np.nan))
-    assert "identity" not in curve_panels(shown_scores, "A")
-    panel = curve_panels(with_identity, "A")["identity"]
+    with_identity = shown_scores.assign(identity_distance=np.where(shown_scores["k"] > 1, 0.5, np.nan))
+    assert "identity_distance" not in curve_panels(shown_scores, "A")
+    panel = curve_panels(with_identity, "A")["identity_distance"]
     assert all(len(c.x) == 7 and set(c.y) == {0.5} for c in panel.curves)
 
 
@@ -197,8 +202,8 @@ def test_only_row_groups_with_a_face_that_is_shown_are_decoded(built: Path, monk
 
 def test_error_maps_are_of_luma_on_a_scale_that_bicubic_sets(galleries: list[Gallery]) -> None:
     gallery = galleries[0]
-    pick = Pick(gallery.faces[0], 1)
-    sr, hr = gallery.restored["bicubic", pick].image, gallery.hr(pick.face_id)
+    pick = gallery.shown()[0]
+    sr, hr = gallery.restored["bicubic", pick].image, gallery.hr(pick)
     assert sr is not None
     np.testing.assert_allclose(luma_error(sr, hr), np.abs(luma(sr) - luma(hr)))
     assert luma_error(hr, hr).max() == 0
@@ -227,7 +232,7 @@ def test_there_are_no_curves_where_the_only_method_fails_everywhere(
     shown: ScoredEvaluation, shown_scores: pd.DataFrame, tmp_path: Path
 ) -> None:
     scores = shown_scores[shown_scores["model"] == UFVNET].copy()
-    scores[[c for c in scores if c.startswith(("psnr_", "ssim_", "w"))]] = np.nan
+    scores[[c for c in scores if c[:2] in ("ps", "ss", "w1", "w2", "w3", "w4")]] = np.nan
     scores[["status", "reason"]] = ["failed", "it always does"]
 
     def names() -> set[str]:

@@ -39,7 +39,7 @@ def images(tmp_path: Path) -> Path:
 
 
 def _faces(face: str) -> Faces:
-    return Faces(np.zeros((1, 8, 8, 3), np.uint8), 0.5, SIDE, [face], "A", 8)
+    return Faces(np.zeros((1, 8, 8, 3), np.uint8), 0.5, SIDE, [face], "A", "8")
 
 
 def test_what_is_no_image_is_the_reason_of_its_face_alone(images: Path) -> None:

@@ -16,7 +16,7 @@ from tests.results.conftest import scored
 from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, load
 from ufvnet.data.export import export
-from ufvnet.results.methods.configured import expand
+from ufvnet.results.methods.configured import expand, with_model
 from ufvnet.results.methods.resolve import check_methods, resolve_method, resolve_methods
 from ufvnet.results.tables.render import to_markdown
 from ufvnet.results.tables.write import all_tables
@@ -261,7 +261,7 @@ def test_identity_is_high_for_fine_images_and_lower_for_coarse_ones(table: Any) 
     means = by_size.mean()
     assert 1 >= means.loc[32] > means.loc[4]
     assert means.loc[32] > 0.95
-    assert "identity: cosine" in tables["cost_A"]
+    assert "cosine of the descriptors" in tables["identity_A"]
 
 
 @pytest.mark.parametrize(
@@ -302,3 +302,10 @@ def test_an_experiment_s_methods_are_checked_before_its_models_are_there(built: 
     for wrong in ("absent.onnx", "absent.pt", "no.such.module:f", str(tmp_path / "never")):
         with pytest.raises(ConfigError, match=r"not there|cannot be imported|no model folder"):
             check("bicubic", str(tmp_path / "later"), wrong)
+
+
+def test_a_trained_model_is_evaluated_once_with_the_others(tmp_path: Path) -> None:
+    config = EvaluateConfig.model_validate({"name": "x", "datasets": [{"name": "a", "path": "a"}]})
+    both = with_model(config, tmp_path / "ufvnet")
+    assert both.models == ("bicubic", str(tmp_path / "ufvnet"))
+    assert with_model(both, tmp_path / "ufvnet") is both

@@ -41,7 +41,7 @@ def failed(
     shown: ScoredEvaluation, shown_scores: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
 ) -> ScoredEvaluation:
     """An evaluation in which ufvnet has no score for the first face that is shown, at its second size."""
-    face = open_galleries(shown)[0].faces[0]
+    face = open_galleries(shown)[0].shown()[0].face_id
     scores = shown_scores.assign(reason="")
     at = scores.eval("dataset == 'A' and model == @UFVNET and k == 2") & (scores["face_id"] == face)
     scores.loc[at, [c for c in scores if c.startswith(("psnr_", "ssim_"))]] = np.nan
@@ -113,18 +113,18 @@ def test_a_table_is_a_plain_html_table_with_its_best_in_bold(tmp_path: Path) -> 
 def test_the_overview_has_the_means_and_counts_what_failed(
     failed: ScoredEvaluation, shown_scores: pd.DataFrame
 ) -> None:
-    table = overview_table(replace(failed, scores=failed.scores.assign(identity=0.25)))
+    table = overview_table(replace(failed, scores=failed.scores.assign(identity_distance=0.25)))
     row = dict(zip(table.header, next(map(cell_text, r) for r in table.rows if r[0] == UFVNET)))
     ufvnet = failed.scores.query("dataset == 'A' and model == @UFVNET")
     assert row["A: PSNR / SSIM"] == f"{ufvnet['psnr_y'].mean():.2f} / {ufvnet['ssim_y'].mean():.4f}†"
     bicubic = failed.scores.query("dataset == 'A' and model == 'bicubic'")
     both = ufvnet["psnr_y"].to_numpy() - bicubic["psnr_y"].to_numpy()
     assert row["A: gain [dB]"] == f"{np.nanmean(both):+.2f}"
-    assert (row["failed"], row["A: identity"]) == ("1", "0.250")
+    assert (row["failed"], row["A: identity distance"]) == ("1", "0.250")
     assert all(table.rows[i][0] == "bicubic" for i, _ in table.best)  # untrained networks lose
     failures = failure_table(failed.scores)
     assert failures
-    assert tuple(map(cell_text, failures.rows[0][:5])) == (UFVNET, "A", "8 px", "1", f"{REASON} (1×)")
+    assert tuple(map(cell_text, failures.rows[0][:6])) == (UFVNET, "A", "clean", "8 px", "1", f"{REASON} (1×)")
     assert failure_table(shown_scores) is None
 
 
@@ -142,9 +142,9 @@ def test_embedded_pictures_are_the_measured_pixels(galleries: list[Gallery]) -> 
 
     shown = embedded_pictures(galleries)
     gallery, face = galleries[0], shown["sets"][0]["faces"][0]
-    for k, size in zip(gallery.ks, face["sizes"]):
+    for kind, size in zip(gallery.faces[face["id"]], face["sizes"]):
         for label, (place, psnr, _, reason) in zip(shown["labels"], size["cells"]):
-            cell = gallery.restored[label, Pick(face["id"], k)]
+            cell = gallery.restored[label, Pick(face["id"], kind)]
             if cell.image is None:
                 assert (place, psnr, reason) == (-1, None, REASON)
                 continue
@@ -190,7 +190,7 @@ def test_a_method_that_fails_on_everything_is_shown_as_that(
 ) -> None:
     scores = shown_scores[shown_scores["model"].isin(["bicubic", UFVNET]) & (shown_scores["dataset"] == "A")].copy()
     at = scores["model"] == UFVNET
-    scores.loc[at, [c for c in scores if c.startswith(("psnr_", "ssim_", "w"))]] = np.nan
+    scores.loc[at, [c for c in scores if c[:2] in ("ps", "ss", "w1", "w2", "w3", "w4")]] = np.nan
     scores.loc[at, ["status", "reason"]] = ["failed", REASON]
     evaluation = part_of(shown, scores, tmp_path, slice(2), slice(1))
     galleries = open_galleries(evaluation)
@@ -290,11 +290,11 @@ def test_methods_sizes_and_faces_are_chosen_and_their_scores_shown(page: Any, ga
     assert page.locator("#px").inner_text() == "32 px"
     page.select_option("#left", label="LR (nearest neighbour)")
     page.select_option("#right", label="bicubic")
-    pick = Pick(gallery.faces[1], 8)
+    pick = gallery.shown()[-1]
     cell = gallery.restored["bicubic", pick]
     assert page.locator("#right-score").inner_text() == f"bicubic\n{cell.psnr:.2f} dB / {cell.ssim:.4f}"
     assert cell.image is not None
-    error = np.abs(luma(cell.image) - luma(gallery.hr(pick.face_id))).mean()
+    error = np.abs(luma(cell.image) - luma(gallery.hr(pick))).mean()
     expect(page.locator("#right-mean")).to_contain_text("bicubic: mean error")
     shown_error = float(page.locator("#right-mean").inner_text().split()[-1])
     assert shown_error == pytest.approx(error, abs=0.011)

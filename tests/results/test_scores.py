@@ -18,7 +18,7 @@ from ufvnet.data.schema import read_checked, write_checked
 from ufvnet.errors import EvaluationError
 from ufvnet.results import scoring
 from ufvnet.results.evaluation import resolve_evaluation
-from ufvnet.results.scoring import ScoreTask, plan_scoring
+from ufvnet.results.scoring import SCORE_COLUMNS, ScoreTask, plan_scoring
 
 ROWS = 12
 
@@ -76,6 +76,7 @@ def test_a_score_that_was_changed_is_scored_again_and_a_line_says_so(
     (task,) = plan(config)
     assert scoring.score_faces(task)
     scores = read_scores(config)
+    assert set(scores.columns) == set(SCORE_COLUMNS)
     forged = pa.Table.from_pandas(scores.assign(psnr_y=scores["psnr_y"] + 1), preserve_index=False)
     metadata = pq.read_schema(task.file).metadata  # the very fingerprint, and the digest of other values
     pq.write_table(forged.replace_schema_metadata(metadata), task.file)

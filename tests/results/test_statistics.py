@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ufvnet.data.lr_images import Size
 from ufvnet.results.statistics import (
     assigned_scales,
     by_face,
     can_gain,
+    failures,
     labels_in,
     mean_difference,
     mean_score,
@@ -31,10 +33,22 @@ def scores() -> pd.DataFrame:
                 psnr = 20 + ord(face) + (k if label == "mine" else 0)
                 failed = (label, face, k) == ("mine", "c", 2)
                 rows.append({
-                    "model": label, "face_id": face, "k": k, "px": 8 * k, "status": "failed" if failed else "ok",
+                    "model": label, "damage": "clean", "face_id": face, "k": k, "px": 8 * k, "width": 8 * k,
+                    "height": 8 * k, "status": "failed" if failed else "ok",
                     "psnr_y": np.nan if failed else psnr, "ssim_y": np.nan if failed else 0.5,
                 })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def test_a_failed_method_has_a_line_for_each_test_set_with_the_first_reason(scores: pd.DataFrame) -> None:
+    failed = scores["status"] == "failed"
+    first = scores.assign(dataset="A", reason=np.where(failed, "ValueError: no face", ""))
+    second = first[first["model"] == "mine"].assign(dataset="B", status="failed", reason="it is broken")
+    assert failures(pd.concat([first, second])) == [
+        "mine: failed on 1 of 15 images of A (ValueError: no face)",
+        "mine: failed on all 15 images of B (it is broken)",
+    ]
+    assert failures(first[first["model"] == "bicubic"]) == []
 
 
 def test_a_mean_is_over_the_images_that_have_a_score_and_says_so(scores: pd.DataFrame) -> None:
@@ -62,7 +76,7 @@ def test_without_an_image_in_common_there_is_no_difference() -> None:
 
 def test_methods_stand_in_the_order_of_the_scores_and_sizes_ascend(scores: pd.DataFrame) -> None:
     assert labels_in(scores) == ["mine", "bicubic"]
-    assert sizes_in(scores[::-1]) == [8, 16, 32]
+    assert sizes_in(scores[::-1]) == [Size(8, 8), Size(16, 16), Size(32, 32)]
     assert can_gain(scores)
     assert not can_gain(scores[scores["model"] == "bicubic"])
     assert not can_gain(scores[scores["model"] == "mine"])

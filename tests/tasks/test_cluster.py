@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
+import dask
 import pytest
 from distributed import LocalCluster
 
 from tasks import cluster
-from tasks.cluster import map_jobs, map_on_cluster, workers_for
+from tasks.cluster import check_cluster, map_jobs, map_on_cluster, workers_for
 from ufvnet.children import KEEP_MEMORY
 from ufvnet.config import Cluster, ConfigError
 
@@ -55,6 +57,36 @@ def test_a_cluster_class_is_started_with_its_arguments() -> None:
     assert map_on_cluster(_process, [7], started) == [(7, os.getpid())]
 
 
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"address": "tls://127.0.0.1:9"}, r"cluster\.address = tls://127\.0\.0\.1:9: TLS needs certificates"),
+        (
+            {"cluster_class": "distributed.LocalCluster", "cluster_kwargs": {"protocol": "tls://"}},
+            r"cluster\.cluster_kwargs\.protocol = tls://: TLS needs certificates",
+        ),
+        ({"cluster_class": "nosuch.Cluster"}, r"cluster\.cluster_class = nosuch\.Cluster: cannot be imported"),
+    ],
+    ids=["address", "class-over-tls", "class"],
+)
+def test_what_cannot_be_used_of_a_cluster_is_refused_before_work(settings: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        check_cluster(Cluster.model_validate(settings))
+
+
+def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    files = {"ca-file": "ca.pem", "client.cert": "cert.pem", "client.key": "key.pem"}
+    settings = {f"distributed.comm.tls.{key}": str(tmp_path / name) for key, name in files.items()}
+    with dask.config.set(settings), pytest.raises(ConfigError, match=r"tls://h:1: a file of Dask's settings"):
+        check_cluster(Cluster(address="tls://h:1"))
+
+
+def test_arguments_that_a_cluster_class_does_not_take_are_refused() -> None:
+    wrong = Cluster(cluster_class="builtins.complex", cluster_kwargs={"workers": 2})
+    with pytest.raises(ConfigError, match=r"cluster\.cluster_kwargs: builtins\.complex cannot be started with them"):
+        map_on_cluster(_process, [1], wrong)
+
+
 def test_an_unknown_cluster_class_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"cluster\.cluster_class = nosuch\.Cluster: cannot be imported"):
         map_on_cluster(_process, [1], Cluster(cluster_class="nosuch.Cluster"))
@@ -64,7 +96,7 @@ def test_an_address_that_nobody_answers_at_is_refused_by_its_key(monkeypatch: py
     monkeypatch.setattr(cluster, "PATIENCE", 1)
     address = "tcp://127.0.0.1:9"
     with pytest.raises(ConfigError, match=rf"cluster\.address = {address}: no scheduler answers there in 1 s"):
-        cluster.check_address(address)
+        check_cluster(Cluster(address=address))
     with pytest.raises(ConfigError, match="no scheduler answers"):
         map_on_cluster(_process, [1], Cluster(address=address))
 

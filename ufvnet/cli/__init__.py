@@ -11,10 +11,11 @@ from typing import Any, NoReturn
 
 import typer
 
+from ufvnet.children import ignore_leaked_semaphores
 from ufvnet.console import escape_logs, exit_on_errors, leave_at_once, prepare_streams
 
 from . import data, doctor, models, pipeline, restore
-from .options import ConfiguredCommand
+from .options import ConfiguredCommand, PathCommand
 
 app = typer.Typer(
     help="One model that super-resolves face images of any low resolution, and the pipeline around it.",
@@ -22,26 +23,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command()(pipeline.demo)
+app.command(cls=PathCommand)(pipeline.demo)
 app.command(cls=ConfiguredCommand)(pipeline.build)
-app.command()(pipeline.train)
-app.command()(pipeline.evaluate)
-app.command()(pipeline.reproduce)
-app.command()(pipeline.run)
+app.command(cls=PathCommand)(pipeline.train)
+app.command(cls=PathCommand)(pipeline.evaluate)
+app.command(cls=PathCommand)(pipeline.reproduce)
+app.command(cls=PathCommand)(pipeline.deploy)
+app.command(cls=PathCommand)(pipeline.run)
 app.command(cls=ConfiguredCommand, epilog=restore.RESTORE_EXAMPLES)(restore.restore)
 app.command(cls=ConfiguredCommand)(restore.serve)
-app.command()(doctor.doctor)
+app.command(cls=PathCommand)(doctor.doctor)
 
 models_app = typer.Typer(help="Models: list, show, export.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
-models_app.command("list")(models.list_models)
-models_app.command("show")(models.show_model)
-models_app.command("export")(models.export_model)
+models_app.command("list", cls=PathCommand)(models.list_models)
+models_app.command("show", cls=PathCommand)(models.show_model)
+models_app.command("export", cls=PathCommand)(models.export_model)
 
-data_app = typer.Typer(help="Built datasets: show, export.", no_args_is_help=True)
+data_app = typer.Typer(help="Built datasets: show, export, push.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-data_app.command("show")(data.show_dataset)
-data_app.command("export")(data.export_images)
+data_app.command("show", cls=PathCommand)(data.show_dataset)
+data_app.command("export", cls=PathCommand)(data.export_images)
+data_app.command("push", cls=PathCommand)(data.push_dataset)
 
 
 def main() -> None:
@@ -49,6 +52,7 @@ def main() -> None:
     prepare_streams()
     escape_logs()
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that this one starts imports what lies in the working directory
+    ignore_leaked_semaphores()
     with exit_on_errors():
         app()
 

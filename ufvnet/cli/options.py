@@ -40,7 +40,19 @@ def options_of(schema: str, *names: str, without: Collection[str] = ()) -> Calla
     return decorate
 
 
-class ConfiguredCommand(TyperCommand):
+class PathCommand(TyperCommand):
+    """A command whose paths are those of a file system: URLs are refused before it begins."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from ufvnet.remote import check_local
+
+        for name, value in ctx.params.items():
+            if isinstance(value, Path):
+                check_local(name, value)
+        return super().invoke(ctx)
+
+
+class ConfiguredCommand(PathCommand):
     """A command that ``options_of`` decorated.
 
     Its options are made when it is called or its help is asked for: importing pydantic would slow down ``ufvnet

@@ -10,11 +10,12 @@ from .build import BuildConfig, Crop
 from .evaluate import EvaluateConfig, Method, TestSet
 from .experiment import ExperimentConfig
 from .load import load
-from .restore import RestoreConfig
+from .restore import DEFAULT_MODEL, RestoreConfig
 from .sources import CelebASource, FolderSource, HelenSource, ManifestSource, Source, TableSource
 from .train import Damage, Recipe, TrainConfig
 
 __all__ = [
+    "DEFAULT_MODEL",
     "BuildConfig",
     "CelebASource",
     "Cluster",

@@ -7,7 +7,19 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+    model_validator,
+)
+
+from ufvnet.remote import AnyPath, is_url, path_or_url
 
 View = Literal["MR3", "MR7", "MR8"]
 HRSize = Literal[64, 128]
@@ -23,8 +35,31 @@ def _refuse_empty(path: Any) -> Any:
     return path
 
 
-FilePath = Annotated[Path, BeforeValidator(_refuse_empty)]
-"""A path of a file or folder. An empty one is refused: ``Path("")`` would be the working directory."""
+def refuse_url(path: Any) -> Any:
+    """The value itself.
+
+    Raises:
+        ValueError: it is a URL.
+    """
+    if is_url(path):
+        raise ValueError("is a URL; it must be a path of a file system")
+    return path
+
+
+def _read_url(path: Any, as_path: ValidatorFunctionWrapHandler) -> AnyPath:
+    return path_or_url(path) if is_url(path) else as_path(_refuse_empty(path))
+
+
+FilePath = Annotated[Path, BeforeValidator(lambda path: refuse_url(_refuse_empty(path)))]
+"""A path of a file or folder on this machine. An empty one is refused: ``Path("")`` would be the working directory."""
+
+SourcePath = Annotated[
+    AnyPath,
+    WrapValidator(_read_url),
+    PlainSerializer(lambda path: path if isinstance(path, Path) else str(path)),
+    WithJsonSchema({"type": "string", "format": "path"}),
+]
+"""As FilePath, or a URL of a store (``ufvnet.remote``): for what is only read."""
 
 
 class Schema(BaseModel):

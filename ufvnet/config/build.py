@@ -35,14 +35,20 @@ class BuildConfig(Schema):
     name: FolderName = Field(max_length=64)
     """Name of the dataset's folder under ``out``."""
     source: Source
+    """The photos: one of the sources below, which ``kind`` names (default: folder)."""
     out: FilePath = Path("data")
+    """Folder of built datasets."""
     hr_size: HRSize = 128
     """Side of the HR faces in pixels."""
     faces: Literal["largest", "all"] = "largest"
     """Faces of a photo to build. A photo with given landmarks has that one face."""
     min_face: int = Field(default=48, ge=8)
     """Smallest side of a crop in pixels. Smaller faces are recorded as too_small."""
+    finder: Literal["hog", "yunet", "auto"] = "hog"
+    """What finds the faces. ``hog`` (dlib) runs everywhere and gives the same dataset everywhere; ``yunet`` also finds
+    turned faces; ``auto`` takes ``yunet`` where it runs."""
     crop: Crop = Crop()
+    """How faces are cut out."""
     degradation: Literal["pil-bicubic", "matlab-bicubic", "cv2-bicubic", "blur-noise-jpeg"] = "pil-bicubic"
     """How HR becomes LR (ufvnet/data/build/degrade.py)."""
     near_duplicates: Literal["off", "report", "drop"] = "report"
@@ -59,6 +65,7 @@ class BuildConfig(Schema):
     """Upper bound on the average number of photos per shard. The number of shards is a power of two, so the average
     may be half of this."""
     cluster: Cluster = Cluster()
+    """Where Dask runs."""
     allow_loss: bool = False
     """Let a rebuild lose more than 5 % of the photos that gave faces in the earlier build."""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from .base import Cluster, Device, FilePath, FolderName, Schema, View
+from .base import Cluster, Device, FilePath, FolderName, Schema, View, refuse_url
+from .lr_images import CLEAN, DamageName, Size
 
 KINDS = ("model", "onnx", "torchscript", "python", "images")
 """Keys that say what a method is; each method has exactly one."""
@@ -38,8 +39,8 @@ class Method(Schema):
     """``module:function`` or ``file.py:function``. The function takes (N, h, w, 3) uint8 LR images and the HR size, and
     returns (N, H, H, 3) uint8."""
     images: FilePath | None = None
-    """A folder of restored images, <test set>/<px>/<face id>.png, the names that ``ufvnet data
-    export`` gives to LR images."""
+    """A folder of restored images, <test set>/<size>/<face id>.png, the names that ``ufvnet data export`` gives to LR
+    images; <test set>/<damage>/<size>/<face id>.png where the LR images are damaged."""
     input: Literal["lr", "ls"] = "lr"
     """What ``onnx`` and ``torchscript`` take: LR images, or LR images up-sampled to the HR size (I_LS)."""
     range: tuple[float, float] = (0.0, 1.0)
@@ -74,7 +75,7 @@ class Method(Schema):
 
 
 MethodEntry = Annotated[
-    Annotated[str, Tag("str")] | Annotated[Method, Tag("mapping")],
+    Annotated[str, BeforeValidator(refuse_url), Tag("str")] | Annotated[Method, Tag("mapping")],
     Discriminator(lambda entry: "str" if isinstance(entry, str) else "mapping"),
 ]
 """String or mapping is decided before validation, so that errors match the form that was written."""
@@ -88,8 +89,26 @@ class TestSet(Schema):
     path: FilePath
     """The built dataset."""
     split: str = "test"
+    """Split to score."""
     limit: int | None = Field(default=None, ge=1)
     """Score only this many faces, the first ones. Tables say so. Null: all."""
+    damage: tuple[DamageName, ...] = Field(default=(CLEAN,), min_length=1)
+    """Damage of the LR images, by the names of docs/method.md section 8. Every damage is scored at every size."""
+    sizes: tuple[Size, ...] | None = Field(default=None, min_length=1)
+    """Sizes of the LR images in pixels: a side, or width x height such as 20x28. Null: the scales of ``view``."""
+    groups: FilePath | None = None
+    """A CSV with a column ``photo``, a photograph's path as the dataset names it, and a column for each division of the
+    faces into groups (age, gender, ...). Tables then tell gain and identity by group."""
+    photos: FilePath | None = None
+    """Where the photographs lie, for the damage ``crop``. Null: the folder from which the dataset was built."""
+
+    @field_validator("damage", "sizes")
+    @classmethod
+    def _check_repeats(cls, values: tuple[int | str, ...] | None) -> tuple[int | str, ...] | None:
+        repeated = next((value for value in values or () if (values or ()).count(value) > 1), None)
+        if repeated is not None:
+            raise ValueError(f"{repeated} is there twice")
+        return values
 
 
 class EvaluateConfig(Schema):
@@ -107,9 +126,11 @@ class EvaluateConfig(Schema):
     view: View = "MR8"
     """Scales to score. Tables of MR3 and MR7 models take the columns that they need."""
     out: FilePath = Path("evaluations")
+    """Folder of evaluations."""
     batch_size: int = Field(default=32, ge=1)
     """Faces per batch."""
     device: Device = "cpu"
+    """Where models run."""
     seed: int = Field(default=0, ge=0)
     """Seed of the assigned view and of the bootstrap."""
     identity_faces: int = Field(default=0, ge=0)
@@ -117,6 +138,7 @@ class EvaluateConfig(Schema):
     grid_faces: int = Field(default=2, ge=1, le=16)
     """Faces in the visual grid."""
     cluster: Cluster = Cluster()
+    """Where Dask runs."""
 
     @field_validator("datasets")
     @classmethod

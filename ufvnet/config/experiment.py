@@ -23,9 +23,14 @@ class ExperimentConfig(Schema):
     """Build, train, evaluate and restore in one file (``ufvnet reproduce``). A part may be the path of its own file."""
 
     name: str
+    """Name of the experiment."""
     definitions: dict[str, Any] = {}
     """Free space for YAML anchors."""
     build: tuple[Annotated[BuildConfig, BeforeValidator(_read_part)], ...] = ()
+    """Datasets to build."""
     train: tuple[Annotated[TrainConfig, BeforeValidator(_read_part)], ...] = ()
+    """Models to train."""
     evaluate: Annotated[EvaluateConfig, BeforeValidator(_read_part)] | None = None
+    """The evaluation."""
     restore: Annotated[RestoreConfig, BeforeValidator(_read_part)] | None = None
+    """Pictures to restore at the end."""

@@ -9,6 +9,9 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from .base import Cluster, Device, FilePath, Schema
 
+DEFAULT_MODEL = "ufvnet-lite"
+"""Name of the shipped model that restores pictures where no other is named."""
+
 
 class RestoreConfig(Schema):
     """Pictures to restored pictures and a manifest (``ufvnet restore``)."""
@@ -18,7 +21,7 @@ class RestoreConfig(Schema):
     input."""
     output: FilePath
     """A folder. For a single picture also a file, recognised by its ending, or ``-`` for standard output."""
-    model: FilePath = Path("ufvnet-lite")
+    model: FilePath = Path(DEFAULT_MODEL)
     """A model folder, or the name of a model that ships with the package."""
     backend: Literal["torch", "onnx"] = "torch"
     """What runs the model: torch, or ONNX Runtime."""
@@ -32,18 +35,27 @@ class RestoreConfig(Schema):
     boxes: FilePath | None = None
     """CSV of face crops: file, left, top, right, bottom. Pixels of the upright picture, any number of crops per
     picture. Fractions are rounded, and what lies outside the picture is clipped."""
+    finder: Literal["auto", "yunet", "hog"] = "auto"
+    """What finds the faces: yunet, hog (dlib), or auto (yunet where it runs). ``yunet`` finds far more small and turned
+    faces; it runs on Linux x86-64 and Windows."""
     min_face: int | None = Field(default=None, ge=8, le=80)
-    """Smallest side of a face to search for, in pixels (default: depends on the picture). Null searches for faces
-    from 10 pixels in pictures of up to 96 pixels, 20 up to 480, 40 up to 1280, and 80 in larger ones. A smaller number
-    takes longer."""
-    max_face: int | None = Field(default=None, ge=8, le=128)
-    """Faces of this side and larger stay as they are (default: the model's output size). Measured on the crop of a
-    face in a photo."""
+    """Smallest side of a face to search for, in pixels (default: depends on the picture). With ``yunet``, null searches
+    for faces from 8 pixels in small pictures and beside other small faces, and from about 14 elsewhere; with ``hog``
+    from 10 in pictures of up to 96 pixels, 20 up to 480, 40 up to 1280, and 80 in larger ones. A smaller number takes
+    longer."""
+    max_face: int | None = Field(default=None, ge=8, le=65536)
+    """Faces of this side and larger stay as they are, all others are restored (default: by their content). Measured on
+    the crop of a face in a photo. By default, faces below the model's output size are restored, and larger ones as
+    ``effective_size`` says."""
+    effective_size: bool = True
+    """Restore large faces that hold the content of a small one, because they were enlarged or are out of focus. Their
+    effective size is estimated, they are reduced to it, restored, and given back at the size that is asked for."""
     size: int | str = "auto"
-    """Output size: native (faces get the model's size), input, a number of pixels, or auto (native for crops, input for
-    photos). ``native``: a crop becomes
-    128x128, and a photo is enlarged until its smallest restored face has 128 pixels, at most eightfold. ``input``: as
-    the picture was. A number: the side of crops, the longer side of photos."""
+    """Output size: auto (so that restored faces show), native (faces get the model's size), input, or a number of
+    pixels. ``auto``: a crop becomes 128x128, or keeps its size if it is larger; a photo is enlarged until its smallest
+    restored face has 128 pixels, at most fourfold and to 25 megapixels. ``native``: every crop becomes 128x128, and a
+    photo is enlarged at most eightfold. ``input``: as the picture was. A number: the side of crops, the longer side of
+    photos."""
     scale: float | None = Field(default=None, ge=0.125, le=16)
     """Output size as a multiple of the picture's, instead of --size."""
     format: Literal["auto", "same", "png", "jpeg", "webp", "tiff", "bmp", "avif", "parquet"] = "auto"
@@ -51,13 +63,18 @@ class RestoreConfig(Schema):
     image column instead of files."""
     quality: int = Field(default=95, ge=1, le=100)
     """Quality of JPEG, WebP and AVIF outputs. A WebP of 100 is lossless."""
-    suffix: str = Field(default="", pattern=r"^[^/\\\x00]*$", max_length=50)
+    suffix: str = ""
     """Text between the name of an output and its ending, e.g. _restored."""
     image_column: str = "image"
     """Column of tables that holds the pictures."""
     image_root: FilePath | None = None
     """A further folder whose files rows of tables may name. Without it they may name only files below their table's
     own folder. Symbolic links are resolved first."""
+    faces: FilePath | None = None
+    """Another folder, for each restored face and the crop that it was made from. Both are PNG files, named by the
+    picture and the face's number."""
+    compare: FilePath | None = None
+    """Another folder, for a sheet of each restored picture: the input enlarged by bicubic, and the output beside it."""
     unrestored: Literal["copy", "leave"] = "copy"
     """Pictures without a face to restore: copy them to the output, or leave them out."""
     into_input: bool = False
@@ -91,6 +108,21 @@ class RestoreConfig(Schema):
                 raise ValueError("must name at least one input")
             return value[0] if len(value) == 1 else tuple(value)
         return value
+
+    @field_validator("suffix")
+    @classmethod
+    def _check_suffix(cls, suffix: str) -> str:
+        if len(suffix) > 50 or {"/", "\\", "\0"} & {*suffix}:
+            raise ValueError("must be part of a file's name: at most 50 characters, none of them / or \\ or NUL")
+        return suffix
+
+    @field_validator("max_face")
+    @classmethod
+    def _check_max_face(cls, max_face: int | None, others: ValidationInfo) -> int | None:
+        min_face = others.data.get("min_face")
+        if max_face is not None and min_face is not None and max_face < min_face:
+            raise ValueError(f"is below min_face = {min_face}, so no face would be restored; it must be at least that")
+        return max_face
 
     @field_validator("size")
     @classmethod

@@ -9,19 +9,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from ufvnet.files import check_name
+from ufvnet.remote import RemotePath
 
-from .base import FilePath, Schema
+from .base import FilePath, Schema, SourcePath
 
 
 class _Source(Schema):
     """What every source of photos has."""
 
-    root: FilePath
-    """Its folder. Names in lists, landmark files and tables are relative to it."""
-    landmarks: tuple[FilePath, ...] = ()
+    root: SourcePath
+    """Its folder, or a URL (s3://, gs://). Names in lists, landmark files and tables are relative to it."""
+    landmarks: tuple[SourcePath, ...] = ()
     """Files of 68 landmarks: CSV (file, x0, y0, ..., x67, y67), the pickles of Ma et al., or folders of ibug .pts
     files. Photos that they leave out are searched by dlib."""
-    splits: dict[str, FilePath] = {}
+    splits: dict[str, SourcePath] = {}
     """A list file per split: one name per line, or a pickle of Ma et al. Photos in no list are recorded as
     not_listed."""
     expect: dict[str, int] = {}
@@ -30,7 +31,7 @@ class _Source(Schema):
     @field_validator("landmarks", mode="before")
     @classmethod
     def _accept_one_path(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str | Path) else value or ()
+        return [value] if isinstance(value, str | Path | RemotePath) else value or ()
 
     @field_validator("splits", "expect", "fractions", "files", check_fields=False)
     @classmethod
@@ -74,6 +75,7 @@ class FolderSource(_Divisible):
     """A folder of photos, searched recursively."""
 
     kind: Literal["folder"] = "folder"
+    """Names this source."""
 
 
 class CelebASource(_Source):
@@ -84,19 +86,22 @@ class CelebASource(_Source):
     """
 
     kind: Literal["celeba"]
+    """Names this source."""
 
 
 class HelenSource(_Source):
     """Helen as its authors publish it: <root>/helen_*/*.jpg, trainnames.txt, testnames.txt (or ``splits``)."""
 
     kind: Literal["helen"]
+    """Names this source."""
 
 
 class ManifestSource(_Divisible):
     """A CSV with a header that names the photos. Other files in the folder are ignored."""
 
     kind: Literal["manifest"]
-    file: FilePath
+    """Names this source."""
+    file: SourcePath
     """The CSV."""
     path: str = "path"
     """Column of the photo's path below ``root``."""
@@ -110,6 +115,7 @@ class TableSource(_Divisible):
     """Parquet or Arrow files (what ``datasets`` saves) with an image column, searched recursively below ``root``."""
 
     kind: Literal["table"]
+    """Names this source."""
     files: dict[str, str] = {}
     """A glob below ``root`` per split, e.g. {train: "train-*.parquet"}. Empty: every *.parquet and *.arrow."""
     image: str = "image"

@@ -66,7 +66,9 @@ class Recipe(Schema):
     batch_size: int = Field(default=32, ge=2, le=2**16)
     """Faces per step, over all processes."""
     optimizer: Literal["adam", "adamw"] = "adam"
+    """Adam, or Adam with decoupled weight decay."""
     weight_decay: float = Field(default=0.0, ge=0)
+    """Weight decay of the optimizer."""
     lr: float = Field(default=2e-4, gt=0)
     """Learning rate."""
     lr_schedule: Literal["constant", "cosine"] = "constant"
@@ -106,6 +108,7 @@ class Recipe(Schema):
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of initialisation, order and augmentation."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    """Arithmetic of the network in training: float32, or half of its bits."""
     compile: bool = False
     """torch.compile the network: minutes at the start, for long trainings on a GPU."""
     threads: int = Field(default=0, ge=0, le=1024)
@@ -139,9 +142,11 @@ class TrainConfig(Schema):
     dataset: FilePath | tuple[FilePath, ...]
     """A built dataset, or several with the same HR size, whose training splits are joined."""
     view: View = "MR8"
+    """Scales of the training faces: MR8 is 1/16 ... 8/16, MR7 leaves out 1/16, MR3 is 2/16, 4/16, 8/16."""
     model: str = "ufvnet"
     """A registered name (``ufvnet models list``)."""
     preset: Preset = "paper"
+    """Width of the network: the paper's, half of it (small) or a quarter (tiny)."""
     anchors: tuple[int, ...] | None = None
     """Scales of the anchors (sixteenths) instead of the model's own, e.g. [2, 4, 8] = 1/8, 1/4, 1/2."""
     scales: tuple[int, ...] | None = None
@@ -158,10 +163,16 @@ class TrainConfig(Schema):
     teacher: FilePath | None = None
     """A finished model folder that teaches a model which can be taught (kdfsrnet)."""
     recipe: Recipe = Recipe()
+    """How the model is trained."""
     out: FilePath = Path("models")
+    """Folder of model folders."""
+    replace: Literal["always", "better"] = "always"
+    """When a finished model takes the place of an earlier one of its name. ``better`` keeps the earlier one if its PSNR
+    on the same validation faces is higher; the new one then stays in its run folder."""
     runs: FilePath = Path("runs")
     """Folder of resumable states. Models that train a part of stage 1 in the same way share it."""
     device: Device = "auto"
+    """Where the model is trained."""
     parallel: int = Field(default=1, ge=1, le=1024)
     """Number of parts of stage 1 that train at the same time."""
     processes: int = Field(default=1, ge=1, le=1024)

@@ -10,6 +10,7 @@ import yaml
 
 from ufvnet.errors import ConfigError
 from ufvnet.files import printed, read_small
+from ufvnet.remote import check_local
 
 DEEPEST = 50
 """Levels of nesting; configurations of ours have at most six."""
@@ -30,6 +31,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read, is not YAML, or holds something that no configuration can hold.
     """
+    check_local("config", path)
     try:
         content = read_small(path)
     except OSError as error:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ufvnet.config import HRSize
 from ufvnet.errors import ConfigError
 from ufvnet.files import check_name, printed, seal, unseal, write_json
+from ufvnet.remote import check_local
 
 from .build.degrade import DEGRADATIONS
 from .schema import NO_FAILURES, SCHEMA_VERSION
@@ -137,6 +138,7 @@ def examine(root: Path) -> tuple[dict[str, Any], str | None]:
     Raises:
         ConfigError: there is none, it is of another version of the schema, or it does not have the content of a card.
     """
+    check_local("dataset", root)
     where = f"dataset = {printed(root)}"
     content = _content(root)
     try:

@@ -19,6 +19,7 @@ from ufvnet.faces.crop import crop_landmarks
 from ufvnet.files import is_intact, printed
 from ufvnet.imaging.formats import formats
 from ufvnet.imaging.resize import VIEWS, lr_side
+from ufvnet.remote import check_local
 
 from .cache import Cache
 from .card import read, split_of
@@ -226,8 +227,14 @@ class Dataset:
 
     @property
     def photos(self) -> Path:
-        """The folder of its photographs, as the configuration of its build names it."""
-        return Path(self.card["config"]["source"]["root"])
+        """The folder of its photographs, as the configuration of its build names it.
+
+        Raises:
+            ConfigError: the dataset was built from an object store.
+        """
+        root = self.card["config"]["source"]["root"]
+        check_local("photos", root)
+        return Path(root)
 
     def view(self, name: str = "MR8", split: str = "train") -> DatasetView:
         """A view of a split: ``MR3``, ``MR7`` or ``MR8`` (docs/method.md section 5).

@@ -23,47 +23,67 @@ IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 IMAGE_COLUMNS = ("hr", *(f"lr_{k}" for k in SIXTEENTHS))
 
-PHOTOS = pa.schema(
-    [
-        ("path", pa.string()),
-        ("split", pa.string()),
-        ("identity", pa.string()),
-        ("bytes", pa.int64()),
-        ("sha256", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("format", pa.string()),
-        ("status", pa.string()),
-        ("reason", pa.string()),
-        ("faces_found", pa.int32()),
-        ("faces_built", pa.int32()),
-        ("dhash", pa.string()),
-        ("key", pa.string()),
-    ]
-)
-"""A row for each photo. ``dhash``: difference hash, 64 hex digits; ``key``: fingerprint of what decides its rows."""
+Columns = dict[str, tuple[pa.DataType, str]]
+"""Columns of a table by name: type and meaning. docs/reference/columns.md is made from them."""
 
-STATUSES = (
-    "ok", "no_face", "too_small", "clipped", "unreadable", "too_large", "crashed", "duplicate", "near_duplicate",
-    "missing", "not_listed", "landmarks_missing",
-)  # fmt: skip
-"""Values of ``status``: what can become of a photo."""
+PHOTO_COLUMNS: Columns = {
+    "path": (pa.string(), "Name of the photo: its path below the source's root, or file and row of a table."),
+    "split": (pa.string(), "Split that it belongs to; null if it is in no list."),
+    "identity": (pa.string(), "Person, if the source names one."),
+    "bytes": (pa.int64(), "Size of the file; null if it could not be read."),
+    "sha256": (pa.string(), "sha256 of the file's bytes."),
+    "width": (pa.int32(), "Width in pixels of the upright photo."),
+    "height": (pa.int32(), "Height in pixels of the upright photo."),
+    "format": (pa.string(), "Image format, as Pillow names it."),
+    "status": (pa.string(), "What became of the photo."),
+    "reason": (pa.string(), "Why, or for `ok` what was converted while reading."),
+    "faces_found": (pa.int32(), "Number of faces found, or 1 if a file gives the landmarks."),
+    "faces_built": (pa.int32(), "Number of rows that the photo has in `faces/`."),
+    "dhash": (pa.string(), "Difference hash, 64 hex digits, by which photos that look alike are found."),
+    "key": (pa.string(), "Fingerprint of all that decides the photo's rows; empty if the next build tries it again."),
+}
+"""A row for each photo."""
+
+FACE_COLUMNS: Columns = {
+    "face_id": (pa.string(), "Name of the face: `<path of the photo>#<number>`."),
+    "photo": (pa.string(), "Path of the photo, as in `photos/`."),
+    "sha256": (pa.string(), "sha256 of the photo's bytes."),
+    "landmarks": (pa.list_(pa.float32()), "68 landmarks x0, y0, ..., x67, y67 in pixels of the upright photo."),
+    "box": (pa.list_(pa.int32()), "Crop: left, top, right, bottom in pixels of the upright photo."),
+    "angle": (pa.float32(), "Degrees by which the photo was turned before the crop; 0 unless `crop.align` is set."),
+    "hr": (IMAGE, "HR face."),
+    **{f"lr_{k}": (IMAGE, f"LR face of {k}/16 of the HR size.") for k in SIXTEENTHS},
+}
+"""A row for each face."""
+
+STATUSES = {
+    "ok": "Has faces in `faces/`. The reason says what was converted (16 bits, CMYK, a colour profile, EXIF, ...).",
+    "no_face": "No face was found, or none where the source's annotation has one.",
+    "too_small": "The face's crop has fewer pixels than `min_face`.",
+    "clipped": "The face's crop leaves the photo (`crop.clip: drop`).",
+    "unreadable": "Cannot be read or decoded. The reason says why.",
+    "too_large": "Has more pixels than `max_pixels`, or the file is larger than 512 MiB.",
+    "crashed": "Three processes that read it died, one after the other.",
+    "duplicate": "Has the same bytes as the photo that the reason names. Of such a pair the test photo stays.",
+    "near_duplicate": "Looks like the photo that the reason names (`near_duplicates: drop`). The test photo stays.",
+    "missing": "In a list, but there is no such file.",
+    "not_listed": "In none of the source's lists.",
+    "landmarks_missing": "The landmarks that a file gives do not make a crop.",
+}
+"""Values of ``status``, what can become of a photo, and their meanings."""
 
 NO_FAILURES = ("ok", "duplicate", "near_duplicate", "not_listed")
 """Statuses of photos that need no attention."""
 
-FACES = pa.schema(
-    [
-        ("face_id", pa.string()),
-        ("photo", pa.string()),
-        ("sha256", pa.string()),
-        ("landmarks", pa.list_(pa.float32())),
-        ("box", pa.list_(pa.int32())),
-        ("angle", pa.float32()),
-        *((name, IMAGE) for name in IMAGE_COLUMNS),
-    ],
-    metadata={"huggingface": json.dumps({"info": {"features": {name: {"_type": "Image"} for name in IMAGE_COLUMNS}}})},
-)
+
+def schema_of(columns: Columns, metadata: dict[str, str] | None = None) -> pa.Schema:
+    """The Arrow schema of a table."""
+    return pa.schema([(name, kind) for name, (kind, _) in columns.items()], metadata=metadata)
+
+
+PHOTOS = schema_of(PHOTO_COLUMNS)
+FEATURES = {"info": {"features": {name: {"_type": "Image"} for name in IMAGE_COLUMNS}}}
+FACES = schema_of(FACE_COLUMNS, {"huggingface": json.dumps(FEATURES)})
 
 
 def write_table(path: Path, table: pa.Table, fingerprint: str = "") -> None:

@@ -104,18 +104,21 @@ def corners_inside(box: Box, angle: float, centre: np.ndarray, width: int, heigh
     return bool(x.min() >= 0 and y.min() >= 0 and x.max() <= width and y.max() <= height)
 
 
-def crop_landmarks(landmarks: np.ndarray, box: Sequence[int], angle: float, hr_size: int) -> np.ndarray:
+def crop_landmarks(
+    landmarks: np.ndarray, box: Sequence[int], angle: float, hr_size: int, centre: Sequence[float] | None = None
+) -> np.ndarray:
     """A face's landmarks in its HR crop.
 
     Args:
         landmarks: (68, 2) x, y in pixels of the photo, as the column ``landmarks`` of a dataset has them.
         box: left, top, right, bottom of the crop, in pixels of the photo turned by ``angle``.
-        angle: degrees by which the crop was turned about the eyes' centre.
+        angle: degrees by which the photo was turned.
+        centre: x, y in the photo about which it was turned; None for the eyes' centre.
 
     Returns:
         (68, 2) x, y in pixels of the hr_size x hr_size crop.
     """
-    centre, radians = landmarks[36:48].mean(0), math.radians(angle)
+    about, radians = landmarks[36:48].mean(0) if centre is None else np.array(centre), math.radians(angle)
     turn = np.array([[math.cos(radians), -math.sin(radians)], [math.sin(radians), math.cos(radians)]])
     corner, side = np.array(box[:2]), np.array(box[2:]) - np.array(box[:2])
-    return ((landmarks - centre) @ turn + centre - corner) * hr_size / side
+    return ((landmarks - about) @ turn + about - corner) * hr_size / side

@@ -27,18 +27,19 @@ class Patch:
     image: Image.Image
 
 
-def paste_restored(photo: Image.Image, size: tuple[int, int], faces: Sequence[tuple[Box, Image.Image]]) -> Image.Image:
+def paste_restored(
+    photo: Image.Image, size: tuple[int, int], faces: Sequence[tuple[Box, Image.Image, Image.Image]]
+) -> Image.Image:
     """The photo scaled to ``size``, with restored faces in their places and in the photo's colours and mode.
 
     Args:
         photo: L or RGB.
         size: (width, height) of the result.
-        faces: (box of the crop in the photo, H x H restored face).
+        faces: (box of the crop in the photo, H x H restored face, what it was made from: the crop, perhaps reduced).
     """
     patches = []
-    for box, restored in faces:
-        crop = photo.crop(box)
-        patches.append(Patch(box, keep_colours(restored.convert(crop.mode), crop)))
+    for box, restored, crop in faces:
+        patches.append(Patch(box, keep_colours(restored.convert(photo.mode), crop.convert(photo.mode))))
     return paste(photo, size, patches)
 
 

@@ -9,9 +9,10 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
+
+from ufvnet.remote import AnyPath
 
 from .formats import formats, why_not_read
 from .jpeg_end import ended
@@ -65,7 +66,7 @@ class Decoded:
 
 
 def decode(
-    content: Path | bytes, max_pixels: int = MAX_PIXELS, admit: Callable[[int], None] = lambda _: None
+    content: AnyPath | bytes, max_pixels: int = MAX_PIXELS, admit: Callable[[int], None] = lambda _: None
 ) -> Decoded:
     """Decode the first frame of a picture, in a time that does not depend on the number of frames.
 
@@ -116,7 +117,7 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
     return max(bits if isinstance(bits, tuple) else (bits,), default=8) > 8
 
 
-def _bytes_of(content: Path | bytes) -> bytes:
+def _bytes_of(content: AnyPath | bytes) -> bytes:
     if isinstance(content, bytes):
         return content
     try:

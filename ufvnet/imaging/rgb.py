@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
+
+from ufvnet.remote import AnyPath
 
 from .colour import MODES, is_srgb, name_of, on_white, to_srgb
 from .decode import MAX_PIXELS, decode, quiet
@@ -30,7 +31,7 @@ class ReadImage:
 
 
 @quiet()
-def read_image(path: Path | bytes, max_pixels: int = MAX_PIXELS) -> ReadImage:
+def read_image(path: AnyPath | bytes, max_pixels: int = MAX_PIXELS) -> ReadImage:
     """Read a picture file, or the bytes of one, whatever its name says.
 
     Grey, palette, CMYK, 16-bit and transparent pictures are converted to 8-bit RGB (transparency on white), colours of

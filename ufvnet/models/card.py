@@ -32,6 +32,7 @@ class TrainedOn(_Strict):
     view: str = ""
     faces: int = Field(default=0, ge=0)
     fingerprint: str | list[str] = ""
+    validation: str = ""
 
 
 class ModelCard(_Strict):

@@ -83,6 +83,14 @@ def forward(network: nn.Module, ls: Tensor, rate: Tensor, self_ensemble: bool = 
     return output
 
 
+def _rates(network: nn.Module, lr: np.ndarray, hr_size: int, rate: float) -> Tensor:
+    """(N,), or (N, 2) of rows and columns for images that are not square."""
+    height, width = lr.shape[1:3]
+    if height == width or not getattr(network, "rate_by_axis", False):
+        return torch.full((len(lr),), rate)
+    return torch.tensor([[height / hr_size, width / hr_size]]).expand(len(lr), -1)
+
+
 @torch.inference_mode()
 def super_resolve(
     network: nn.Module, lr: np.ndarray, hr_size: int, rate: float, batch_size: int, self_ensemble: bool = False
@@ -91,7 +99,8 @@ def super_resolve(
 
     Args:
         lr: (N, h, w, 3) uint8.
-        rate: their down-sampling rate r.
+        rate: their down-sampling rate r; a network that takes a rate of rows and one of columns has them from the
+            sides of ``lr`` if these differ.
         self_ensemble: as ``forward``'s.
 
     Returns:
@@ -104,7 +113,7 @@ def super_resolve(
     images, weights, feed = [], [], feed_of(network)
     for start in range(0, len(lr), batch_size):
         fed = to_network(feed.batch([*lr[start : start + batch_size]], hr_size)).to(device)
-        output = forward(network, fed, torch.full((len(fed),), rate, device=device), self_ensemble)
+        output = forward(network, fed, _rates(network, lr, hr_size, rate)[: len(fed)].to(device), self_ensemble)
         images.append(to_pixels(output.sr).permute(0, 2, 3, 1).cpu().numpy())
         if output.weights is not None:
             weights.append(output.weights.float().cpu().numpy())

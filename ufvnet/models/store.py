@@ -26,6 +26,7 @@ from ufvnet.files import (
     write_bytes,
     write_json,
 )
+from ufvnet.remote import check_local
 
 from .card import parse_card
 from .registry import create
@@ -47,6 +48,7 @@ FAILED = "failed.json"
 
 def find(ref: Path | str) -> Path:
     """The folder of a model: ``ref`` itself or, if that holds no model, the shipped model with this name."""
+    check_local("model", ref)
     folder = Path(ref)
     return SHIPPED / folder if not _is_file(folder / CARD) and _is_file(SHIPPED / folder / CARD) else folder
 

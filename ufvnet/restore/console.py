@@ -12,7 +12,7 @@ from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.files import printed_line
 from ufvnet.progress import shown
 
-from .folder.run import restore_folder
+from .folder.reasons import advice
 from .folder.source import PIPE
 from .single import is_single, restore_single
 
@@ -44,6 +44,8 @@ def restore_here(
         if flow is not None:
             summary = flow(config)
         else:
+            from .folder.run import restore_folder  # one picture needs no pyarrow, which this imports
+
             with shown("restore") as progress:
                 summary = restore_folder(config, progress, crashed)
     except KeyboardInterrupt:
@@ -60,7 +62,8 @@ def restore_here(
 def _print_row(config: RestoreConfig, row: Mapping[str, Any]) -> bool:
     """Print what became of the only picture; True if it failed."""
     failed = row["status"] == "failed"
-    line = f"{row['path']}: {row['status']}" + (f" ({row['reason']})" if row["reason"] else "")
+    reason = "; ".join(filter(None, [row["reason"], advice(row["reason"])]))
+    line = f"{row['path']}: {row['status']}" + (f" ({reason})" if reason else "")
     print(printed_line(line), file=sys.stderr if failed or config.output == PIPE else sys.stdout)
     return failed
 
@@ -71,6 +74,13 @@ def _print_summary(config: RestoreConfig, summary: Mapping[str, Any]) -> None:
     statuses = ", ".join(f"{n:,} {status}" for status, n in counts.items() if n or status in ("restored", "failed"))
     rate = f", {summary['files'] / seconds:,.1f} pictures a second" if seconds else ""
     print(f"{statuses}; {summary['faces']:,} faces{rate}: {printed_line(config.output)}")
+    if summary["enlarged"] and config.size == "auto" and config.scale is None:
+        photos = f"{summary['enlarged']:,} photo{'s' * (summary['enlarged'] > 1)}"
+        print(f"  {photos} enlarged until the restored faces show (--size input keeps the size)")
+    for status, reasons in summary["reasons"].items():
+        for reason, n in reasons.items():
+            if status != "failed" or n > 1:
+                print(printed_line(f"  {n:,} {status}: {reason}" + (f" ({help})" if (help := advice(reason)) else "")))
     for failure in summary["failures"][:FAILURES]:
         print(f"  {printed_line(failure)}", file=sys.stderr)
     if counts["failed"] > FAILURES:
@@ -78,3 +88,5 @@ def _print_summary(config: RestoreConfig, summary: Mapping[str, Any]) -> None:
         print(f"  and {counts['failed'] - FAILURES:,} more: {manifest}", file=sys.stderr)
     if not summary["usable"]:
         print(f"ufvnet: none of {summary['files']:,} inputs could be used", file=sys.stderr)
+    elif not summary["faces"]:
+        print("ufvnet: no face was restored; the reasons above say what would help", file=sys.stderr)

@@ -10,6 +10,8 @@ from ufvnet.imaging.decode import ImageProblem
 
 LARGEST_SCALE = 8
 """Of a photo in ``native`` size."""
+VISIBLE_SCALE, VISIBLE_PIXELS = 4, 25_000_000
+"""Largest scale, and most pixels, of a photo that is enlarged without being asked for."""
 
 
 def output_size(
@@ -21,7 +23,8 @@ def output_size(
         config: has ``size``, ``scale`` and ``max_pixels``.
         hr_size: side of the model's output.
         size: (width, height) of the input.
-        sides: longer sides of the crops of a photo's restored faces; None for a picture that is a crop itself.
+        sides: longer sides of the crops of a photo's restored faces, at most ``hr_size`` each; None for a picture that
+            is a crop itself.
     """
     width, height = size
     factor = config.scale or 1.0
@@ -30,10 +33,13 @@ def output_size(
             return config.size, config.size
         factor = config.size / max(size)
     elif config.scale is None and sides is None and config.size != "input":
-        return hr_size, hr_size
-    elif config.size == "native" and sides:
-        factor = min(LARGEST_SCALE, hr_size / min(sides), math.sqrt(config.max_pixels / (width * height)))
-        return max(1, int(width * factor)), max(1, int(height * factor))
+        return (hr_size, hr_size) if config.size == "native" or min(size) < hr_size else size
+    elif config.scale is None and config.size in ("auto", "native") and sides:
+        is_asked = config.size == "native"
+        most_pixels = config.max_pixels if is_asked else min(VISIBLE_PIXELS, config.max_pixels)
+        most_scale = min(LARGEST_SCALE if is_asked else VISIBLE_SCALE, math.sqrt(most_pixels / (width * height)))
+        factor = min(most_scale, hr_size / min(sides))
+        return size if factor <= 1 else (max(1, int(width * factor)), max(1, int(height * factor)))
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 

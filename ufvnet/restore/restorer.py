@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ufvnet.config import ConfigError
+from ufvnet.config import DEFAULT_MODEL, ConfigError
 from ufvnet.faces.crop import Box
+from ufvnet.faces.finders import choose_finder
 from ufvnet.faces.paste import paste_restored
 from ufvnet.imaging.decode import MAX_PIXELS
 from ufvnet.imaging.resize import rate_of
@@ -23,7 +24,7 @@ from ufvnet.models.inference import best_device, forward, ready
 from ufvnet.models.srg import to_network, to_pixels
 from ufvnet.models.store import identity, read_card
 
-from .face_crops import LEAST_SIDE, choose_crops, clip_box, side_limit
+from .face_crops import LEAST_SIDE, CropRule, clip_box
 from .face_finder import search_faces
 from .picture import picture_of
 
@@ -35,29 +36,38 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Restored:
     """A restored face.
 
-    image: H x H RGB.
-    rate: r of the input, its mean side over H.
-    weights: of the anchors, which sum to 1; None if the model has no anchors.
+    Attributes:
+        image: H x H RGB.
+        rate: r of the face that the model received, its mean side over H.
+        weights: of the anchors, which sum to 1; None if the model has no anchors.
+        received: the face that the model received, RGB: the crop, or what a larger crop holds.
+        effective_size: of a larger crop, in pixels; None if none was estimated.
     """
 
     image: Image.Image
     rate: float
     weights: tuple[float, ...] | None
+    received: Image.Image
+    effective_size: float | None = None
 
 
 @dataclass(frozen=True)
 class RestoredPhoto:
     """A photo with its small faces restored.
 
-    image: the photo, L, LA, RGB or RGBA, with EXIF (without the orientation, which is applied) and ICC profile in
-        ``info``.
-    boxes: (left, top, right, bottom) of the crops of all faces, in pixels of the upright input.
-    faces: for each box the restored face, or None if the face was left as it is.
+    Attributes:
+        image: the photo, L, LA, RGB or RGBA, with EXIF (without the orientation, which is applied) and ICC profile in
+            ``info``.
+        boxes: (left, top, right, bottom) of the crops of all faces, in pixels of the upright input.
+        faces: for each box the restored face, or None if the face was left as it is.
+        effective_sizes: for each box the effective size in pixels, or None if the crop is smaller than the model's
+            output.
     """
 
     image: Image.Image
     boxes: tuple[Box, ...]
     faces: tuple[Restored | None, ...]
+    effective_sizes: tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ class Restorer:
 
     >>> from PIL import Image
     >>> from ufvnet import Restorer
-    >>> restorer = Restorer.load("ufvnet-lite")
+    >>> restorer = Restorer.load()
     >>> crop = Image.new("RGB", (24, 24), "tan")  # a face crop of any size; Image.open("small-face.png")
     >>> restorer(crop).size
     (128, 128)
@@ -91,8 +101,8 @@ class Restorer:
 
     @classmethod
     def load(
-        cls, model: Path | str, device: str = "auto", backend: str = "torch", *, self_ensemble: bool = False,
-        precision: str = "fp32",
+        cls, model: Path | str = DEFAULT_MODEL, device: str = "auto", backend: str = "torch", *,
+        self_ensemble: bool = False, precision: str = "fp32",
     ) -> Restorer:  # fmt: skip
         """Load a model onto a device.
 
@@ -135,6 +145,8 @@ class Restorer:
     def batch(self, images: Sequence[Image.Image]) -> list[Restored]:
         """Restore face crops of any sizes; an empty list for no crops. Those of one input size share a forward pass.
 
+        A crop whose shorter side is at least hr_size is reduced to its effective size first, if that is small.
+
         Args:
             images: of any mode, treated as ``ufvnet restore`` treats them: EXIF orientation is applied, 16 bits are
                 reduced to 8, alpha is dropped.
@@ -149,6 +161,8 @@ class Restorer:
         for image in rgb:
             if max(image.size) < LEAST_SIDE or not min(image.size):
                 raise ValueError(f"{image.width}x{image.height}: no face in fewer than {LEAST_SIDE} pixels")
+        choice = CropRule(self.hr_size).choose(rgb, [min(image.size) for image in rgb])
+        rgb = [choice.chosen[i].pixels if i in choice.chosen else image for i, image in enumerate(rgb)]
         rates = [rate_of(image, self.hr_size) for image in rgb]
         feed = feed_of(self.network)
         fed = [feed.image(image, self.hr_size) for image in rgb]
@@ -159,7 +173,8 @@ class Restorer:
         for size in dict.fromkeys(image.size for image in fed):
             rows = [i for i, image in enumerate(fed) if image.size == size]
             made = self._forward([fed[i] for i in rows], rate[rows])
-            restored |= {i: Restored(image, rates[i], weights) for i, (image, weights) in zip(rows, made)}
+            for i, (image, weights) in zip(rows, made):
+                restored[i] = Restored(image, rates[i], weights, rgb[i], choice.effective.get(i))
         return [restored[i] for i in range(len(rgb))]
 
     def _forward(
@@ -183,21 +198,22 @@ class Restorer:
         scale: float = 1.0,
         max_face: int | None = None,
         min_face: int | None = None,
+        finder: str = "auto",
+        effective_size: bool = True,
     ) -> RestoredPhoto:
         """Restore the small faces of a photo and paste them back; everything outside their boxes stays, or is scaled.
 
         Args:
             image: of any mode and size; EXIF orientation is applied.
             boxes: (left, top, right, bottom) of the faces' crops in whole pixels of the upright photo, clipped to it;
-                None searches for faces with dlib.
+                None searches for faces.
             scale: above 0; the photo is enlarged so many times, by bicubic where there is no restored face.
-            max_face: faces whose crop has at least this side are left as they are, and so are those below LEAST_SIDE;
-                None takes the model's output size.
-            min_face: as in RestoreConfig.
+            max_face, min_face, finder, effective_size: as in RestoreConfig.
 
         Raises:
             ValueError: the scale is not above 0 or would make a photo of over MAX_PIXELS, or a box is empty, lies
                 outside the photo or has fractions.
+            ConfigError: the finder cannot be used here.
             FloatingPointError: as ``batch``.
         """
         if not 0 < scale < math.inf:
@@ -207,14 +223,22 @@ class Restorer:
         if scale > 1 and size[0] * size[1] > MAX_PIXELS:
             raise ValueError(f"scale = {scale}: the photo would have {size[0]}x{size[1]}, over {MAX_PIXELS:,} pixels")
         if boxes is None:
-            boxes = search_faces(picture.colour, min_face)
+            boxes = search_faces(picture.colour, choose_finder(finder), min_face)
         boxes = [clip_box(_checked_box(box), picture.size) for box in boxes]
-        chosen = choose_crops(boxes, side_limit(self.hr_size, max_face)).chosen
-        restored = dict(zip(chosen, self.batch([picture.colour.crop(boxes[i]) for i in chosen])))
-        pasted = paste_restored(picture.colour, size, [(boxes[i], restored[i].image) for i in chosen])
+        rule = CropRule(self.hr_size, max_face, effective_size)
+        choice = rule.choose([picture.colour.crop(box) for box in boxes])
+        results = self.batch([crop.pixels for crop in choice.chosen.values()])
+        restored = {
+            i: replace(result, effective_size=choice.effective.get(i)) for i, result in zip(choice.chosen, results)
+        }
+        faces = [(boxes[i], result.image, result.received) for i, result in restored.items()]
+        pasted = paste_restored(picture.colour, size, faces)
         whole = picture.with_colour(pasted).whole()
         whole.info.update(picture.extras)
-        return RestoredPhoto(whole, tuple(boxes), tuple(restored.get(i) for i in range(len(boxes))))
+        numbers = range(len(boxes))
+        return RestoredPhoto(
+            whole, tuple(boxes), tuple(map(restored.get, numbers)), tuple(map(choice.effective.get, numbers))
+        )
 
 
 def _checked_box(box: Sequence[float]) -> Box:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import secrets
 import subprocess
-from pathlib import Path
 
 from ufvnet.children import cause_of_death, child_with_job
 from ufvnet.config import RestoreConfig
+from ufvnet.remote import AnyPath
 
 DEADLY = "it kills the process that restores it"
 WORKER = "ufvnet.restore.trial_worker"
 
 
-def crash_in_trial(config: RestoreConfig, name: str, content: Path | bytes, ending: str) -> str | None:
+def crash_in_trial(config: RestoreConfig, name: str, content: AnyPath | bytes, ending: str) -> str | None:
     """Why a picture must not be restored in this process; None if the trial said at its end that it lived.
 
     Args:

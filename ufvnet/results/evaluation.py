@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ import pyarrow.parquet as pq
 
 from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, TestSet
-from ufvnet.data.dataset import DatasetView
+from ufvnet.config.lr_images import CROP
+from ufvnet.data.dataset import Dataset, DatasetView
+from ufvnet.data.lr_images import Size, check_made, size_of, stored_sizes
 from ufvnet.models.inference import best_device
 
 from .folder import check_folder, folder_of
+from .groups import GroupOutcome, group_outcomes, read_groups
 from .methods.resolve import ResolvedMethod, resolve_methods
+from .statistics import Outcomes, outcomes
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,17 @@ class RowGroup:
 class OpenedTestSet:
     """A test set whose dataset was opened.
 
-    view: the split at the evaluation's scales. card: the dataset's. row_groups: those with faces to score, in order.
+    view: the split. card: the dataset's. row_groups: those with faces to score, in order. sizes: of the LR images,
+    ascending. photos: folder of the photographs, if a damage needs it. groups: of the faces (``groups.read_groups``).
     """
 
     settings: TestSet
     view: DatasetView
     card: dict[str, Any]
     row_groups: tuple[RowGroup, ...]
+    sizes: tuple[Size, ...]
+    photos: Path | None = None
+    groups: pd.DataFrame | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -67,7 +76,7 @@ class Evaluation:
         return folder_of(self.config)
 
     def with_scores(self, scores: pd.DataFrame) -> ScoredEvaluation:
-        """The same evaluation with its scores: a row per method, image and scale, as ``scoring`` makes them."""
+        """The same evaluation with its scores: a row per method and LR image, as ``scoring`` makes them."""
         return ScoredEvaluation(self.config, self.methods, self.left_out, self.test_sets, scores)
 
 
@@ -80,6 +89,21 @@ class ScoredEvaluation(Evaluation):
     def scores_on(self, test_set: str) -> pd.DataFrame:
         """The scores of one test set, by its name."""
         return self.scores[self.scores["dataset"] == test_set]
+
+    @cached_property
+    def outcomes(self) -> dict[str, Outcomes]:
+        """By test set: what each method made of the faces, by damage and size."""
+        names = [test_set.name for test_set in self.config.datasets]
+        return {name: outcomes(self.scores_on(name), self.config.seed) for name in names}
+
+    @cached_property
+    def group_outcomes(self) -> dict[str, list[GroupOutcome]]:
+        """By test set with groups: what each method made of the faces of each group."""
+        return {
+            test_set.name: group_outcomes(self.scores_on(test_set.name), test_set.groups, self.config.seed)
+            for test_set in self.test_sets
+            if test_set.groups is not None
+        }
 
 
 def resolve_evaluation(config: EvaluateConfig) -> Evaluation:
@@ -105,10 +129,16 @@ def open_test_set(settings: TestSet, config: EvaluateConfig) -> OpenedTestSet:
     """Open a test set's dataset and list its row groups.
 
     Raises:
-        ConfigError: there is no such dataset, the split has no faces, or a shard is missing or damaged.
+        ConfigError: there is no such dataset, the split has no faces, a shard is missing or damaged, the faces cannot
+            have LR images of that size or damage, or the groups or photographs are not there.
     """
     dataset = data.open(settings.path)
     view = dataset.view(config.view, settings.split)
+    sizes = stored_sizes(view.hr_size, view.ks)
+    if settings.sizes is not None:
+        sizes = tuple(sorted(map(size_of, settings.sizes)))
+    check_made(f"datasets.{settings.name}.", dataset, settings.damage, sizes)
+    groups = None if settings.groups is None else read_groups(settings.groups, view)
     left, identity_left = settings.limit or len(view), config.identity_faces
     row_groups = []
     for shard in view.shards:
@@ -122,7 +152,21 @@ def open_test_set(settings: TestSet, config: EvaluateConfig) -> OpenedTestSet:
             left, identity_left = left - faces, identity_left - identity_faces
             if faces:
                 row_groups.append(RowGroup(shard, number, faces, identity_faces))
-    return OpenedTestSet(settings, view, dataset.card, tuple(row_groups))
+    photos = _photos(settings, dataset, view)
+    return OpenedTestSet(settings, view, dataset.card, tuple(row_groups), sizes, photos, groups)
+
+
+def _photos(settings: TestSet, dataset: Dataset, view: DatasetView) -> Path | None:
+    """The folder of the photographs, if a damage needs it.
+
+    Raises:
+        ConfigError: a photograph is missing, or the faces were turned when they were cut.
+    """
+    if CROP not in settings.damage:
+        return None
+    photos = settings.photos or dataset.photos
+    view.originals(photos)
+    return photos.absolute()
 
 
 def _check_size(method: ResolvedMethod, test_set: OpenedTestSet) -> None:

@@ -1,11 +1,11 @@
-"""Scores of every method, image and scale: a Parquet file per method and row group, skipped if it is finished."""
+"""Scores of every method and LR image: a Parquet file per method, damage and row group, skipped if it is finished."""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ufvnet import data
 from ufvnet.config import fingerprint
+from ufvnet.config.lr_images import CLEAN
 from ufvnet.crashes import DEATHS, Diary
+from ufvnet.data.damage import named
+from ufvnet.data.lr_images import FaceUnderDamage, LRKind, Size, columns, face_under
 from ufvnet.data.schema import read_checked, write_checked
 from ufvnet.errors import EvaluationError
 from ufvnet.faces.crop import crop_landmarks
 from ufvnet.files import MARKER, claim, printed, safe_name
-from ufvnet.imaging.resize import lr_side
-from ufvnet.metrics import score
-from ufvnet.metrics.identity import cosine, descriptors
+from ufvnet.metrics import PROTOCOLS, score
+from ufvnet.metrics.identity import cosine, descriptors, distance
 
 from .evaluation import Evaluation, OpenedTestSet, RowGroup, ScoredEvaluation
 from .folder import KIND
@@ -33,8 +34,28 @@ from .methods.own_process import MethodDied
 from .methods.resolve import ResolvedMethod, prove
 from .methods.restore import restore
 
-SCORING_VERSION = 2
+SCORING_VERSION = 3
 MOST_ANCHORS = 4
+
+SCORE_COLUMNS = {
+    "model": "Name of the method, as tables show it.",
+    "dataset": "Name of the test set.",
+    "damage": "Name of the LR image's damage; `clean` for none.",
+    "face_id": "Face, as in the test set's `faces/`.",
+    "k": "16 times the down-sampling rate: whole for the scales that datasets store.",
+    "px": "Mean side of the LR image in pixels.",
+    "width": "Width of the LR image in pixels.",
+    "height": "Height of the LR image in pixels.",
+    "status": "`ok`, or `failed` where the method raised or gave no image.",
+    "reason": "Why it failed.",
+    **{f"psnr_{protocol}": f"PSNR in dB, protocol `{protocol}`." for protocol in PROTOCOLS},
+    **{f"ssim_{protocol}": f"SSIM, protocol `{protocol}`." for protocol in PROTOCOLS},
+    "milliseconds": "Time per face, the mean of its batch.",
+    "identity": "Cosine of dlib's face descriptors of SR and HR; NaN where it was not measured.",
+    "identity_distance": "Euclidean distance of the same descriptors.",
+    **{f"w{i}": f"Weight of anchor {i}; NaN if the method has none." for i in range(1, MOST_ANCHORS + 1)},
+}
+"""Columns of a file of scores and their meanings; scores of failed faces are NaN."""
 DEADLY = f"it kills the process that runs it: {DEATHS} died, one after the other"
 
 log = logging.getLogger(__name__)
@@ -42,15 +63,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ScoreTask:
-    """All that a worker needs to score one row group of a test set under one method; it can be pickled.
+    """All that a worker needs to score one row group of a test set, with one damage, under one method.
 
-    dataset: the test set's name. ks: scales in sixteenths. fingerprint: of all that changes the scores. file: where
-    they go.
+    It can be pickled. dataset: the test set's name. sizes: of the LR images. photos: folder of the photographs, where
+    the damage needs it. fingerprint: of all that changes the scores. file: where they go.
     """
 
     method: ResolvedMethod
     dataset: str
-    ks: tuple[int, ...]
+    damage: str
+    sizes: tuple[Size, ...]
+    photos: Path | None
     hr_size: int
     group: RowGroup
     fingerprint: str
@@ -76,23 +99,26 @@ def plan_scoring(evaluation: Evaluation) -> list[ScoreTask]:
         task
         for test_set in evaluation.test_sets
         for method in evaluation.methods
-        for task in _tasks(evaluation, test_set, method)
+        for damage in test_set.settings.damage
+        for task in _tasks(evaluation, test_set, method, damage)
     ]
 
 
-def _tasks(evaluation: Evaluation, test_set: OpenedTestSet, method: ResolvedMethod) -> Iterator[ScoreTask]:
-    """A task per row group of a test set, for one method."""
-    config, view = evaluation.config, test_set.view
+def _tasks(evaluation: Evaluation, test_set: OpenedTestSet, method: ResolvedMethod, damage: str) -> Iterator[ScoreTask]:
+    """A task per row group of a test set, for one method and damage."""
+    config, view, sizes = evaluation.config, test_set.view, test_set.sizes
     folder = evaluation.folder / "scores" / safe_name(test_set.name) / safe_name(method.label)
     for group in test_set.row_groups:
         digest = fingerprint(
-            SCORING_VERSION, method.label, method.fingerprint, view.fingerprint, view.ks, test_set.name,
+            SCORING_VERSION, method.label, method.fingerprint, view.fingerprint, [size.name for size in sizes],
+            damage, "" if damage == CLEAN else named.VERSION, test_set.name,
             group.shard.name, group.number, group.faces, group.identity_faces,
         )  # fmt: skip
-        file = folder / f"{group.shard.stem}-{group.number:05d}.parquet"
+        ending = "" if damage == CLEAN else f"-{damage}"
         yield ScoreTask(
-            method, test_set.name, view.ks, view.hr_size, group, digest, file, config.batch_size, config.device
-        )
+            method, test_set.name, damage, sizes, test_set.photos, view.hr_size, group, digest,
+            folder / f"{group.shard.stem}-{group.number:05d}{ending}.parquet", config.batch_size, config.device,
+        )  # fmt: skip
 
 
 def score_faces(task: ScoreTask) -> bool:
@@ -130,48 +156,66 @@ def _table(task: ScoreTask, diary: Diary) -> pa.Table:
 
 
 def _frames(task: ScoreTask, is_condemned: bool) -> list[pd.DataFrame]:
-    """The scores at each scale. is_condemned: the method fails on all faces without being run."""
-    faces, hr, lrs = _read_faces(task)
-    identity = _IdentityMeter(faces.slice(0, task.group.identity_faces), hr)
+    """The scores at each size. is_condemned: the method fails on all faces without being run."""
+    places, faces = _read_faces(task)
+    if not faces:
+        return [pd.DataFrame()]
+    hr, ids = np.stack([face.hr for face in faces]), [face.record["face_id"] for face in faces]
+    identity = _IdentityMeter([face for i, face in zip(places, faces) if i < task.group.identity_faces])
     frames = []
-    for k, lr in zip(task.ks, lrs):
-        px, ids = lr_side(task.hr_size, k), faces["face_id"].to_pylist()
-        batch = Faces(lr, k / 16, task.hr_size, ids, task.dataset, px)
+    for size in task.sizes:
+        lr, folder = _lr_images(task, faces, size), LRKind(task.damage, size).folder
+        batch = Faces(lr, size.px / task.hr_size, task.hr_size, ids, task.dataset, folder)
         if is_condemned:
             restoration = failed_restoration(batch, DEADLY)
         else:
             restoration = restore(task.method, batch, task.batch_size, task.device)
-        names = {"model": task.method.label, "dataset": task.dataset, "face_id": ids, "k": k, "px": px}
-        columns = names | _columns(restoration, hr) | {"identity": identity.measure(restoration)}
-        frames.append(pd.DataFrame(columns))
+        names = {
+            "model": task.method.label, "dataset": task.dataset, "damage": task.damage, "face_id": ids,
+            "k": 16 * size.px / task.hr_size, "px": size.px, "width": size.width, "height": size.height,
+        }  # fmt: skip
+        frames.append(pd.DataFrame(names | _columns(restoration, hr) | identity.measure(restoration)))
     return frames
 
 
-def _read_faces(task: ScoreTask) -> tuple[pa.Table, np.ndarray, Iterator[np.ndarray]]:
-    """The task's faces, their HR images, and their LR images at each scale, decoded one scale at a time.
+def _read_faces(task: ScoreTask) -> tuple[list[int], list[FaceUnderDamage]]:
+    """The task's faces with its damage, and the place of each in the row group.
+
+    Faces that the damage leaves out are not among them.
 
     Raises:
-        EvaluationError: the shard is damaged, or cannot be seen from here.
+        EvaluationError: the shard or a photograph is damaged, or cannot be seen from here.
     """
-    columns = ["face_id", "landmarks", "box", "angle", "hr", *(f"lr_{k}" for k in task.ks)]
     try:
         with pq.ParquetFile(task.group.shard, page_checksum_verification=True) as file:
-            faces = file.read_row_group(task.group.number, columns=columns).slice(0, task.group.faces)
-        images = {name: faces[name].to_pylist() for name in columns[4:]}
-        hr = _decoded(images["hr"], task.hr_size)
-        return faces, hr, iter([_decoded(images[f"lr_{k}"], lr_side(task.hr_size, k)) for k in task.ks])
-    except (OSError, SyntaxError, ValueError, pa.ArrowException) as error:  # pyarrow's and Pillow's, for damaged files
-        raise EvaluationError(
-            f"{socket.gethostname()}: {task.group.shard}, row group {task.group.number}: cannot be read ({error})"
-        ) from error
+            table = file.read_row_group(task.group.number, columns=columns(task.damage, task.sizes, task.hr_size))
+        records = table.slice(0, task.group.faces).to_pylist()
+        faces = [face_under(task.damage, record, task.hr_size, task.photos) for record in records]
+    except ERRORS as error:
+        raise _unreadable(task, error) from error
+    places = [i for i, face in enumerate(faces) if face is not None]
+    return places, [face for face in faces if face is not None]
 
 
-def _decoded(images: list[dict[str, Any]], side: int) -> np.ndarray:
-    """(N, side, side, 3) uint8."""
-    decoded = np.stack([data.decode(image) for image in images])
-    if decoded.shape[1:] != (side, side, 3):
-        raise ValueError(f"images of {decoded.shape[2]}x{decoded.shape[1]} pixels instead of {side}x{side}")
-    return decoded
+def _lr_images(task: ScoreTask, faces: Sequence[FaceUnderDamage], size: Size) -> np.ndarray:
+    """(N, h, w, 3) uint8.
+
+    Raises:
+        EvaluationError: the shard is damaged.
+    """
+    try:
+        return np.stack([face.lr(size) for face in faces])
+    except ERRORS as error:
+        raise _unreadable(task, error) from error
+
+
+ERRORS = (OSError, SyntaxError, ValueError, pa.ArrowException)
+"""What pyarrow and Pillow raise for damaged files; ConfigError, of a photograph, is a ValueError."""
+
+
+def _unreadable(task: ScoreTask, error: Exception) -> EvaluationError:
+    where = f"{task.group.shard}, row group {task.group.number}"
+    return EvaluationError(f"{socket.gethostname()}: {where}: cannot be read ({error})")
 
 
 def _columns(restoration: Restoration, hr: np.ndarray) -> dict[str, Any]:
@@ -190,24 +234,37 @@ def _columns(restoration: Restoration, hr: np.ndarray) -> dict[str, Any]:
 
 
 class _IdentityMeter:
-    """Identity similarity of SR to HR; both are aligned by the landmarks found on the photo."""
+    """Identity of SR and HR; both are aligned by the landmarks found on the photo."""
 
-    def __init__(self, faces: pa.Table, hr: np.ndarray):
-        self.landmarks = [
-            crop_landmarks(np.reshape(face["landmarks"], (-1, 2)), face["box"], face["angle"] or 0, hr.shape[1])
-            for face in faces.select(["landmarks", "box", "angle"]).to_pylist()
-        ]
-        self.hr = descriptors(hr[: len(self.landmarks)], self.landmarks) if self.landmarks else None
+    def __init__(self, faces: Sequence[FaceUnderDamage]):
+        self.landmarks = [_landmarks(face) for face in faces]
+        self.hr = descriptors([face.hr for face in faces], self.landmarks) if faces else None
 
-    def measure(self, restoration: Restoration) -> np.ndarray:
-        """(N,) cosines; NaN beyond the faces that are measured, and where the method failed."""
-        result = np.full(len(restoration.sr), np.nan)
+    def measure(self, restoration: Restoration) -> dict[str, np.ndarray]:
+        """(N,) cosines ``identity`` and distances ``identity_distance``.
+
+        NaN beyond the faces that are measured, and where the method failed.
+        """
+        result = {name: np.full(len(restoration.sr), np.nan) for name in IDENTITY}
         if self.hr is not None:
             n = len(self.hr)
             is_failed = [bool(reason) for reason in restoration.reasons[:n]]
-            similarity = cosine(descriptors(restoration.sr[:n], self.landmarks), self.hr)
-            result[:n] = np.where(is_failed, np.nan, similarity)
+            sr = descriptors(restoration.sr[:n], self.landmarks)
+            for name, measure in IDENTITY.items():
+                result[name][:n] = np.where(is_failed, np.nan, measure(sr, self.hr))
         return result
+
+
+IDENTITY = {"identity": cosine, "identity_distance": distance}
+"""Columns of scores that compare descriptors of SR and HR."""
+
+
+def _landmarks(face: FaceUnderDamage) -> np.ndarray:
+    """(68, 2) x, y in pixels of the HR face."""
+    points, side = np.reshape(face.record["landmarks"], (-1, 2)), len(face.hr)
+    if face.cut is not None:
+        return crop_landmarks(points, face.cut.box, face.cut.angle, side, face.cut.centre)
+    return crop_landmarks(points, face.record["box"], face.record["angle"] or 0, side)
 
 
 def read_finished(task: ScoreTask) -> pa.Table | None:

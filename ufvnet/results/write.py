@@ -14,7 +14,7 @@ from .figures.write import write_figures
 from .folder import WrittenFiles
 from .report.page import write_report
 from .tables.table import Table
-from .tables.write import all_tables, write_tables
+from .tables.write import all_tables, write_summary, write_tables
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ def write_results(evaluation: ScoredEvaluation) -> Results:
     files = WrittenFiles(evaluation.folder)
     tables = all_tables(evaluation)
     write_tables(tables, files.below("tables"))
+    write_summary(evaluation, files.below("tables"))
     galleries = open_galleries(evaluation)
     figures = write_figures(evaluation, galleries, files.below("figures"))
     report = write_report(evaluation, tables, figures, galleries, files.path)

@@ -16,9 +16,23 @@ DIVERGED = 10.0
 SETTLED = 5
 """Number of rows before divergence is checked."""
 
+LOG_COLUMNS = {
+    "step": "Number of steps done.",
+    "loss": "Mean loss since the row before.",
+    "lr": "Learning rate.",
+    "images_per_s": "Training faces per second since the row before.",
+    "memory_gib": "Memory in GiB: the peak on the GPU if there is one, else what the process holds.",
+    "psnr": "Mean PSNR of Y in dB over the validation faces and scales.",
+    "gain": "That mean minus bicubic's.",
+    **{f"psnr_{k}": f"PSNR of Y at scale {k}/16." for k in range(1, 9)},
+    "kl": "Divergence of the estimated weights from Eq. 4 in nats, for models with a regressor.",
+    "mae": "Mean absolute error of the estimated weights.",
+}
+"""Columns of log.parquet and their meanings. Those from ``psnr`` on have values where something was measured."""
+
 
 class Curves:
-    """Rows step, loss, lr, images_per_s, memory_gib and, where measured, psnr ..., kl, mae.
+    """The rows of log.parquet, whose columns LOG_COLUMNS describes.
 
     Args:
         folder: TensorBoard's events go into its folder ``tensorboard/``; None writes no events.

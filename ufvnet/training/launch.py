@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +31,27 @@ ENVIRONMENT = {
 RUNNING: set[subprocess.Popen[str]] = set()
 """The training processes that this process has started and that have not ended."""
 
+GRACE = 20.0
+"""Seconds for training processes to end their step and write a checkpoint, when they are asked to stop. Prefect kills a
+cancelled run after 30."""
+
 
 def stop_running() -> None:
     """Ask every training process to write a checkpoint, and wait until they have."""
-    processes = list(RUNNING)
+    _stop(list(RUNNING))
+
+
+def _stop(processes: Collection[subprocess.Popen[str]]) -> None:
+    """Ask processes to stop. Those that have not in time are killed; they go on from their last checkpoint."""
     for child in processes:
         child.terminate()
+    deadline = time.monotonic() + GRACE
     for child in processes:
-        child.wait()
+        try:
+            child.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
 
 def train_in_process(part: Part, progress: Progress | None = None) -> Path:
@@ -54,7 +69,7 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
         OSError: a file cannot be written, e.g. because the disk is full.
         Interrupted: the child was asked to stop.
     """
-    if part.done():
+    if part.done() or part.is_kept_back():
         return part.model_folder
     part.check_folders()
     claim(part.folder, "run")
@@ -83,8 +98,7 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
                     progress(event["step"], event["steps"], event["figures"])
             code = child.wait()
         except BaseException:
-            child.terminate()
-            child.wait()
+            _stop([child])
             raise
         finally:
             RUNNING.discard(child)

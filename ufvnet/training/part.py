@@ -164,6 +164,26 @@ class Part:
             return self.finished_model
         return self.config.out / self.config.name if self.role == "whole" else self.folder / "model"
 
+    @property
+    def validated_on(self) -> str:
+        """Fingerprint of the faces that its last measurement is of; empty if no dataset has a validation split."""
+        split = next((d.card["fingerprints"]["val"] for d in self.datasets if d.card["faces"].get("val")), None)
+        return fingerprint(split, self.ks, self.config.recipe.validation_faces) if split else ""
+
+    @property
+    def kept_back_folder(self) -> Path:
+        """Folder of the whole's finished model if an earlier one keeps its place (``replace: better``)."""
+        return self.folder / "model"
+
+    def is_kept_back(self) -> bool:
+        """True if it was trained, and an earlier model that is better has kept its place."""
+        if self.role != "whole" or not (self.kept_back_folder / CARD).is_file():
+            return False
+        try:
+            return bool(read_card(self.kept_back_folder)["fingerprint"] == self.fingerprint)
+        except ConfigError:
+            return False
+
     def done(self) -> bool:
         """True if its finished model is there, whole, with this fingerprint."""
         return self.problem() is None

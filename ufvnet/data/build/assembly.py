@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from ufvnet.config import BuildConfig, fingerprint
 from ufvnet.data import card
-from ufvnet.data.schema import SCHEMA_VERSION, STATUSES, read_fingerprint, write_rows
+from ufvnet.data.readme import write_readme
+from ufvnet.data.schema import SCHEMA_VERSION, STATUSES, Columns, read_fingerprint, schema_of, write_rows
 from ufvnet.files import is_intact, sha256
 
 from .degrade import DEGRADATIONS
@@ -26,10 +27,14 @@ from .reuse import used_photos
 from .shard_writer import DIGESTS, ShardReport
 from .shards import ShardJob
 
-PAIR = pa.schema(
-    [("path", pa.string()), ("split", pa.string()), ("like", pa.string()), ("like_split", pa.string()),
-     ("distance", pa.int32())]
-)  # fmt: skip
+PAIR_COLUMNS: Columns = {
+    "path": (pa.string(), "Photo."),
+    "split": (pa.string(), "Its split."),
+    "like": (pa.string(), "Photo that it looks like."),
+    "like_split": (pa.string(), "Split of that photo."),
+    "distance": (pa.int32(), "Number of the 256 bits of their difference hashes that differ."),
+}
+"""A row for each pair of photos that look alike."""
 
 
 def finish_dataset(build: ResolvedBuild, shards: Iterable[ShardJob], reports: Iterable[ShardReport]) -> dict[str, Any]:
@@ -59,6 +64,7 @@ def finish_dataset(build: ResolvedBuild, shards: Iterable[ShardJob], reports: It
     pairs, pairs_sha256 = _write_pairs(build.config, build.root, shards)
     content = _card(build.written, shards, by_index, {"near_duplicates": pairs, "near_duplicates_sha256": pairs_sha256})
     card.write(build.root, content)
+    write_readme(build.root, content)
     known.close({card.CARD, *_names(shards), *([PAIRS] if pairs else [])})
     return content
 
@@ -114,7 +120,7 @@ def _write_pairs(config: BuildConfig, root: Path, shards: list[ShardJob]) -> tup
         look_alikes = find_look_alikes([r["dhash"] for r in rows], [r["split"] for r in rows], config.near_distance)
         pairs = [{"path": rows[p.photo]["path"], "split": rows[p.photo]["split"], "like": rows[p.original]["path"],
                   "like_split": rows[p.original]["split"], "distance": p.distance} for p in look_alikes]  # fmt: skip
-        write_rows(file, PAIR, pairs, mark)
+        write_rows(file, schema_of(PAIR_COLUMNS), pairs, mark)
     table = pq.read_table(file, columns=["split", "like_split"])
     within = sum(a == b for a, b in zip(table["split"].to_pylist(), table["like_split"].to_pylist()))
     return {"within": within, "across": len(table) - within}, sha256(file)

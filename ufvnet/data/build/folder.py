@@ -14,6 +14,7 @@ from ufvnet.data import card
 from ufvnet.data.schema import read_fingerprint
 from ufvnet.errors import ConfigError
 from ufvnet.files import MARKER, TEMPORARY, check_ours, claim, make_folder, printed, seal, unseal, write_json
+from ufvnet.remote import AnyPath
 
 KIND = "dataset"
 PLAN = ".ufvnet-plan.json"
@@ -35,10 +36,12 @@ def check_folder(config: BuildConfig) -> None:
         ConfigError: the dataset's folder is not ours, or overlaps what the dataset is built from.
     """
     source = config.source
-    read = [("source.root", source.root), *(("source.landmarks", p) for p in source.landmarks)]
+    read: list[tuple[str, AnyPath]] = [("source.root", source.root)]
+    read += [("source.landmarks", path) for path in source.landmarks]
     read += [(f"source.splits.{split}", path) for split, path in source.splits.items()]
     read += [(f"source.{key}", path) for key in ("file", "image_root") if (path := getattr(source, key, None))]
-    check_ours("out", dataset_root(config), KIND, read, lambda root: card.shards_of(root) is not None)
+    local = [(key, path) for key, path in read if isinstance(path, Path)]
+    check_ours("out", dataset_root(config), KIND, local, lambda root: card.shards_of(root) is not None)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,13 @@ from PIL import Image
 from ufvnet.config import BuildConfig
 from ufvnet.data.sources.cells import Cell
 from ufvnet.faces.crop import Box, corners_inside, crop_box, crop_face, eye_angle, square_box, turn_upright
-from ufvnet.faces.finders import finder
+from ufvnet.faces.finders import choose_finder
 from ufvnet.files import escape_name
 from ufvnet.imaging.decode import ImageProblem
 from ufvnet.imaging.png import encode
 from ufvnet.imaging.resize import SIXTEENTHS, lr_side
 from ufvnet.imaging.rgb import read_image
+from ufvnet.remote import AnyPath
 
 from .degrade import degrade
 from .duplicates import dhash
@@ -59,7 +59,7 @@ def build_photo(planned: ShardPhoto, content: Cell, config: BuildConfig) -> Phot
         MemoryError: this machine has too little memory now.
     """
     try:
-        path_size = content.stat().st_size if isinstance(content, Path) else None
+        path_size = content.stat().st_size if isinstance(content, AnyPath) else None
         path_size = len(content) if isinstance(content, bytes) else path_size
     except (OSError, ValueError):  # ValueError: a NUL in the name
         path_size = None
@@ -115,7 +115,7 @@ def _why_not_read(content: Cell) -> tuple[str, str]:
     """Status and reason of a photo whose bytes could not be hashed."""
     if isinstance(content, OSError):
         return "unreadable", str(content)
-    if not isinstance(content, Path):
+    if not isinstance(content, AnyPath):
         return "unreadable", "no image in the table's row"
     try:
         if content.is_symlink() and not content.exists():
@@ -145,7 +145,7 @@ def _bytes(planned: ShardPhoto, content: Cell, result: PhotoResult) -> bytes:
     try:
         if isinstance(content, OSError):
             raise content
-        data = content.read_bytes() if isinstance(content, Path) else content or b""
+        data = content.read_bytes() if isinstance(content, AnyPath) else content or b""
     except OSError as error:
         raise ImageProblem("unreadable", f"cannot be opened any more ({error.strerror or error})") from error
     if hashlib.sha256(data).hexdigest() != planned.hashes.sha256:
@@ -183,7 +183,7 @@ def _landmarks(planned: ShardPhoto, rgb: Image.Image, config: BuildConfig, resul
     if photo.landmarks is not None:
         result.faces_found = 1
         return [np.asarray(photo.landmarks, dtype=np.float64)]
-    faces = finder.find_faces(rgb, every=config.faces == "all", at=photo.hint)
+    faces = choose_finder(config.finder).find_faces(rgb, every=config.faces == "all", at=photo.hint)
     result.faces_found = len(faces)
     if not faces:
         raise ImageProblem("no_face", "no face where the annotation has one" if photo.hint else "no frontal face found")

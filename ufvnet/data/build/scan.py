@@ -85,6 +85,8 @@ def proof_files(jobs: Sequence[ScanJob]) -> list[Path]:
     photos = [jobs[i].photos[len(jobs[i].photos) // 2] for i in sorted({0, len(jobs) // 2, len(jobs) - 1})]
     candidates = [photo for job in jobs[:1] for photo in job.photos][:PROOF_FILES] + photos
     root = jobs[0].config.source.root
+    if not isinstance(root, Path):
+        return []  # of a store; a worker that cannot read it is found by ``objection``
     files = dict.fromkeys(root / (photo.table_row.file if photo.table_row else photo.path) for photo in candidates)
     return [file for file in files if os.path.isfile(file)][-PROOF_FILES:]  # isfile: False for names no file can have
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ufvnet.crashes import DEATHS, Diary
-from ufvnet.data.schema import FACES, PHOTOS, write_rows
-from ufvnet.faces.finders import finder
+from ufvnet.data.schema import FACES, PHOTOS, Columns, schema_of, write_rows
+from ufvnet.faces.finders import choose_finder
 from ufvnet.files import printed, seal, sha256, unseal, write_json
 
 from .folder import BUILDING, KnownFiles, no_links
@@ -29,7 +29,10 @@ log = logging.getLogger(__name__)
 DIGESTS = ("photos_sha256", "faces_sha256")
 """Names of the digests of a shard's files in its record, its report and the card."""
 
-TIMINGS = pa.schema([("path", pa.string()), ("milliseconds", pa.float64())])
+TIMING_COLUMNS: Columns = {
+    "path": (pa.string(), "Photo."),
+    "milliseconds": (pa.float64(), "Time that it took to build."),
+}
 
 
 @dataclass
@@ -80,14 +83,14 @@ def build_shard(shard: ShardJob) -> ShardReport:
     own = {shard.root / shard.files.photos, shard.root / BUILDING / shard.files.photos} if damaged else set()
     earlier = EarlierRows((e for e in shard.earlier if e.photos not in own), {p.key for p in shard.photos})
     if any(p.key not in earlier and p.photo.landmarks is None for p in shard.photos):
-        finder.load()  # before the diary: a process that dies here does not die of a photo
+        choose_finder(shard.config.finder).load()  # before the diary: a process that dies here does not die of a photo
     with Diary(shard.root / shard.diary) as diary:
         made = _faces(shard, earlier, diary, rows, timings, lost)
         files = shard.files
         faces = sum(1 for _ in made) if files.faces is None else (
             write_rows(shard.base / files.faces, FACES, made, shard.fingerprint)
         )  # fmt: skip
-        write_rows(shard.base / files.timings, TIMINGS, timings, shard.fingerprint)
+        write_rows(shard.base / files.timings, schema_of(TIMING_COLUMNS), timings, shard.fingerprint)
         write_rows(shard.base / files.photos, PHOTOS, rows, shard.fingerprint + (RETRY if lost else ""))
         if not shard.aside:
             KnownFiles(shard.root).remove(name for name in shard.names if name.startswith(f"{BUILDING}/"))

@@ -12,6 +12,7 @@ from ufvnet.data.card import CARD, ShardFiles
 from ufvnet.data.schema import SCHEMA_VERSION, read_fingerprint
 from ufvnet.data.sources.photo import Photo
 from ufvnet.errors import ConfigError
+from ufvnet.faces.finders import choose_finder
 from ufvnet.files import check_name, escape_name, printed
 from ufvnet.imaging.rgb import READING
 
@@ -177,6 +178,8 @@ def _expected(planned: ShardPhoto) -> tuple[str, tuple[str, str | None]]:
 
 def _settings_fingerprint(config: BuildConfig) -> str:
     settings = config.model_dump(mode="json", include=set(DECIDING))
+    if config.finder != "hog":  # rows from before there was a choice stay what they are
+        settings["finder"] = choose_finder(config.finder).VERSION
     degradation = DEGRADATIONS[config.degradation]
     seed = config.seed if degradation.random else None
     without_dhash = config.near_duplicates == "off"

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageFilter
 
+from ufvnet.config.lr_images import CLEAN, CROP, split_damage
+
 from . import steps
 from .steps import Pixels
 
-NAMES = (
-    "clean", "jpeg90", "jpeg75", "jpeg50", "jpeg30", "noise5", "noise10", "blur1", "blur2", "area", "lanczos",
-    "bilinear", "nearest", "cv2-cubic", "mixed", "grey",
-)  # fmt: skip
-"""Those of docs/method.md section 8 except ``crop``, which needs the photograph."""
-UNSEEN = ("gif", "jpeg2000", "sharpened")
-"""Kinds that a training's chain does not contain and that no choice of weights depends on."""
+VERSION = 1
+"""Raised when the same face and name no longer give the same bytes."""
 
 Make = Callable[[Pixels, int, int, np.random.Generator], Pixels]
 
@@ -27,8 +23,8 @@ def damaged(name: str, hr: Pixels, height: int, width: int, seed: Sequence[int])
     """The damaged LR image of a face.
 
     Args:
-        name: one of NAMES or UNSEEN; ``jpeg``, ``noise`` and ``blur`` take any whole number from 1 to 100: quality,
-            standard deviation in levels, sigma in HR pixels.
+        name: one of ``ufvnet.config.lr_images``; ``jpeg``, ``noise`` and ``blur`` take any whole number from 1 to 100:
+            quality, standard deviation in levels, sigma in HR pixels. ``crop`` reduces ``hr``, which was cut again.
         hr: (H, H, 3) uint8.
         height, width: of the LR image.
         seed: of the face; every name and size has a generator of its own.
@@ -44,13 +40,9 @@ def damaged(name: str, hr: Pixels, height: int, width: int, seed: Sequence[int])
 
 
 def _make(name: str) -> Make:
-    if name in PLAIN:
-        return PLAIN[name]
-    numbered = re.fullmatch(r"(jpeg|noise|blur)([1-9]\d?|100)", name)
-    if numbered is None:
-        known = ", ".join(dict.fromkeys(NAMES + UNSEEN))
-        raise ValueError(f"damage {name!r}: must be one of {known}, or jpeg, noise or blur with another number")
-    kind, amount = numbered[1], int(numbered[2])
+    kind, amount = split_damage(name)
+    if amount is None:
+        return PLAIN[kind]
     if kind == "jpeg":
         return lambda hr, h, w, _: steps.compressed(steps.resized(hr, h, w, "bicubic"), "JPEG", amount)
     if kind == "noise":
@@ -96,7 +88,7 @@ def _sharpened(hr: Pixels, height: int, width: int, _: np.random.Generator) -> P
 
 
 PLAIN: dict[str, Make] = {
-    "clean": _by("bicubic"), "area": _by("box"), "lanczos": _by("lanczos"), "bilinear": _by("bilinear"),
-    "nearest": _by("nearest"), "cv2-cubic": _by("cv2-cubic"), "mixed": _mixed, "grey": _grey,
-    "gif": _gif, "jpeg2000": _jpeg2000, "sharpened": _sharpened,
+    CLEAN: _by("bicubic"), CROP: _by("bicubic"), "area": _by("box"), "lanczos": _by("lanczos"),
+    "bilinear": _by("bilinear"), "nearest": _by("nearest"), "cv2-cubic": _by("cv2-cubic"), "mixed": _mixed,
+    "grey": _grey, "gif": _gif, "jpeg2000": _jpeg2000, "sharpened": _sharpened,
 }  # fmt: skip

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ufvnet.errors import TrainingError
+from ufvnet.errors import ConfigError
 from ufvnet.faces.crop import corners_inside
 from ufvnet.imaging.decode import ImageProblem
 from ufvnet.imaging.rgb import read_image
@@ -41,31 +42,47 @@ class Original:
         """The photograph, upright.
 
         Raises:
-            TrainingError: the file cannot be read, or is not the one that the dataset was built from.
+            ConfigError: the file cannot be read, or is not the one that the dataset was built from.
         """
         try:
             data = self.path.read_bytes()
             photo = read_image(data).rgb
         except (OSError, ImageProblem) as error:
-            raise TrainingError(f"{self.path}: cannot be read to cut its face again ({error})") from error
+            raise ConfigError(f"{self.path}: cannot be read to cut its face again ({error})") from error
         if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise TrainingError(f"{self.path}: is not the photograph that the dataset was built from; build it again")
+            raise ConfigError(f"{self.path}: is not the photograph that the dataset was built from; build it again")
         return photo
 
 
-def recut(
-    photo: Image.Image, box: tuple[int, int, int, int], hr_size: int, rng: np.random.Generator
-) -> np.ndarray | None:
-    """A face cut again from its photograph.
+@dataclass(frozen=True)
+class Cut:
+    """A square of a photograph.
+
+    box: (left, top, right, bottom) in pixels of the photograph turned by ``angle`` degrees about ``centre`` (x, y).
+    """
+
+    box: tuple[int, int, int, int]
+    angle: float
+    centre: tuple[float, float]
+
+    def face(self, photo: Image.Image, hr_size: int) -> np.ndarray:
+        """The face in it, reduced as a build reduces it: (hr_size, hr_size, 3) uint8."""
+        box, reach = self.box, math.ceil((self.box[2] - self.box[0]) * 0.75)
+        left, top = max(0, box[0] - reach), max(0, box[1] - reach)
+        patch = photo.crop((left, top, min(photo.width, box[2] + reach), min(photo.height, box[3] + reach)))
+        about = (self.centre[0] - left, self.centre[1] - top)
+        patch = patch.rotate(self.angle, Image.Resampling.BICUBIC, center=about)
+        face = patch.crop((box[0] - left, box[1] - top, box[2] - left, box[3] - top))
+        return np.asarray(face.resize((hr_size, hr_size), Image.Resampling.BICUBIC))
+
+
+def draw_cut(width: int, height: int, box: Sequence[int], rng: np.random.Generator) -> Cut | None:
+    """A cut beside that of the built face; None if none of those that were drawn lies inside the photograph.
 
     Args:
-        photo: upright, RGB.
+        width, height: of the upright photograph.
         box: of the built face.
-        hr_size: side of the new one.
         rng: what movement, scale and turn are drawn from.
-
-    Returns:
-        (hr_size, hr_size, 3) uint8; None if none of the boxes that were drawn lies inside the photograph.
     """
     side = (box[2] - box[0] + box[3] - box[1]) / 2
     middle = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
@@ -75,19 +92,15 @@ def recut(
         angle = rng.uniform(-TURN, TURN)
         left, top = round(x - half), round(y - half)
         new = (left, top, left + round(2 * half), top + round(2 * half))
-        centre = np.array([left + half, top + half])
-        if corners_inside(new, angle, centre, photo.width, photo.height):
-            return _turned(photo, new, angle, centre, hr_size)
+        centre = (left + half, top + half)
+        if corners_inside(new, angle, np.array(centre), width, height):
+            return Cut(new, angle, centre)
     return None
 
 
-def _turned(
-    photo: Image.Image, box: tuple[int, int, int, int], angle: float, centre: np.ndarray, hr_size: int
-) -> np.ndarray:
-    """The box of the photograph turned by ``angle`` about the centre, reduced as a build reduces it."""
-    reach = math.ceil((box[2] - box[0]) * 0.75)
-    left, top = max(0, box[0] - reach), max(0, box[1] - reach)
-    patch = photo.crop((left, top, min(photo.width, box[2] + reach), min(photo.height, box[3] + reach)))
-    patch = patch.rotate(angle, Image.Resampling.BICUBIC, center=(centre[0] - left, centre[1] - top))
-    face = patch.crop((box[0] - left, box[1] - top, box[2] - left, box[3] - top))
-    return np.asarray(face.resize((hr_size, hr_size), Image.Resampling.BICUBIC))
+def recut(
+    photo: Image.Image, box: tuple[int, int, int, int], hr_size: int, rng: np.random.Generator
+) -> np.ndarray | None:
+    """A face cut again from its upright photograph, as ``draw_cut`` draws it: (hr_size, hr_size, 3) uint8 or None."""
+    cut = draw_cut(photo.width, photo.height, box, rng)
+    return None if cut is None else cut.face(photo, hr_size)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 from ufvnet.config import CelebASource
 from ufvnet.errors import ConfigError
+from ufvnet.remote import AnyPath
 
 from .files import numbered_lines, path_below, paths_in, required_file
 from .photo import Photo
@@ -34,7 +34,7 @@ def list_celeba(source: CelebASource) -> list[Photo]:
     return [Photo(path, splits.get(path), hint=hints.get(path)) for path in {*files, *splits}]
 
 
-def _centres(root: Path) -> dict[str, tuple[float, float]]:
+def _centres(root: AnyPath) -> dict[str, tuple[float, float]]:
     """The mean of the five points of each photo; empty where the file of points is missing."""
     try:
         file = required_file(root, "list_landmarks_celeba.txt", "Anno")

@@ -8,9 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.types as types
 
+from ufvnet.remote import AnyPath, RemotePath
+
 from .text import spellings
 
-Cell = bytes | Path | OSError | None
+Cell = bytes | AnyPath | OSError | None
 """A row's picture: its encoded bytes, the file that the row names, why it cannot be read, or None for an empty cell."""
 
 HOLDS = "binary, lists of uint8, or a struct with such a field bytes or a text field path"
@@ -58,7 +60,7 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return any(is_binary(kind) for is_binary in binary) or types.is_null(kind)
 
 
-def picture_of(cell: pa.Scalar, folder: Path, further: Path | None) -> Cell:
+def picture_of(cell: pa.Scalar, folder: AnyPath, further: Path | None) -> Cell:
     """The picture of a cell.
 
     Args:
@@ -73,7 +75,9 @@ def picture_of(cell: pa.Scalar, folder: Path, further: Path | None) -> Cell:
         fields = set(cell.keys())
         content = _bytes_of(_value(cell["bytes"])) if "bytes" in fields else None
         name = _value(cell["path"]).as_py() if content is None and "path" in fields else None
-        return named_file(name, folder, further) if name and isinstance(name, str) else content
+        if not name or not isinstance(name, str):
+            return content
+        return named_file(name, folder, further) if isinstance(folder, Path) else _named_object(name, folder)
     except OSError as error:
         return error
     except Exception as error:  # a damaged cell raises nearly anything; it fails this row only
@@ -122,6 +126,18 @@ def named_file(name: str, folder: Path, further: Path | None = None) -> Path:
     if outside:
         raise OSError(f"the row names {shown}, which is not below the table's folder; image_root may name another one")
     return inside[0]
+
+
+def _named_object(name: str, folder: RemotePath) -> RemotePath:
+    """The object that a row of a table in a store names, below the table's folder.
+
+    Raises:
+        OSError: there is none.
+    """
+    for path in (folder / spelling for spelling in spellings(name)):
+        if ".." not in path.url.split("/") and path.is_file():
+            return path
+    raise OSError(f"the row names {name[:200]!r}, and there is no such object below the table's folder")
 
 
 def in_one_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from ufvnet.errors import ConfigError
+from ufvnet.remote import AnyPath, RemotePath
 
 from .text import PROBLEMS, read_names, spellings
 
@@ -52,7 +53,7 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def paths_in(folder: Path, root: Path) -> list[str]:
+def paths_in(folder: AnyPath, root: AnyPath) -> list[str]:
     """The files of a folder as paths below the source's root.
 
     Raises:
@@ -60,22 +61,33 @@ def paths_in(folder: Path, root: Path) -> list[str]:
     """
     if not folder.is_dir():
         raise ConfigError(f"source.root = {root}: must hold the folder {folder.name}")
-    return [p.relative_to(root).as_posix() for p in files_below(folder)]
+    if isinstance(folder, RemotePath):
+        return [name_below(root, path) for path in folder.files()]
+    return [name_below(root, path) for path in files_below(folder)]
 
 
-def required_file(root: Path, name: str, folder: str) -> Path:
+def name_below(root: AnyPath, path: AnyPath) -> str:
+    """A file's path below the source's root, ``/`` between folders."""
+    if isinstance(path, RemotePath):
+        assert isinstance(root, RemotePath)
+        return path.name_below(root)
+    assert isinstance(root, Path)
+    return path.relative_to(root).as_posix()
+
+
+def required_file(root: AnyPath, name: str, folder: str) -> AnyPath:
     """A file of the source, which lies in its root or in a folder of it.
 
     Raises:
         ConfigError: it lies in neither.
     """
-    for path in (root / name, root / folder / name):
+    for path in (root / name, root / f"{folder}/{name}"):
         if path.is_file():
             return path
     raise ConfigError(f"source.root = {root}: must hold {name} (or {folder}/{name})")
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
+def numbered_lines(path: AnyPath) -> Iterator[tuple[str, str]]:
     """(place, line) of each line of a text file that is not blank; the place is for messages.
 
     Raises:
@@ -88,7 +100,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
         raise ConfigError(f"{path}: cannot be read ({error})") from error
 
 
-def path_below(root: Path, name: str, place: str) -> str:
+def path_below(root: AnyPath, name: str, place: str) -> str:
     """A name from a text file as a path below the source's root, ``/`` between folders.
 
     A backslash is part of the name where such a file exists. Elsewhere it is a separator, as on Windows.
@@ -102,12 +114,16 @@ def path_below(root: Path, name: str, place: str) -> str:
         ConfigError: the name is empty, or leads out of the root.
     """
     _, path, *slashed = spellings(name)
-    if slashed and not os.path.lexists(root / path):
+    if slashed and not _is_there(root / path):
         path = slashed[0]
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or not _is_possible(path):
         raise ConfigError(f"{place}: {path[:80]!r} is no path below source.root")
     return path
+
+
+def _is_there(path: AnyPath) -> bool:
+    return os.path.lexists(path) if isinstance(path, Path) else path.exists()
 
 
 def _is_possible(name: str) -> bool:

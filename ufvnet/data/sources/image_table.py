@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -14,9 +15,10 @@ import pyarrow.parquet as pq
 from ufvnet.config import TableSource
 from ufvnet.errors import ConfigError
 from ufvnet.files import check_name
+from ufvnet.remote import AnyPath, RemotePath
 
 from .cells import HOLDS, Cell, holds_pictures, in_one_line, is_label, picture_of
-from .files import TABLES
+from .files import TABLES, name_below
 from .photo import Photo, TableRow
 
 BLOCK = 1000
@@ -48,7 +50,7 @@ def list_cells(source: TableSource) -> list[Photo]:
             photos += cells_of(source, path, split)
         except ConfigError as error:
             faults.append(error)
-            file = path.relative_to(source.root).as_posix()
+            file = name_below(source.root, path)
             fault = ("unreadable", f"a table whose rows cannot be listed: {error}")
             photos.append(Photo(file, split, table_row=TableRow(file, -1, 0), fault=fault))
     if faults and len(faults) == len(photos):
@@ -58,18 +60,18 @@ def list_cells(source: TableSource) -> list[Photo]:
     return photos
 
 
-def _files(source: TableSource) -> list[tuple[str | None, Path]]:
+def _files(source: TableSource) -> list[tuple[str | None, AnyPath]]:
     """(split, file) of everything that has the name of a table; whether it is one is found out when it is read.
 
     Raises:
         ConfigError: a pattern is malformed or fits no file.
     """
-    files: list[tuple[str | None, Path]] = []
+    files: list[tuple[str | None, AnyPath]] = []
     patterns: list[tuple[str | None, str]] = [*source.files.items()] or [(None, "*")]
     for split, pattern in patterns:
         key = f"source.files.{split} = {pattern}" if split else "source.root"
         try:
-            paths = sorted(p for p in source.root.rglob(pattern) if not p.is_dir())
+            paths = _matching(source.root, pattern)
         except (ValueError, NotImplementedError, IndexError, OSError) as error:
             raise ConfigError(f"{key}: no pattern of files below {source.root} ({error})") from error
         if split is None:
@@ -80,7 +82,13 @@ def _files(source: TableSource) -> list[tuple[str | None, Path]]:
     return files
 
 
-def cells_of(source: TableSource, path: Path, split: str | None = None) -> list[Photo]:
+def _matching(root: AnyPath, pattern: str) -> list[AnyPath]:
+    if isinstance(root, RemotePath):
+        return [path for path in root.files() if PurePosixPath(path.name_below(root)).match(pattern)]
+    return sorted(p for p in root.rglob(pattern) if not p.is_dir())
+
+
+def cells_of(source: TableSource, path: AnyPath, split: str | None = None) -> list[Photo]:
     """A photo for each row of one table.
 
     Args:
@@ -92,7 +100,7 @@ def cells_of(source: TableSource, path: Path, split: str | None = None) -> list[
         NoPictures: it has no column of the name that pictures should have.
         ConfigError: it cannot be read, or a column is missing or of a type that cannot be used.
     """
-    file = path.relative_to(source.root).as_posix()
+    file = name_below(source.root, path)
     columns = {key: getattr(source, key) for key in ("name", "split", "identity") if getattr(source, key)}
     try:
         schema = read_schema(path)
@@ -173,7 +181,7 @@ def read_cells(source: TableSource, photos: Sequence[Photo]) -> Iterator[Cell]:
             yield picture_of(column[row - first], path.parent, source.image_root)
 
 
-def read_schema(path: Path) -> pa.Schema:
+def read_schema(path: AnyPath) -> pa.Schema:
     """The columns of a Parquet or Arrow file.
 
     Raises:
@@ -182,12 +190,13 @@ def read_schema(path: Path) -> pa.Schema:
     if not path.is_file():  # a pipe would wait for ever
         raise OSError("not a file but a pipe, a device or a link to nowhere")
     if path.suffix.lower() == ".parquet":
-        return pq.read_schema(path)
-    with pa.memory_map(str(path)) as mapped:
+        with _opened(path) as file:
+            return pq.read_schema(file)
+    with _mapped(path) as mapped:
         return _arrow(mapped).schema
 
 
-def read_rows(path: Path, columns: list[str], first: int, count: int) -> pa.Table:
+def read_rows(path: AnyPath, columns: list[str], first: int, count: int) -> pa.Table:
     """Some columns of ``count`` rows from row ``first`` on; row groups before them are not read.
 
     Raises:
@@ -208,7 +217,7 @@ def read_rows(path: Path, columns: list[str], first: int, count: int) -> pa.Tabl
     raise OSError(f"{path.name} has fewer rows than it had")
 
 
-def _blocks(path: Path, columns: list[str], only: int | None = None) -> Iterator[tuple[int, int, pa.RecordBatch]]:
+def _blocks(path: AnyPath, columns: list[str], only: int | None = None) -> Iterator[tuple[int, int, pa.RecordBatch]]:
     """(number, first row, columns) of each block of rows; with ``only``, just those of that block's row group.
 
     A block's number is the number of its row group (or Arrow batch) times BLOCKS, plus its index in the group.
@@ -223,24 +232,40 @@ def _blocks(path: Path, columns: list[str], only: int | None = None) -> Iterator
         first += rows
 
 
-def _groups(path: Path, columns: list[str]) -> Iterator[tuple[int, int, Iterator[pa.RecordBatch]]]:
+def _groups(path: AnyPath, columns: list[str]) -> Iterator[tuple[int, int, Iterator[pa.RecordBatch]]]:
     """(number, rows, batches) of each row group or Arrow batch; the batches are read when they are iterated."""
     limit, total = max(ROWS, path.stat().st_size), 0
     if path.suffix.lower() == ".parquet":
-        with pq.ParquetFile(path) as file:
+        with _opened(path) as content, pq.ParquetFile(content) as file:
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
                 total = _add_rows(total, rows, limit)
                 batches = file.iter_batches(BLOCK, row_groups=[group], columns=columns) if columns else _lengths(rows)
                 yield group, rows, batches
         return
-    with pa.memory_map(str(path)) as mapped:
+    with _mapped(path) as mapped:
         reader = _arrow(mapped)
         stream = isinstance(reader, pa.RecordBatchReader)
         for group, batch in enumerate(reader if stream else map(reader.get_batch, range(reader.num_record_batches))):
             rows = len(batch)
             total = _add_rows(total, rows, limit)
             yield group, rows, _validated(_select(batch, columns), rows) if columns else _lengths(rows)
+
+
+def _opened(path: AnyPath) -> AbstractContextManager[Any]:
+    """What pyarrow reads a Parquet file from."""
+    return nullcontext(path) if isinstance(path, Path) else path.open()
+
+
+@contextmanager
+def _mapped(path: AnyPath) -> Iterator[pa.NativeFile]:
+    """What pyarrow reads an Arrow file from: the mapped file, or the object in parts."""
+    if isinstance(path, Path):
+        with pa.memory_map(str(path)) as mapped:
+            yield mapped
+    else:
+        with path.open() as file, pa.PythonFile(file, mode="r") as read:
+            yield read
 
 
 def _select(batch: pa.RecordBatch, columns: list[str]) -> pa.RecordBatch:
@@ -269,7 +294,7 @@ def _validated(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
         yield block
 
 
-def _arrow(mapped: pa.MemoryMappedFile) -> Any:
+def _arrow(mapped: pa.NativeFile) -> Any:
     """A reader of an Arrow file, which begins with ``ARROW1``, or of an Arrow stream, which ``datasets`` writes."""
     is_file = mapped.read(6) == b"ARROW1"
     mapped.seek(0)

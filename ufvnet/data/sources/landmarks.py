@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ufvnet.errors import ConfigError
+from ufvnet.remote import AnyPath
 
 from .pickles import PICKLES, Array, load_plain
 from .text import read_csv, read_lines
@@ -35,7 +36,7 @@ class Landmarks:
     by_stem: np.ndarray
 
 
-def read_landmarks(paths: Sequence[Path]) -> Landmarks:
+def read_landmarks(paths: Sequence[AnyPath]) -> Landmarks:
     """The landmarks of several files together.
 
     Args:
@@ -47,7 +48,7 @@ def read_landmarks(paths: Sequence[Path]) -> Landmarks:
     Raises:
         ConfigError: a path is missing, of another kind or malformed, or two files give a photo different points.
     """
-    rows: dict[str, tuple[int, Path]] = {}
+    rows: dict[str, tuple[int, AnyPath]] = {}
     values, by_stem = bytearray(), bytearray()  # growing buffers: floats or an array for each photo take far more
     for path in paths:
         try:
@@ -68,7 +69,7 @@ def read_landmarks(paths: Sequence[Path]) -> Landmarks:
     )
 
 
-def names_in_pickle(path: Path, key: str = "source.landmarks") -> list[str]:
+def names_in_pickle(path: AnyPath, key: str = "source.landmarks") -> list[str]:
     """The photos that a pickle of Ma et al. names, in its order.
 
     Args:
@@ -84,9 +85,9 @@ def names_in_pickle(path: Path, key: str = "source.landmarks") -> list[str]:
         raise ConfigError(f"{key} = {path}: {error}") from error
 
 
-def _entries(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+def _entries(path: AnyPath) -> Iterator[tuple[str, np.ndarray]]:
     """(name, (68, 2) or (136,) float32 points) of each photo, in the order of the file."""
-    if path.is_dir():
+    if isinstance(path, Path) and path.is_dir():
         return _from_folder(path)
     if path.is_file() and path.suffix.lower() == ".csv":
         return _from_csv(path)
@@ -95,7 +96,7 @@ def _entries(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     raise ValueError(ALLOWED)
 
 
-def _from_csv(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+def _from_csv(path: AnyPath) -> Iterator[tuple[str, np.ndarray]]:
     rows = read_csv(path)
     if [name.lower() for name in next(rows, (1, []))[1]] != HEADER:
         raise ValueError("the header must be file, x0, y0, ..., x67, y67")
@@ -151,7 +152,7 @@ def _points_of_pts(file: Path) -> np.ndarray:
     return _float32(np.array(points))
 
 
-def _from_pickle(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+def _from_pickle(path: AnyPath) -> Iterator[tuple[str, np.ndarray]]:
     for name, entry in load_plain(path).items():
         if not isinstance(entry, dict) or "landmark" not in entry:
             # Ma et al.'s eval_landmark.py reads such arrays from pickles of test sets, in pixels of 128x128 crops.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 from ufvnet.config import (
@@ -16,7 +15,7 @@ from ufvnet.config import (
     fingerprint,
 )
 from ufvnet.errors import ConfigError
-from ufvnet.files import check_name
+from ufvnet.files import check_name, printed
 
 from .celeba import list_celeba
 from .files import paths_in
@@ -35,8 +34,12 @@ def list_photos(config: BuildConfig) -> list[Photo]:
             expected to have, a list names what lies elsewhere, or a split's name cannot be a folder's.
     """
     source = config.source
-    if not os.path.isdir(source.root):
-        raise ConfigError(f"source.root = {source.root}: no such folder")
+    try:
+        there = source.root.is_dir()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
+        raise ConfigError(f"source.root = {printed(source.root)}: cannot be read ({printed(error)})") from error
+    if not there:
+        raise ConfigError(f"source.root = {printed(source.root)}: no such folder")
     landmarks = read_landmarks(source.landmarks) if source.landmarks else None
     photos = _photos_of(source)
     if not photos:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import gc
 import pickle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ufvnet.remote import AnyPath
 
 PICKLES = (".pkl", ".pickle")
 NUMBERS = frozenset(kind + size for kind in "iu" for size in "1248") | {"f2", "f4", "f8"}
 
 
-def load_plain(path: Path) -> dict[str, Any]:
+def load_plain(path: AnyPath) -> dict[str, Any]:
     """The dictionary by name that a .pkl or .pickle file holds; arrays in it are ``Array``.
 
     Raises:

@@ -6,12 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 
 from ufvnet.config import FolderSource, ManifestSource, Source, TableSource, fingerprint
 from ufvnet.errors import ConfigError
+from ufvnet.remote import AnyPath
 
 from .files import numbered_lines, path_below
 from .landmarks import names_in_pickle
@@ -54,7 +55,7 @@ def _unique(items: Iterable[tuple[str, Photo]]) -> Mapping[str, Photo | None]:
     return table
 
 
-def with_lists(photos: list[Photo], source: Source, lists: Mapping[str, Path], missing: str = "{}") -> list[Photo]:
+def with_lists(photos: list[Photo], source: Source, lists: Mapping[str, AnyPath], missing: str = "{}") -> list[Photo]:
     """The photos with the splits of the lists. A listed name that fits no photo becomes a photo that is missing.
 
     Args:
@@ -80,7 +81,7 @@ def with_lists(photos: list[Photo], source: Source, lists: Mapping[str, Path], m
     return known + [Photo(path, split, table_row=row, fault=fault) for path, split in splits.items()]
 
 
-def _listed_names(path: Path, split: str) -> Iterator[tuple[str, str]]:
+def _listed_names(path: AnyPath, split: str) -> Iterator[tuple[str, str]]:
     """(place, name) of each name in a list file; those of pickles without endings, as photos may have others."""
     if path.suffix.lower() not in PICKLES:
         yield from numbered_lines(path)

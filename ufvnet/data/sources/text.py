@@ -8,7 +8,9 @@ import io
 import re
 import stat
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+
+from ufvnet.remote import AnyPath
 
 LARGEST = 2**30
 """Upper bound on the bytes of a text file; landmarks of 200,000 photos take a quarter of it."""
@@ -22,7 +24,7 @@ PROBLEMS = (OSError, ValueError)
 """What the functions of this module raise; the message of a ValueError begins with the number of the line, if any."""
 
 
-def read_lines(path: Path, names: bool = False) -> Iterator[tuple[int, str]]:
+def read_lines(path: AnyPath, names: bool = False) -> Iterator[tuple[int, str]]:
     """(number, line) of each line of a text file, line ends included; memory does not grow with the file.
 
     A line ends at LF, CR LF or CR only: other characters that Unicode counts as line ends may occur in names.
@@ -61,7 +63,7 @@ def _checked(text: io.TextIOWrapper, names: bool) -> Iterator[tuple[int, str]]:
         raise ValueError(f"line {number + 1} or one soon after it: {error.reason}; {ALLOWED}") from error
 
 
-def read_names(path: Path) -> Iterator[tuple[int, str]]:
+def read_names(path: AnyPath) -> Iterator[tuple[int, str]]:
     """(number, line) of each line of a list that is not blank, without line ends: one name per line.
 
     Raises:
@@ -72,7 +74,7 @@ def read_names(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.rstrip("\r\n")
 
 
-def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+def read_csv(path: AnyPath) -> Iterator[tuple[int, list[str]]]:
     """(number of its last line, cells) of each row of a CSV, without the spaces around cells.
 
     Rows that have only empty cells are left out.

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ufvnet.faces.crop import Box
 from ufvnet.imaging.decode import ImageProblem
+from ufvnet.remote import AnyPath
 from ufvnet.restore.picture import Picture
 
 from .records import ManifestRow
@@ -52,10 +53,11 @@ class Job:
 
     is_kept: the output of an earlier run stays.
     is_photo: restored faces are pasted back into the picture; otherwise the picture is one face crop.
-    picture: a crop as it was read. None for a photo: the stage that writes reads it again, so that photos that wait for
-        the model take no memory.
+    picture: a small crop as it was read. None for a photo or a large crop: the stage that writes reads it again, so
+        that pictures that wait for the model take little memory.
     boxes: crop boxes of all faces.
     crops: (index in ``boxes``, pixels) of the faces that are to be restored.
+    effective: effective sizes of large faces by their index in ``boxes``.
     pending: number of crops without a result.
     output_size: (width, height).
     conversions: what reading changed (orientation, mode); not reported if the output is the input's own bytes.
@@ -68,7 +70,7 @@ class Job:
     """
 
     name: str
-    content: Path | bytes | None
+    content: AnyPath | bytes | None
     ending: str
     target: Target
     row: ManifestRow
@@ -79,6 +81,7 @@ class Job:
     picture: Picture | None = None
     boxes: list[Box] = field(default_factory=list)
     crops: list[tuple[int, Image.Image]] = field(default_factory=list)
+    effective: dict[int, float] = field(default_factory=dict)
     pending: int = 0
     output_size: tuple[int, int] = (0, 0)
     conversions: tuple[str, ...] = ()
@@ -108,13 +111,13 @@ class Job:
                 raise ImageProblem("too_large", f"{status.st_size:,} bytes are over {MAX_BYTES:,}")
             return path.read_bytes()
         except (OSError, ValueError) as error:
-            reason = "a link to nowhere" if path.is_symlink() and not os.path.exists(path) else "cannot be opened"
+            reason = "a link to nowhere" if _is_broken_link(path) else "cannot be opened"
             raise ImageProblem("failed", f"{reason}: {getattr(error, 'strerror', None) or error}") from error
 
     def file_size(self) -> int:
         """Bytes of its file; 0 if it has none or they are unknown."""
         try:
-            return self.content.stat().st_size if isinstance(self.content, Path) else 0
+            return self.content.stat().st_size if isinstance(self.content, AnyPath) else 0
         except OSError:
             return 0
 
@@ -124,3 +127,7 @@ class Job:
             return self.read()
         except ImageProblem:
             return None
+
+
+def _is_broken_link(path: AnyPath) -> bool:
+    return isinstance(path, Path) and path.is_symlink() and not os.path.exists(path)

@@ -19,16 +19,20 @@ import pyarrow.parquet as pq
 from ufvnet.config import RestoreConfig
 from ufvnet.files import seal, sha256, unseal, write_atomically, write_json
 
+from .columns import ROWS
 from .journal import index_rows, journals_of, line_of
 from .notes import JOURNAL, WORK
 from .output_folder import unmark
 from .outputs import EarlierOutputs, OutputDigest, keep_notes
-from .records import MANIFEST, ROWS, STATUSES, SUMMARY, USABLE, ManifestRow, file_of
+from .reasons import ReasonCounts
+from .records import MANIFEST, STATUSES, SUMMARY, USABLE, ManifestRow, file_of
 
 FAILURES = 20
 """Failures whose reasons the summary tells."""
 GROUP = 1000
 """Rows that are in memory at once."""
+COUNTED = ["path", "status", "reason", "mode", "faces_restored", "width", "output_width"]
+"""Columns that the summary counts."""
 log = logging.getLogger(__name__)
 
 
@@ -110,10 +114,11 @@ def close_account(config: RestoreConfig, names: Iterable[str], extra: dict[str, 
     """Write manifest.parquet, with a row per name in their order, and summary.json; remove the run's notes.
 
     Returns:
-        The summary: ``files``, ``counts`` by status, ``usable`` (pictures that could be read), ``faces``, the first
-        ``failures``, the entries of ``extra``, ``config``, and ``manifest_sha256``.
+        The summary: ``files``, ``counts`` by status, ``reasons`` by status with their counts, ``usable`` (pictures
+        that could be read), ``faces``, ``enlarged`` (photos with restored faces that were), the first ``failures``, the
+        entries of ``extra``, ``config``, and ``manifest_sha256``.
     """
-    journals, earlier = journals_of(config.output), EarlierOutputs(config.output)
+    journals, earlier, reasons = journals_of(config.output), EarlierOutputs(config.output), ReasonCounts()
     counts: Counter[str] = Counter()
     failures: list[str] = []
 
@@ -122,19 +127,24 @@ def close_account(config: RestoreConfig, names: Iterable[str], extra: dict[str, 
             for table in _tables(journals, names):
                 writer.write_table(table)
                 earlier.drop(filter(None, table["output"].to_pylist()))
-                columns = (table[name].to_pylist() for name in ("path", "status", "reason", "mode", "faces_restored"))
-                for path, status, reason, mode, faces in zip(*columns):
-                    usable = status in USABLE or (status == "skipped" and bool(mode))
-                    counts.update({status: 1, "faces": faces or 0, "usable": usable})
+                for row in table.select(COUNTED).to_pylist():
+                    status, reason = row["status"], row["reason"] or ""
+                    usable = status in USABLE or (status == "skipped" and bool(row["mode"]))
+                    enlarged = row["mode"] == "photo" and status == "restored" and row["output_width"] > row["width"]
+                    faces = row["faces_restored"] or 0
+                    counts.update({status: 1, "faces": faces, "usable": usable, "enlarged": enlarged})
+                    reasons.add(status, reason)
                     if status == "failed" and len(failures) < FAILURES:
-                        failures.append(f"{path}: {reason}")
+                        failures.append(f"{row['path']}: {reason}")
 
     write_atomically(config.output / MANIFEST, write)
     summary = {
         "files": sum(counts[status] for status in STATUSES),
         "counts": {status: counts[status] for status in STATUSES},
+        "reasons": reasons.most_common(),
         "usable": counts["usable"],
         "faces": counts["faces"],
+        "enlarged": counts["enlarged"],
         "failures": failures,
         **extra,
         "config": config.model_dump(mode="json"),

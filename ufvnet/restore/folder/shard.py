@@ -6,13 +6,13 @@ import functools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ufvnet.config import RestoreConfig
 from ufvnet.crashes import Diary
 from ufvnet.data.sources.cells import Cell
 from ufvnet.files import escape_name
 from ufvnet.progress import Progress
+from ufvnet.remote import AnyPath
 from ufvnet.restore.known_faces import KnownFaces
 from ufvnet.restore.resolved import ResolvedRestore, resolve
 
@@ -21,6 +21,7 @@ from .journal import Journal
 from .notes import DIARY
 from .records import new_row
 from .scheduler import Scheduler
+from .side_folders import SideFolders
 from .source import PictureSource
 from .tables import other_columns, table_cells
 from .targets import PART, FileTarget, PartTarget
@@ -128,7 +129,7 @@ class _Jobs:
         row = new_row(name, self.key)
         if isinstance(content, OSError):
             return Job(name, None, ending, target, row, missing=escape_name(str(content)))
-        return Job(name, content, ending, target, row, may_skip=isinstance(content, Path))
+        return Job(name, content, ending, target, row, may_skip=isinstance(content, AnyPath))
 
     def _file(self, base: str, ending: str) -> FileTarget:
         return FileTarget(self.journal, base, self.config.suffix, ending)
@@ -168,11 +169,13 @@ class _Jobs:
 
     def _part(self, target: PartTarget, cells: Sequence[tuple[str, Cell]], endings: Sequence[str]) -> Iterator[Job]:
         jobs = [self._job(name, content, ending, target) for (name, content), ending in zip(cells, endings)]
-        if self.config.resume and target.keep_whole(self.key, (job.read_or_none() for job in jobs)):
+        if self.config.resume and target.keep_whole(
+            self.key, (job.read_or_none() for job in jobs), SideFolders(self.config).are_complete
+        ):
             self.counter.add(len(jobs))
             return
         yield from jobs
 
 
 def _ending(content: Cell) -> str:
-    return content.suffix if isinstance(content, Path) else ""
+    return content.suffix if isinstance(content, AnyPath) else ""

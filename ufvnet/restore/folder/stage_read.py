@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+
+from PIL import Image
 
 from ufvnet.data.sources.files import TABLES
 from ufvnet.faces.crop import Box
 from ufvnet.files import sha256
 from ufvnet.imaging.decode import ImageProblem, NotAnImage, OtherFormat
 from ufvnet.imaging.formats import picture_endings, why_not_read_by_name
-from ufvnet.restore.face_crops import LEAST_SIDE, choose_crops, side, size_class
+from ufvnet.restore.face_crops import LEAST_SIDE, CropChoice, side
 from ufvnet.restore.memory import PixelBudget
 from ufvnet.restore.output_size import check_pixels, output_size, unrestored_size
 from ufvnet.restore.picture import Picture, read_picture
@@ -18,6 +20,7 @@ from ufvnet.restore.resolved import ResolvedRestore
 from ufvnet.restore.trial import crash_in_trial
 
 from .job import Job
+from .side_folders import SideFolders
 
 LEARNT_SIDE = 8
 """Models learn from no crops below this side."""
@@ -34,7 +37,8 @@ class ReadStage:
     """
 
     def __init__(self, resolved: ResolvedRestore, budget: PixelBudget, suspects: Collection[str] = ()):
-        self.config, self.hr_size, self.limit = resolved.config, resolved.hr_size, resolved.side_limit
+        self.config, self.hr_size, self.rule = resolved.config, resolved.hr_size, resolved.crop_rule
+        self.sides = SideFolders(resolved.config)
         self.face_finder, self.budget, self.suspects = resolved.face_finder, budget, suspects
 
     def run(self, job: Job) -> Job:
@@ -57,7 +61,7 @@ class ReadStage:
         data = job.read()
         if self.config.resume:
             kept = job.target.find_kept(job.name, job.row["key"], data)
-            if kept is not None:
+            if kept is not None and self.sides.are_complete(kept):
                 job.is_kept, job.row = True, kept
                 return
         job.row["sha256"] = sha256(data)
@@ -78,32 +82,47 @@ class ReadStage:
     def _cut_crop(self, job: Job, picture: Picture) -> None:
         width, height = picture.size
         job.row |= {"mode": "aligned", "faces_found": 1, "faces_restored": 0}
-        kind = size_class(min(width, height), self.limit)
-        if kind == "tiny":
+        if min(width, height) < LEAST_SIDE:
             raise ImageProblem("failed", f"{width}x{height}: no face in fewer than {LEAST_SIDE} pixels")
-        if kind == "large":
-            self._leave(job, picture, "copied", f"{width}x{height} is not smaller than {self.limit} pixels")
+        choice = self._choose(job, [picture.colour], [min(width, height)])
+        if not choice.chosen:
+            self._leave(job, picture, "copied", self._already_larger)
             return
         job.output_size = output_size(self.config, self.hr_size, picture.size)
         check_pixels(self.config, job.output_size)
         if min(width, height) < LEARNT_SIDE:
             job.notes.append(f"smaller than {LEARNT_SIDE} pixels, the least that the model learnt")
-        job.picture, job.boxes, job.crops = picture, [(0, 0, width, height)], [(0, picture.colour)]
+        job.notes += choice.notes
+        job.boxes, job.crops = [(0, 0, width, height)], [(0, choice.chosen[0].pixels)]
+        if choice.chosen[0].size_class == "small":
+            job.picture = picture
 
     def _cut_photo(self, job: Job, picture: Picture, boxes: list[Box]) -> None:
         job.is_photo, job.boxes = True, boxes
         job.row |= {"mode": "photo", "faces_found": len(boxes), "faces_restored": 0}
-        choice = choose_crops(boxes, self.limit)
+        choice = self._choose(job, [picture.colour.crop(box) for box in boxes])
         job.notes += choice.notes
         if not boxes:
             self._leave(job, picture, "no_face", "no frontal face found")
         elif not choice.chosen:
-            self._leave(job, picture, "copied", "nothing to restore")
+            self._leave(job, picture, "copied", self._already_larger if choice.left else "no face to restore")
         else:
-            sides = [side(boxes[i]) for i in choice.chosen]
+            sides = [min(side(boxes[i]), self.hr_size) for i in choice.chosen]
             job.output_size = output_size(self.config, self.hr_size, picture.size, sides)
             check_pixels(self.config, job.output_size)
-            job.crops = [(i, picture.colour.crop(boxes[i])) for i in choice.chosen]
+            job.crops = [(i, crop.pixels) for i, crop in choice.chosen.items()]
+
+    @property
+    def _already_larger(self) -> str:
+        return f"faces already larger than {self.rule.limit} px"
+
+    def _choose(self, job: Job, crops: Sequence[Image.Image], sides: Sequence[int] | None = None) -> CropChoice:
+        """What the rule says of a picture's crops, kept in the job."""
+        choice = self.rule.choose(crops, sides)
+        job.effective = choice.effective
+        if choice.effective:
+            job.row["effective_size"] = sum(choice.effective.values()) / len(choice.effective)
+        return choice
 
     def _leave(self, job: Job, picture: Picture, status: str, reason: str) -> None:
         """There is no face to restore: the picture is copied or left out, as ``unrestored`` says."""
@@ -116,6 +135,7 @@ class ReadStage:
         job.output_size = unrestored_size(self.config, self.hr_size, picture.size, job.is_photo)
         job.row |= {"output_width": job.output_size[0], "output_height": job.output_size[1]}
         if job.output_size != picture.size:
+            job.row["status"] = "scaled"
             check_pixels(self.config, job.output_size)
 
 

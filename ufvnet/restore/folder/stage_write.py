@@ -19,6 +19,7 @@ from ufvnet.restore.picture import choose_format, encode_picture, read_picture
 from ufvnet.restore.restorer import Restored
 
 from .job import Job
+from .side_folders import SideFolders
 
 
 class WriteStage:
@@ -30,7 +31,7 @@ class WriteStage:
     """
 
     def __init__(self, config: RestoreConfig, budget: PixelBudget):
-        self.config, self.budget = config, budget
+        self.config, self.budget, self.sides = config, budget, SideFolders(config)
 
     def run(self, job: Job) -> None:
         """Account for a job whose crops all have their results.
@@ -58,7 +59,7 @@ class WriteStage:
         try:
             if not job.row["status"]:
                 return self._restored(job, reserve)
-            if job.row["status"] in ("copied", "no_face") and self.config.unrestored == "copy":
+            if job.row["status"] in ("copied", "no_face", "scaled") and self.config.unrestored == "copy":
                 return self._unrestored(job, reserve)
         except ImageProblem as problem:
             job.row |= {"status": "failed", "reason": problem.reason}
@@ -69,17 +70,21 @@ class WriteStage:
         return None, ""
 
     def _restored(self, job: Job, reserve: Callable[[int], None]) -> tuple[bytes, str]:
-        size = job.output_size
-        if job.is_photo:
-            reserve(max(job.row["width"] * job.row["height"], math.prod(size)))
+        size, picture = job.output_size, job.picture
+        if picture is None:
+            sheets = 3 if self.config.compare is not None else 1
+            reserve(max(job.row["width"] * job.row["height"], sheets * math.prod(size)))
             picture = read_picture(_same_bytes(job), self.config.max_pixels)
-            faces = [(job.boxes[i], result.image) for i, result in sorted(job.results.items())]
+        before = picture
+        if job.is_photo:
+            faces = [(job.boxes[i], result.image, result.received) for i, result in sorted(job.results.items())]
             picture = picture.with_colour(paste_restored(picture.colour, size, faces))
         else:
-            assert job.picture is not None
             image = job.results[0].image
             image = image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
-            picture = job.picture.with_colour(image)
+            picture = picture.with_colour(image)
+        restored = {i: result.image for i, result in job.results.items()}
+        self.sides.write(job.name, before, picture, job.boxes, restored)
         kind, ending, format_note = choose_format(self.config.format, picture.format, job.ending)
         data, losses = encode_picture(picture, kind, self.config.quality)
         job.notes += filter(None, [format_note, losses])
@@ -102,7 +107,7 @@ class WriteStage:
         del data
         picture = picture.resized(size)
         written, losses = encode_picture(picture, kind, self.config.quality)
-        job.notes += filter(None, ["only scaled" if size != own_size else "", format_note, losses])
+        job.notes += filter(None, [format_note, losses])
         return written, ending
 
 
@@ -128,7 +133,7 @@ def _face_columns(job: Job) -> dict[str, object]:
     if job.is_photo:
         columns["faces"] = [
             dict(zip(("left", "top", "right", "bottom"), box))
-            | {"restored": i in job.results, **_weights(job.results.get(i))}
+            | {"restored": i in job.results, "effective_size": job.effective.get(i), **_weights(job.results.get(i))}
             for i, box in enumerate(job.boxes)
         ]
     return columns

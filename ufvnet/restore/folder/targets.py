@@ -116,16 +116,19 @@ class PartTarget:
         """As in ``Target``."""
         self.journal.count(row)
 
-    def keep_whole(self, key: str, contents: Iterable[bytes | None]) -> bool:
+    def keep_whole(
+        self, key: str, contents: Iterable[bytes | None], is_complete: Callable[[ManifestRow], bool]
+    ) -> bool:
         """Keep the part of an earlier run and account for its rows, if the part is intact and every row is finished for
         this key and its input; returns whether it was kept.
 
         Args:
             key: of this run.
             contents: bytes of the pictures, or None for those that cannot be read; read only if all else fits.
+            is_complete: whether everything else that belongs to a row is there.
         """
         earlier = [self.journal.earlier(name) for name in self.names]
-        rows = [row for row in earlier if row is not None and self._is_finished(row, key)]
+        rows = [row for row in earlier if row is not None and self._is_finished(row, key) and is_complete(row)]
         digest = output_sha256(self.journal.output, self.name)
         if digest is None or len(rows) < len(self.names):
             return False

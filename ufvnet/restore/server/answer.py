@@ -14,7 +14,7 @@ from ufvnet.files import printed
 from ufvnet.imaging.decode import ImageProblem, NotAnImage, OtherFormat
 from ufvnet.imaging.resize import resize
 from ufvnet.imaging.rgb import ReadImage, read_image
-from ufvnet.restore.face_crops import LEAST_SIDE, side, size_class
+from ufvnet.restore.face_crops import LEAST_SIDE, side
 from ufvnet.restore.restorer import Restorer
 
 Mode = Literal["aligned", "photo"]
@@ -36,6 +36,7 @@ class Comparison:
     after: the restored picture, RGB, of any size.
     rate: of the face; of the largest face in a photo.
     weights: of the anchors for that face, or None.
+    effective_size: of that face in pixels, or None if it is smaller than the model's output.
     notes: sentences on what was done.
     """
 
@@ -43,6 +44,7 @@ class Comparison:
     after: Image.Image
     rate: float
     weights: tuple[float, ...] | None
+    effective_size: float | None
     notes: tuple[str, ...] = ()
 
 
@@ -82,6 +84,7 @@ def answer(upload: bytes, mode: Mode, restorer: Restorer) -> dict[str, Any]:
         "height": read.rgb.height,
         "notes": [*comparison.notes, *(f"{note[0].upper()}{note[1:]}." for note in read.notes)],
         "rate": comparison.rate,
+        "effective_size": comparison.effective_size,
         "weights": list(comparison.weights or ()),
         "anchors": [round(rate * restorer.hr_size) for rate in anchors],
         "input": _png(_shown(comparison.before, comparison.before.size)),
@@ -116,15 +119,23 @@ def restore_picture(image: Image.Image, mode: Mode, restorer: Restorer) -> Compa
     if mode == "photo":
         return _restore_photo(image, restorer)
     size, output = f"{image.width}×{image.height} pixels", f"{restorer.hr_size}×{restorer.hr_size}"
-    kind = size_class(min(image.size), restorer.hr_size)
-    if kind == "tiny":
+    if min(image.size) < LEAST_SIDE:
         raise ImageProblem("too_small", f"The picture is {size}: no face shows in fewer than {LEAST_SIDE}.")
-    if kind == "large":
-        reason = f"The face is {size}, the model's output {output}: nothing to restore."
-        raise ImageProblem("not_smaller", f"{reason} To search it for a small face, choose “photo”.")
-    notes = () if image.width == image.height else (f"The face is not square ({size}): it was stretched.",)
     restored = restorer.batch([image])[0]
-    return Comparison(image, restored.image, restored.rate, restored.weights, notes)
+    if restored.received.size == image.size and min(image.size) >= restorer.hr_size:
+        reason = f"The face is {size} and sharp, the model's output {output}: nothing to restore."
+        raise ImageProblem("not_smaller", f"{reason} To search it for a small face, choose “photo”.")
+    notes = [] if image.width == image.height else [f"The face is not square ({size}): it was stretched."]
+    after = restored.image
+    if restored.effective_size is not None:
+        notes.append(_reduction(size, restored.effective_size))
+        after = _shown(after, image.size)
+    return Comparison(image, after, restored.rate, restored.weights, restored.effective_size, tuple(notes))
+
+
+def _reduction(size: str, effective_size: float) -> str:
+    held = round(effective_size)
+    return f"The face is {size} but holds no more than {held}×{held}, to which it was reduced first."
 
 
 def _restore_photo(image: Image.Image, restorer: Restorer) -> Comparison:
@@ -140,8 +151,12 @@ def _restore_photo(image: Image.Image, restorer: Restorer) -> Comparison:
     box, largest = max(restored, key=lambda pair: side(pair[0]))
     which = "It" if len(restored) == 1 else "The largest of them, whose rate and weights stand here,"
     size = f"{box[2] - box[0]}×{box[3] - box[1]} pixels of the photo"
-    notes = (f"{count}, {len(restored)} restored. {which} is {size}.",)
-    return Comparison(image, photo.image.convert("RGB"), largest.rate, largest.weights, notes)
+    notes = [f"{count}, {len(restored)} restored. {which} is {size}."]
+    if largest.effective_size is not None:
+        notes.append(_reduction(size, largest.effective_size))
+    return Comparison(
+        image, photo.image.convert("RGB"), largest.rate, largest.weights, largest.effective_size, tuple(notes)
+    )
 
 
 def _shown(image: Image.Image, size: tuple[int, int]) -> Image.Image:

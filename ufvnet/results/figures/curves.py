@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import torch
 
+from ufvnet.config.lr_images import CLEAN
 from ufvnet.models import anchor_weights, describe
 from ufvnet.models.inference import BICUBIC
 from ufvnet.results.evaluation import ScoredEvaluation
 from ufvnet.results.methods.resolve import ResolvedMethod
 from ufvnet.results.scoring import MOST_ANCHORS
-from ufvnet.results.statistics import PSNR, SSIM, can_gain, labels_in, paired_gains
+from ufvnet.results.statistics import (
+    DISTANCE,
+    PSNR,
+    SSIM,
+    can_gain,
+    damages_in,
+    labels_in,
+    paired_gains,
+    square,
+    undamaged,
+)
 
-METRICS = {PSNR: "PSNR [dB]", SSIM: "SSIM", "identity": "identity similarity"}
+METRICS = {PSNR: "PSNR [dB]", SSIM: "SSIM", DISTANCE: "identity distance"}
 """Columns of scores that have curves, and the name of their axis."""
 Z95 = 1.96
 
@@ -45,11 +56,14 @@ class Panel:
 
 
 def curve_panels(scores: pd.DataFrame, dataset: str) -> dict[str, Panel]:
-    """Charts of one test set by metric: means over images by input size; ``gain`` over bicubic is paired by image.
+    """Charts of one test set's clean images by metric: means over images by input size.
 
-    A metric that no method has on any test set has no chart.
+    ``gain`` over bicubic is paired by image. A metric that no method has on any test set has no chart, and a test set
+    without clean images has none.
     """
-    part = scores[scores["dataset"] == dataset]
+    part = square(undamaged(scores[scores["dataset"] == dataset]))
+    if part.empty:
+        return {}
     styles = {label: i for i, label in enumerate(labels_in(scores))}
     panels = {
         metric: Panel(dataset, axis, [_mean_curve(part, label, metric, style) for label, style in styles.items()])
@@ -60,6 +74,26 @@ def curve_panels(scores: pd.DataFrame, dataset: str) -> dict[str, Panel]:
         gains = part.assign(gain=paired_gains(part))
         curves = [_mean_curve(gains, m, "gain", style, band=True) for m, style in styles.items() if m != BICUBIC]
         panels["gain"] = Panel(dataset, "PSNR gain over bicubic [dB]", curves, zero=True)
+    return panels
+
+
+def damage_panels(evaluation: ScoredEvaluation) -> dict[str, list[Panel]]:
+    """Label -> a chart per test set with damage: the gain over bicubic by input size, a curve for each damage."""
+    panels: dict[str, list[Panel]] = {}
+    for test_set in evaluation.config.datasets:
+        part = square(evaluation.scores_on(test_set.name))
+        damages = damages_in(part)
+        if damages == [CLEAN] or not can_gain(part):
+            continue
+        gains = part.assign(gain=paired_gains(part))
+        for label in (label for label in labels_in(part) if label != BICUBIC):
+            mine = gains[gains["model"] == label]
+            curves = [
+                replace(_mean_curve(mine[mine["damage"] == damage], label, "gain", style), label=damage)
+                for style, damage in enumerate(damages)
+            ]
+            panel = Panel(f"{label} on {test_set.name}", "PSNR gain over bicubic [dB]", curves, zero=True)
+            panels.setdefault(label, []).append(panel)
     return panels
 
 
@@ -79,7 +113,8 @@ def weight_panels(evaluation: ScoredEvaluation) -> dict[str, list[Panel]]:
     for method in evaluation.methods:
         if method.settings.self_ensemble:  # the model's own weights, shown with the model
             continue
-        predicted = evaluation.scores[(evaluation.scores["model"] == method.label) & evaluation.scores["w1"].notna()]
+        scores = square(undamaged(evaluation.scores))
+        predicted = scores[(scores["model"] == method.label) & scores["w1"].notna()]
         anchors = anchors_of(method) if len(predicted) else None
         if anchors and predicted[columns].notna().any().sum() == len(anchors):
             panels[method.label] = [

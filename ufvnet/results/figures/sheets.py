@@ -52,21 +52,26 @@ def failed_face(reason: str) -> RestoredFace:
 class SheetRow:
     """A row of a sheet: the LR face (h, w, 3) uint8, what each method makes of it, and the HR face (H, H, 3) uint8.
 
-    starts_face: True for the first row of a face, which stands apart from the rows above.
+    starts_face: True for the first row of a face, which stands apart from the rows above. damage: of the LR face, ""
+    for none.
     """
 
     lr: np.ndarray
     restored: Sequence[RestoredFace]
     hr: np.ndarray
     starts_face: bool = True
+    damage: str = ""
 
 
 @dataclass(frozen=True)
 class ExtremeFace:
-    """A face among the worst or best of a method. reference: bicubic's, None if the method is bicubic itself."""
+    """A face among the worst or best of a method.
+
+    input: what kind of LR image it has, e.g. ``16 px``. reference: bicubic's, None if the method is bicubic itself.
+    """
 
     face_id: str
-    px: int
+    input: str
     lr: np.ndarray
     reference: RestoredFace | None
     restored: RestoredFace
@@ -152,9 +157,9 @@ def _draw_headings(sheet: Sheet, labels: Sequence[str], top: int) -> None:
         sheet.text(middle, top - 6, heading(label), size=FONT, va="bottom", ha="center")
 
 
-def _draw_input(sheet: Sheet, y: int, lr: np.ndarray, column: int = 0) -> None:
+def _draw_input(sheet: Sheet, y: int, lr: np.ndarray, column: int = 0, damage: str = "") -> None:
     sheet.face(column, y, lr)
-    sheet.under(column, y, f"{lr.shape[1]}×{lr.shape[0]}")
+    sheet.under(column, y, f"{damage} {lr.shape[1]}×{lr.shape[0]}".lstrip())
 
 
 def grid_sheet(labels: Sequence[str], rows: Sequence[SheetRow]) -> Figure:
@@ -166,7 +171,7 @@ def grid_sheet(labels: Sequence[str], rows: Sequence[SheetRow]) -> Figure:
     _draw_headings(sheet, labels, top)
     for i, row in enumerate(rows):
         y = top + step * i + int(breaks[i])
-        _draw_input(sheet, y, row.lr)
+        _draw_input(sheet, y, row.lr, damage=row.damage)
         best = best_psnr(row.restored)
         for column, face in enumerate(row.restored, start=1):
             sheet.restored(column, y, face)
@@ -244,7 +249,7 @@ def extremes_sheet(
     blocks = [(word, faces) for word, faces in (("worst", worst), ("best", best)) if faces]
     sheet = Sheet(max(len(worst), len(best), 5), side, len(blocks) * block, left=34)
     for i, (word, faces) in enumerate(blocks):
-        at = ", ".join(f"{px} px" for px in sorted({face.px for face in faces}))
+        at = "; ".join(dict.fromkeys(face.input for face in faces))
         title = f"{label} on {where}: its {len(faces)} {word} faces by PSNR at {at}"
         if failed := sum(face.restored.image is None for face in faces):
             title += f", {failed} of them failed"

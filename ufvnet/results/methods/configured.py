@@ -48,3 +48,11 @@ def paths_read(config: EvaluateConfig) -> Iterator[Path]:
                 yield source
         if method.python and (file := method.python.rpartition(":")[0]).endswith(".py"):
             yield Path(file)
+
+
+def with_model(config: EvaluateConfig, folder: Path) -> EvaluateConfig:
+    """The configuration with a model folder among its methods, once."""
+    models = (expand(entry).model for entry in config.models)
+    if any(model is not None and model.resolve() == folder.resolve() for model in models):
+        return config
+    return config.model_copy(update={"models": (*config.models, str(folder))})

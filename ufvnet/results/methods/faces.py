@@ -13,7 +13,7 @@ class Faces:
     """LR images of one size, and what a method may need to know about them.
 
     lr: (N, h, w, 3) uint8. rate: their down-sampling rate r. hr_size: side of the HR images. ids: N face ids.
-    dataset: the test set's name in tables. px: height of the LR images.
+    dataset: the test set's name in tables. folder: of these LR images among the test set's, e.g. ``16``.
     """
 
     lr: np.ndarray
@@ -21,7 +21,7 @@ class Faces:
     hr_size: int
     ids: Sequence[str]
     dataset: str
-    px: int
+    folder: str
 
     def __getitem__(self, part: slice) -> Faces:
         return replace(self, lr=self.lr[part], ids=self.ids[part])

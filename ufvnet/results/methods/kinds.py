@@ -30,7 +30,8 @@ def restore_with_network(network: torch.nn.Module, method: Method, hr_size: int,
 
 
 def read_images(folder: Path, faces: Faces) -> Images:
-    """Read the images that another program restored: <folder>/<test set>/<px>/<face id>.png.
+    """Read the images that another program restored: <folder>/<test set>/<size>/<face id>.png, with a folder per
+    damage above the sizes of damaged LR images.
 
     Raises:
         MethodError: one is missing, damaged, or of another size.
@@ -38,7 +39,7 @@ def read_images(folder: Path, faces: Faces) -> Images:
     side = (faces.hr_size, faces.hr_size)
     images = []
     for face in faces.ids:
-        plain = below(folder / faces.dataset / str(faces.px), face)
+        plain = below(folder / faces.dataset / faces.folder, face)
         file = plain.with_name(f"{plain.name}.png")  # as `ufvnet data export` names it
         if not file.is_file():  # opening a pipe would block
             raise MethodError(f"{file} {'is no file' if file.exists() else 'is not there'}")

@@ -10,10 +10,10 @@ from typing import Any
 from ufvnet.files import write_text
 from ufvnet.metrics import PRIMARY, PROTOCOLS
 from ufvnet.results.evaluation import ScoredEvaluation
-from ufvnet.results.figures.curves import Panel, curve_panels, weight_panels
+from ufvnet.results.figures.curves import Panel, curve_panels, damage_panels, weight_panels
 from ufvnet.results.figures.gallery import Gallery
 from ufvnet.results.folder import PathFor
-from ufvnet.results.statistics import PSNR, SSIM
+from ufvnet.results.statistics import DISTANCE, PSNR, SSIM
 from ufvnet.results.tables.captions import brief
 from ufvnet.results.tables.overview import failure_table, overview_table
 from ufvnet.results.tables.render import to_html
@@ -80,11 +80,13 @@ def chart_groups(evaluation: ScoredEvaluation) -> list[tuple[str, str, list[Pane
     """Charts under their headings: title, note, panels."""
     test_sets = [curve_panels(evaluation.scores, test_set.name) for test_set in evaluation.config.datasets]
     notes = {"gain": "Means of differences paired by image, with the 95 % interval of the mean."}
-    titles = {"gain": "Gain over bicubic", PSNR: "PSNR", SSIM: "SSIM", "identity": "Identity similarity"}
+    titles = {"gain": "Gain over bicubic", PSNR: "PSNR", SSIM: "SSIM", DISTANCE: "Identity distance"}
     groups = [
         (title, notes.get(metric, ""), [panels[metric] for panels in test_sets if metric in panels])
         for metric, title in titles.items()
     ]
+    note = "Means of differences from bicubic's enlargement of the same damaged image."
+    groups += [(f"Gain under damage: {label}", note, panels) for label, panels in damage_panels(evaluation).items()]
     weights = weight_panels(evaluation)
     note = "Means and the middle 90 % of faces; dashed: the target of Eq. 4."
     groups += [(f"Weights of the anchors: {label}", note, panels) for label, panels in weights.items()]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ufvnet.imaging.resize import lr_side
 from ufvnet.metrics import score
 from ufvnet.models.inference import BICUBIC
 from ufvnet.results.figures.gallery import Gallery, Pick
@@ -79,20 +78,19 @@ def embedded_pictures(galleries: Sequence[Gallery]) -> dict[str, Any]:
 
 
 def _face(gallery: Gallery, face: str, pictures: Pictures) -> dict[str, Any]:
-    """A face at every size by every method."""
-    hr, side = gallery.hr(face), gallery.hr_size
-    sizes = []
-    for k in gallery.ks:
-        pick = Pick(face, k)
-        lr = gallery.lr(pick)
+    """A face with every LR image that is shown, by every method."""
+    side, sizes = gallery.hr_size, []
+    for kind in gallery.faces[face]:
+        pick = Pick(face, kind)
+        lr, hr = gallery.lr(pick), gallery.hr(pick)
         nearest = np.asarray(Image.fromarray(lr).resize((side, side), Image.Resampling.NEAREST))
         values = score(nearest[None], hr[None])
         sizes.append({
-            "px": lr_side(side, k),
+            "name": kind.name, "shape": f"{lr.shape[1]}×{lr.shape[0]}", "hr": pictures.add(hr),
             "lr": [pictures.add(lr), _rounded(values[PSNR][0], 2), _rounded(values[SSIM][0], 4), ""],
             "cells": [_restored(gallery.restored[label, pick], pictures) for label in gallery.labels],
         })  # fmt: skip
-    return {"id": face, "hr": pictures.add(hr), "sizes": sizes}
+    return {"id": face, "hr": sizes[0]["hr"], "sizes": sizes}
 
 
 def _extremes(gallery: Gallery, label: str, count: int, pictures: Pictures) -> dict[str, list[dict[str, Any]]]:
@@ -102,7 +100,7 @@ def _extremes(gallery: Gallery, label: str, count: int, pictures: Pictures) -> d
 
 def _extreme(face: ExtremeFace, pictures: Pictures) -> dict[str, Any]:
     return {
-        "id": face.face_id, "px": face.px, "lr": pictures.add(face.lr), "hr": pictures.add(face.hr, False),
+        "id": face.face_id, "name": face.input, "lr": pictures.add(face.lr), "hr": pictures.add(face.hr, False),
         "cell": _restored(face.restored, pictures, False),
         "other": face.reference and _restored(face.reference, pictures, False),
     }  # fmt: skip

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from ufvnet.config.lr_images import CLEAN
 from ufvnet.results.evaluation import ScoredEvaluation
 from ufvnet.results.methods.resolve import ResolvedMethod
-from ufvnet.results.statistics import PSNR, sizes_in
+from ufvnet.results.statistics import PSNR, damages_in, sizes_in
 from ufvnet.results.tables.table import NOTHING, Cell, Fingerprint, Number, Table
 
 PACKAGES = ("ufvnet", "torch", "numpy", "pillow", "pandas", "pyarrow")
@@ -31,13 +32,14 @@ def facts(evaluation: ScoredEvaluation) -> list[tuple[str, str]]:
     """What was evaluated, in a few numbers."""
     scores = evaluation.scores
     faces = scores.groupby("dataset", sort=False)["face_id"].nunique()
-    failed = int(scores[PSNR].isna().sum())
+    failed, damages = int(scores[PSNR].isna().sum()), damages_in(scores)
     return [
         ("methods", str(scores["model"].nunique())),
         ("faces", " + ".join(f"{n:,} {name}" for name, n in faces.items())),
-        ("input sizes", f"{', '.join(str(px) for px in sizes_in(scores))} px"),
+        ("input sizes", f"{', '.join(size.name for size in sizes_in(scores))} px"),
+        *([] if damages == [CLEAN] else [("damage", ", ".join(damages))]),
         ("images scored", f"{len(scores) - failed:,}" + (f", {failed:,} failed" if failed else "")),
-        ("view", evaluation.config.view),
+        *([("view", evaluation.config.view)] if any(s.sizes is None for s in evaluation.config.datasets) else []),
     ]
 
 

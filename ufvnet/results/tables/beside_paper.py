@@ -8,7 +8,7 @@ from ufvnet.imaging.resize import VIEWS
 from ufvnet.metrics import PRIMARY
 from ufvnet.results.evaluation import ScoredEvaluation
 from ufvnet.results.methods.resolve import ResolvedMethod
-from ufvnet.results.statistics import MeanScore, mean_score
+from ufvnet.results.statistics import MeanScore, mean_score, square, undamaged
 
 from .captions import brief, failures, how_models_were_made, test_set_name
 from .paper import SAME_NETWORK, TABLES, Column, PaperTable
@@ -23,6 +23,7 @@ Line = tuple[str, list[str | None]]
 def paper_table(paper: PaperTable, evaluation: ScoredEvaluation) -> Table:
     """A table of the paper: PSNR / SSIM measured (protocol y, cross view), then the paper's own number."""
     columns = [c for c in paper.columns if c.place < len(evaluation.config.datasets)]
+    sets = " and ".join(test_set_name(evaluation.config.datasets[i]) for i in sorted({c.place for c in columns}))
     header = ["method"]
     for column in columns:
         name = f"{evaluation.config.datasets[column.place].name}-{column.tested}"
@@ -37,7 +38,7 @@ def paper_table(paper: PaperTable, evaluation: ScoredEvaluation) -> Table:
         rows.append(tuple(row))
     caption = (
         f"Table {ROMAN[paper.number]}: {paper.title}. PSNR / SSIM (protocol {PRIMARY}, every image at every scale), "
-        f"measured on {' and '.join(test_set_name(s) for s in evaluation.config.datasets)}, beside the paper's "
+        f"measured on {sets}, beside the paper's "
         f"numbers. {how_models_were_made(evaluation.methods)}"
         + (f" Not evaluated: {', '.join(not_evaluated)}." if not_evaluated else "")
         + "".join(f" Left out ({brief(reason)})." for reason in evaluation.left_out)
@@ -50,7 +51,7 @@ def paper_table(paper: PaperTable, evaluation: ScoredEvaluation) -> Table:
 def _measured(label: str | None, column: Column, evaluation: ScoredEvaluation) -> Cell:
     """The mean over the scales of a column; nothing if one of them was not evaluated."""
     ks = set(VIEWS[column.tested])
-    scores = evaluation.scores_on(evaluation.config.datasets[column.place].name)
+    scores = square(undamaged(evaluation.scores_on(evaluation.config.datasets[column.place].name)))
     cell = scores[(scores["model"] == label) & scores["k"].isin(ks)]
     return Score(mean_score(cell)) if set(cell["k"]) == ks else NOTHING
 

@@ -1,9 +1,13 @@
-"""Tables of what was measured on a test set: by scale, gains, differences, time and identity; the assigned view."""
+"""Tables of a test set's clean LR images: scores by size, gains, differences, time; and the assigned view."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import pandas as pd
 
+from ufvnet.data.lr_images import Size
 from ufvnet.metrics import PRIMARY
 from ufvnet.models.inference import BICUBIC
 from ufvnet.results.evaluation import ScoredEvaluation
@@ -16,8 +20,12 @@ from ufvnet.results.statistics import (
     mean_difference,
     mean_over_sizes,
     mean_score,
+    of_size,
     paired_differences,
+    share_below_zero,
     sizes_in,
+    square,
+    undamaged,
 )
 
 from .captions import failures
@@ -31,19 +39,19 @@ def scale_table(scores: pd.DataFrame, dataset: str, protocol: str) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for label in labels_in(scores):
         part = parts[label]
-        columns = [*(part[part["px"] == px] for px in sizes), part]
+        columns = [*(of_size(part, size) for size in sizes), part]
         rows.append((label, *(Score(mean_score(column, protocol)) for column in columns)))
     faces = scores["face_id"].nunique()
     caption = (
-        f"{dataset}: PSNR / SSIM by input size, protocol {protocol}, {faces:,} faces at every scale.{failures(scores)}"
+        f"{dataset}: PSNR / SSIM by input size, protocol {protocol}, {faces:,} faces at every size.{failures(scores)}"
     )
-    header, group = _size_header(sizes), MEASURED if protocol == PRIMARY else OTHER_PROTOCOLS
+    header, group = ("method", *size_header(sizes)), MEASURED if protocol == PRIMARY else OTHER_PROTOCOLS
     ranked = tuple(range(1, len(header)))
     return Table(f"scales_{dataset}_{protocol}", caption, header, tuple(rows), ranked, group)
 
 
 def gain_table(scores: pd.DataFrame, dataset: str, seed: int) -> Table:
-    """PSNR and SSIM of each method over bicubic, paired by image, with bootstrap 95 % intervals."""
+    """PSNR and SSIM over bicubic, paired by image, with bootstrap 95 % intervals; share of images that are worse."""
     rows: list[tuple[Cell, ...]] = []
     for metric, unit, digits in ((PSNR, "dB", 2), (SSIM, "SSIM", 4)):
         faces = by_face(scores, metric)
@@ -52,11 +60,16 @@ def gain_table(scores: pd.DataFrame, dataset: str, seed: int) -> Table:
                 paired = paired_differences(faces, label, BICUBIC)
                 columns = (*paired.T, mean_over_sizes(paired))
                 rows.append((f"{label}, {unit}", *(Gain(mean_difference(c, seed), digits) for c in columns)))
+    faces = by_face(scores, PSNR)
+    for label in labels_in(scores):
+        if label != BICUBIC:
+            paired = paired_differences(faces, label, BICUBIC)
+            rows.append((f"{label}, worse", *(percent(share_below_zero(c)) for c in (*paired.T, paired))))
     caption = (
         f"{dataset}: gain over bicubic (protocol {PRIMARY}), mean and bootstrap 95 % interval over images; n.s.: the "
-        f"interval holds zero.{failures(scores)}"
+        f"interval holds zero; worse: share of images whose PSNR is below bicubic's.{failures(scores)}"
     )
-    return Table(f"gain_{dataset}", caption, _size_header(sizes_in(scores)), tuple(rows))
+    return Table(f"gain_{dataset}", caption, ("method", *size_header(sizes_in(scores))), tuple(rows))
 
 
 def difference_table(scores: pd.DataFrame, dataset: str, seed: int) -> Table:
@@ -75,39 +88,35 @@ def difference_table(scores: pd.DataFrame, dataset: str, seed: int) -> Table:
 
 
 def cost_table(scores: pd.DataFrame, dataset: str) -> Table:
-    """Time per image and identity similarity by size."""
+    """Time per image by size."""
     sizes = sizes_in(scores)
-    times = scores.groupby(["model", "px"])["milliseconds"].median()
-    similarity = scores.groupby(["model", "px"])["identity"].mean()
+    times = scores.groupby(["model", "width", "height"])["milliseconds"].median()
     rows: list[tuple[Cell, ...]] = []
     for label in labels_in(scores):
-        rows.append((f"{label}, ms", *_by_size(times[label], sizes, "{:.1f}")))
-        if similarity[label].notna().any():
-            rows.append((f"{label}, identity", *_by_size(similarity[label], sizes, "{:.4f}")))
-    measured = scores.loc[scores["identity"].notna(), "face_id"].nunique()
-    caption = f"{dataset}: median time per image as it was scored (one core, or the device), in ms" + (
-        f"; identity: cosine of dlib's descriptors of SR and HR, mean over {measured:,} faces." if measured else "."
-    )
-    return Table(f"cost_{dataset}", caption, _size_header(sizes), tuple(rows))
+        values = [times.get((label, size.width, size.height), math.nan) for size in sizes]
+        rows.append((f"{label}, ms", *(Number(v, "{:.1f}") for v in (*values, times[label].mean()))))
+    caption = f"{dataset}: median time per image as it was scored (one core, or the device), in ms."
+    return Table(f"cost_{dataset}", caption, ("method", *size_header(sizes)), tuple(rows))
 
 
-def _size_header(sizes: list[int]) -> tuple[str, ...]:
-    return ("method", *(f"{px} px" for px in sizes), "mean")
+def size_header(sizes: Sequence[Size]) -> tuple[str, ...]:
+    """The headers of a column for each size and one for all."""
+    return (*(f"{size.name} px" for size in sizes), "mean")
 
 
-def _by_size(values: pd.Series, sizes: list[int], form: str) -> list[Number]:
-    """A value at each size, then their mean."""
-    return [Number(value, form) for value in (*(values[px] for px in sizes), values.mean())]
+def percent(share: float) -> Number:
+    """A share as whole per cent; NaN is nothing."""
+    return Number(100 * share, "{:.0f} %")
 
 
 def assigned_table(evaluation: ScoredEvaluation) -> Table:
     """The assigned view: one seeded scale per image, balanced over the scales (docs/method.md section 6)."""
     config, parts = evaluation.config, []
     for test_set in config.datasets:
-        scores = evaluation.scores_on(test_set.name)
-        parts.append(scores.merge(assigned_scales(scores, config.seed), on=["face_id", "k"]))
+        scores = square(undamaged(evaluation.scores_on(test_set.name)))
+        parts.append(scores.merge(assigned_scales(scores, config.seed), on=["face_id", "k"]) if len(scores) else scores)
     rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (label, *(Score(mean_score(part[part["model"] == label])) for part in parts))
+        (label, *(Score(mean_score(part[part["model"] == label])) if len(part) else NOTHING for part in parts))
         for label in labels_in(evaluation.scores)
     )
     caption = (

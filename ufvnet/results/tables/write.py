@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pandas as pd
+
 from ufvnet.files import safe_name, write_text
 from ufvnet.metrics import PROTOCOLS
 from ufvnet.results.evaluation import ScoredEvaluation
 from ufvnet.results.folder import PathFor
-from ufvnet.results.statistics import can_gain, labels_in
+from ufvnet.results.statistics import can_gain, labels_in, undamaged
 
 from .beside_paper import paper_table
+from .damaged import damage_tables, identity_table
+from .groups import group_tables
 from .measured import assigned_table, cost_table, difference_table, gain_table, scale_table
 from .paper import TABLES
 from .render import to_csv, to_html, to_latex, to_markdown
+from .summary import FILE, summary_csv, summary_rows
 from .table import Table
 
 
@@ -23,14 +28,33 @@ def all_tables(evaluation: ScoredEvaluation) -> list[Table]:
     tables = [paper_table(paper, evaluation) for paper in TABLES]
     for test_set in evaluation.config.datasets:
         name, scores = test_set.name, evaluation.scores_on(test_set.name)
-        tables += [scale_table(scores, name, protocol) for protocol in PROTOCOLS]
-        if can_gain(scores):
-            tables.append(gain_table(scores, name, seed))
-        if len(labels_in(scores)) > 1:
-            tables.append(difference_table(scores, name, seed))
-        tables.append(cost_table(scores, name))
+        tables += _clean_tables(undamaged(scores), name, seed)
+        tables += damage_tables(evaluation.outcomes[name], name)
+        identity = identity_table(evaluation.outcomes[name], name)
+        tables += [] if identity is None else [identity]
+        tables += group_tables(evaluation.group_outcomes.get(name, []), name)
     tables.append(assigned_table(evaluation))
     return tables
+
+
+def _clean_tables(scores: pd.DataFrame, name: str, seed: int) -> list[Table]:
+    """The tables of clean LR images; none if all are damaged."""
+    if scores.empty:
+        return []
+    tables = [scale_table(scores, name, protocol) for protocol in PROTOCOLS]
+    if can_gain(scores):
+        tables.append(gain_table(scores, name, seed))
+    if len(labels_in(scores)) > 1:
+        tables.append(difference_table(scores, name, seed))
+    return [*tables, cost_table(scores, name)]
+
+
+def write_summary(evaluation: ScoredEvaluation, path_for: PathFor) -> None:
+    """summary.csv: a row per test set, damage, size or group, and method."""
+    rows = []
+    for name, outcomes in evaluation.outcomes.items():
+        rows += summary_rows(name, outcomes, evaluation.group_outcomes.get(name, []), evaluation.methods)
+    write_text(path_for(FILE), summary_csv(rows))
 
 
 def write_tables(tables: Iterable[Table], path_for: PathFor) -> None:

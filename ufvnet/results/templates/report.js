@@ -55,7 +55,7 @@ const scoreText = (psnr, ssim) => (psnr === null ? "\u2013" : `${psnr.toFixed(2)
 
 function chosen(choice) {
   if (choice === 0) return [LR, ...size().lr];
-  if (choice === choices.length - 1) return [HR, face().hr, null, null, ""];
+  if (choice === choices.length - 1) return [HR, size().hr, null, null, ""];
   return [choices[choice], ...size().cells[choice - 1]];
 }
 
@@ -65,7 +65,7 @@ function showSide(name, choice) {
   note.hidden = place >= 0;
   image.hidden = place < 0;
   if (place >= 0) image.src = data.pictures[place];
-  image.alt = `${label}, ${size().px} pixels, ${face().id}`;
+  image.alt = `${label}, ${size().name}, ${face().id}`;
   note.textContent = `${label} failed: ${reason}`;
   const text = label === HR ? "the original" : place < 0 ? "failed" : scoreText(psnr, ssim);
   get(`${name}-score`).replaceChildren(make("b", {}, label), text);
@@ -87,7 +87,7 @@ const luma = (p, i) => (65.481 * p[i] + 128.553 * p[i + 1] + 24.966 * p[i + 2]) 
 
 let drawn = 0;
 async function showErrors() {
-  const mine = ++drawn, hr = await pixels(face().hr), limit = data.sets[state.set].limit;
+  const mine = ++drawn, hr = await pixels(size().hr), limit = data.sets[state.set].limit;
   for (const name of ["left", "right"]) {
     const [label, place, , , reason] = chosen(state[name]), canvas = get(`${name}-error`);
     const sr = place < 0 ? null : await pixels(place);
@@ -112,8 +112,10 @@ async function showErrors() {
 }
 
 function show() {
-  get("px").textContent = `${size().px} px`;
-  get("size").setAttribute("aria-valuetext", `${size().px} pixels`);
+  get("size").max = face().sizes.length - 1;
+  state.size = Math.min(state.size, face().sizes.length - 1);
+  get("px").textContent = size().name;
+  get("size").setAttribute("aria-valuetext", size().name);
   get("left").value = state.left;
   get("right").value = state.right;
   get("size").value = state.size;
@@ -130,7 +132,7 @@ function showGrid() {
     const cells = row.cells.map(([place, psnr, ssim, reason], j) => {
       if (place < 0) return make("td", {}, make("span", { class: "reason" }, `failed: ${reason}`));
       const text = psnr === null ? "\u2013" : `${psnr.toFixed(2)} / ${ssim.toFixed(3)}`;
-      const label = `Show ${data.labels[j]} at ${row.px} pixels on the right of the slider`;
+      const label = `Show ${data.labels[j]} at ${row.name} on the right of the slider`;
       const button = make("button", { type: "button", "aria-label": label }, picture(place, ""));
       button.addEventListener("click", () => {
         Object.assign(state, { size: i, right: j + 1 });
@@ -140,9 +142,9 @@ function showGrid() {
       return make("td", {}, button, make("span", {}, psnr === best ? make("b", {}, text) : text));
     });
     return make(
-      "tr", {}, make("th", { scope: "row" }, `${row.px} px`),
-      make("td", {}, picture(row.lr[0], `LR, ${row.px} pixels`), make("span", {}, `${row.px}×${row.px}`)),
-      ...cells, make("td", {}, picture(face().hr, "HR"), make("span", {}, "HR")),
+      "tr", {}, make("th", { scope: "row" }, row.name),
+      make("td", {}, picture(row.lr[0], `LR, ${row.name}`), make("span", {}, row.shape)),
+      ...cells, make("td", {}, picture(row.hr, "HR"), make("span", {}, "HR")),
     );
   });
   get("grid").replaceChildren(make("thead", {}, head), make("tbody", {}, ...body));
@@ -172,13 +174,11 @@ function startSlider() {
     get(name).addEventListener("change", (event) => { state[name] = Number(event.target.value); show(); });
   }
   get("set").addEventListener("change", (event) => {
-    const sizes = data.sets[Number(event.target.value)].faces[0].sizes.length;
-    Object.assign(state, { set: Number(event.target.value), face: 0, size: Math.min(state.size, sizes - 1) });
+    Object.assign(state, { set: Number(event.target.value), face: 0 });
     showFaces();
     show();
     showGrid();
   });
-  get("size").max = face().sizes.length - 1;
   get("size").addEventListener("input", (event) => { state.size = Number(event.target.value); show(); });
   const split = get("split");
   const move = () => {
@@ -202,7 +202,7 @@ function card(face, label) {
       : make("span", { class: "reason" }, reason), name,
   );
   const [place, psnr, ssim, reason] = face.cell;
-  const panes = [pane(`LR, ${face.px} px`, face.lr)];
+  const panes = [pane(`LR, ${face.name}`, face.lr)];
   if (face.other) panes.push(pane(data.bicubic, face.other[0], face.other[3]));
   panes.push(pane(label, place, reason), pane(HR, face.hr));
   const row = make("div", { class: face.other ? "row" : "row three" }, ...panes);
@@ -227,7 +227,7 @@ function startExtremes() {
     const label = labels[Number(method.value)], extremes = data.extremes[Number(set.value)][label];
     for (const name of ["worst", "best"]) {
       get(name).replaceChildren(...extremes[name].map((e) => card(e, label)));
-      const at = [...new Set(extremes[name].map((e) => `${e.px} px`))].join(", ");
+      const at = [...new Set(extremes[name].map((e) => e.name))].join(", ");
       get(`${name}-title`).hidden = !extremes[name].length;
       get(`${name}-title`).textContent = `The ${extremes[name].length} ${name} of ${label}, at ${at}`;
     }

@@ -16,7 +16,6 @@ from ufvnet.config import ConfigError, Damage
 from ufvnet.data import FaceArrays
 from ufvnet.data.damage.recut import recut
 from ufvnet.data.dataset import join
-from ufvnet.errors import TrainingError
 from ufvnet.training.batches import Batch, TrainingLoader
 
 MR8 = tuple(range(1, 9))
@@ -254,10 +253,10 @@ def test_another_photograph_than_the_built_one_is_refused(built: Path, tmp_path:
     original = data.open(built).view("MR8", "train").originals(data.open(built).photos)[0]
     assert original.read().mode == "RGB"
     other = replace(original, path=tmp_path / "x.png")
-    with pytest.raises(TrainingError, match=r"x\.png: cannot be read"):
+    with pytest.raises(ConfigError, match=r"x\.png: cannot be read"):
         other.read()
     Image.new("RGB", (50, 50)).save(other.path)
-    with pytest.raises(TrainingError, match="is not the photograph that the dataset was built from"):
+    with pytest.raises(ConfigError, match="is not the photograph that the dataset was built from"):
         other.read()
 
 

@@ -1,0 +1,166 @@
+"""Weights and card of a shipped model: two steps, between which its evaluations run.
+
+``python -m benchmarks.ship weights MODEL [NAME]`` puts a model folder's weights, in half precision, below
+ufvnet/weights/NAME (ufvnet-real). MODEL may be what ``benchmarks.keep`` wrote.
+
+``python -m benchmarks.ship card EVALUATION GROUPS [NAME]`` fills the card's template (benchmarks/NAME.card.md) with
+the numbers of two evaluations' folders, of configs/evaluations/real.yaml and groups.yaml, of these very weights.
+
+The default of ``restore``, ``Restorer`` and ``serve`` is ``DEFAULT_MODEL`` in ufvnet/config/restore.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from string import Template
+
+import pandas as pd
+
+from ufvnet.config import ConfigError, Method
+from ufvnet.data.lr_images import size_of
+from ufvnet.files import MARKER, write_json, write_text
+from ufvnet.models import create
+from ufvnet.models.complexity import complexity
+from ufvnet.models.store import CARD, README, SHIPPED, WEIGHTS, read_card, save_half, sealed_card
+from ufvnet.results.groups import EVERYONE, FAR_BELOW
+from ufvnet.results.methods.resolve import resolve_method
+from ufvnet.results.tables.summary import ALL, FILE
+from ufvnet.results.tables.table import NOTHING
+
+NAME = "ufvnet-real"
+MOST_BYTES = 25_000_000
+"""Of all files of all shipped models."""
+
+
+def ship_weights(model: Path, out: Path) -> Path:
+    """Copy a model's weights in half precision to ``out``, under its name; an earlier card there is kept.
+
+    Raises:
+        ConfigError: there is no such model, or its files are too large.
+    """
+    readme = (out / README).read_text() if (out / README).is_file() else None
+    save_half(model, out)
+    (out / MARKER).unlink()  # the package is no output folder
+    write_json(out / CARD, sealed_card(read_card(out) | {"name": out.name}, out))
+    if readme is not None:
+        write_text(out / README, readme)
+    if (size := sum(file.stat().st_size for file in out.parent.glob("*/*"))) > MOST_BYTES:
+        raise ConfigError(f"{out.parent}: {size:,} bytes; shipped models have at most {MOST_BYTES:,}")
+    return out
+
+
+def fill_card(model: Path, template: Path, summaries: list[Path]) -> str:
+    """The card's text, with numbers of the model and of the summaries of its evaluations.
+
+    Raises:
+        ConfigError: an evaluation is not of these weights, or one of the template's names has no number.
+    """
+    method = resolve_method(Method(model=model))
+    rows = pd.concat([_rows(file, method.label, method.fingerprint) for file in summaries])
+    card = read_card(model)
+    total = complexity(create(card["model"], card["preset"], card["hr_size"], card.get("anchors")), card["hr_size"])[-1]
+    groups = rows[rows["division"] != ""]
+    values = {
+        "params": f"{total.params:,}", "gmac": f"{total.macs / 1e9:.3f}",
+        "megabytes": f"{(model / WEIGHTS).stat().st_size / 1e6:.1f}", "fingerprint": card["fingerprint"][:12],
+        "faces": f"{card['trained_on'].get('faces', 0):,}", "dataset": card["trained_on"].get("dataset", ""),
+        "results": "\n\n".join(_test_set(str(name), part) for name, part in rows[rows["division"] == ""].groupby(
+            "test set", sort=False) if name not in set(groups["test set"])),
+        "groups": "\n\n".join(_groups(str(name), part) for name, part in groups.groupby("test set", sort=False)),
+        "far_below": _far_below(groups),
+    }  # fmt: skip
+    try:
+        return Template(template.read_text()).substitute(values)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"{template}: {error}: must be one of {', '.join(values)}") from error
+
+
+def _rows(file: Path, label: str, fingerprint: str) -> pd.DataFrame:
+    table = pd.read_csv(file, keep_default_na=False, na_values=["nan"], dtype={"size": str})
+    numbers = list(table.columns[table.columns.get_loc("faces") :])
+    table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
+    rows = table[(table["method"] == label) & (table["evaluated"] == fingerprint)]
+    if rows.empty:
+        raise ConfigError(f"{file}: has no scores of {label} with these weights; evaluate them first")
+    return rows
+
+
+def _test_set(name: str, rows: pd.DataFrame) -> str:
+    """A table of gains and shares worse, a row per damage; and one of identity, where it was measured."""
+    title = f"**{name}**, {int(rows['faces'].max()):,} faces"
+    parts = [
+        f"{title}: gain over bicubic of the same LR image in dB (share of faces worse).\n\n{_by_size(rows, _gain)}"
+    ]
+    if rows["identity_distance"].notna().any():
+        parts.append(
+            f"{title}: identity distance from HR (dlib's descriptors), bicubic's, and the share of faces nearer to HR "
+            f"than bicubic's.\n\n{_by_size(rows, _identity)}"
+        )
+    return "\n\n".join(parts)
+
+
+def _by_size(rows: pd.DataFrame, cell: Callable[[pd.Series], str]) -> str:
+    sizes = sorted(set(rows["size"]) - {ALL}, key=size_of)
+    lines = [["damage", *(f"{size} px" for size in sizes), "mean"]]
+    for damage, part in rows.groupby("damage", sort=False):
+        by_size = {row["size"]: cell(row) for _, row in part.iterrows()}
+        lines.append([str(damage), *(by_size.get(size, "") for size in [*sizes, ALL])])
+    return _markdown(lines)
+
+
+def _gain(row: pd.Series) -> str:
+    """The mean; for all sizes together, its interval too. n.s.: the interval holds zero."""
+    interval = f" [{row['gain_low']:+.2f}, {row['gain_high']:+.2f}]" if row["size"] == ALL else ""
+    unsure = " n.s." if row["gain_low"] <= 0 <= row["gain_high"] else ""
+    return f"{row['gain']:+.2f}{interval}{unsure} ({row['worse']:.0%})"
+
+
+def _identity(row: pd.Series) -> str:
+    if pd.isna(row["identity_distance"]):
+        return NOTHING
+    return f"{row['identity_distance']:.3f} / {row['bicubic_distance']:.3f} ({row['nearer']:.0%})"
+
+
+def _groups(name: str, rows: pd.DataFrame) -> str:
+    """A row per group with its faces; under each damage gain, share worse and identity."""
+    damages = list(dict.fromkeys(rows["damage"]))
+    lines = [["group", "faces", *(f"{damage}: {what}" for damage in damages for what in ("gain", "identity"))]]
+    for title, part in rows.groupby(_group_names(rows), sort=False):
+        by_damage = [part[part["damage"] == damage].iloc[0] for damage in damages]
+        cells = [text for row in by_damage for text in (_gain(row), _identity(row))]
+        lines.append([str(title), str(int(part["faces"].max())), *cells])
+    return f"**{name}**, all sizes of its evaluation together.\n\n{_markdown(lines)}"
+
+
+def _group_names(rows: pd.DataFrame) -> pd.Series:
+    return rows["division"].where(rows["group"] == "", rows["division"] + ": " + rows["group"])
+
+
+def _far_below(rows: pd.DataFrame) -> str:
+    """A sentence on the groups whose gain is far below everyone's."""
+    everyone = rows[rows["division"] == EVERYONE].set_index("damage")["gain"]
+    is_far = rows["gain"] < FAR_BELOW * rows["damage"].map(everyone)
+    far = (_group_names(rows) + " (" + rows["damage"] + ")")[is_far]
+    return f"Groups that gain less than {FAR_BELOW} of what everyone does: {', '.join(far) or 'none'}."
+
+
+def _markdown(lines: list[list[str]]) -> str:
+    head, *body = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([head, "|---" * len(lines[0]) + "|", *body])
+
+
+def main(step: str, *arguments: str) -> None:
+    if step == "weights":
+        model, name = (*arguments, NAME)[:2]
+        print(ship_weights(Path(model), SHIPPED / name))
+    else:
+        evaluation, groups, name = (*arguments, NAME)[:3]
+        summaries = [Path(folder) / "tables" / FILE for folder in (evaluation, groups)]
+        write_text(SHIPPED / name / README, fill_card(SHIPPED / name, Path(f"benchmarks/{name}.card.md"), summaries))
+        print(SHIPPED / name / README)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,272 @@
+"""Object stores: photos and tables read from a local S3 server, datasets published there, other URLs refused."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from ufvnet import data
+from ufvnet.cli import main
+from ufvnet.config import BuildConfig, ConfigError, EvaluateConfig, RestoreConfig, Schema, TrainConfig, load
+from ufvnet.data.build.assembly import finish_dataset
+from ufvnet.data.build.resolved import resolve
+from ufvnet.data.build.scan import scan, scan_jobs
+from ufvnet.data.build.shard_writer import build_shard
+from ufvnet.data.build.shards import plan_shards
+from ufvnet.data.push import push
+from ufvnet.models.store import find
+from ufvnet.remote import RemotePath, path_or_url
+
+BUCKET = "faces"
+
+Refused = tuple[type[Schema], dict[str, Any], str]
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[RemotePath]:
+    """An empty bucket on an S3 server of this machine, which the environment names to all clients."""
+    pytest.importorskip("s3fs", reason='needs pip install "ufvnet[storage]"')
+    server = pytest.importorskip("moto.server", reason='needs pip install "moto[server]"').ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1", "NO_PROXY": host, "no_proxy": host,
+        }.items():  # fmt: skip
+            patch.setenv(name, value)
+        bucket = RemotePath(f"s3://{BUCKET}")
+        bucket._store.mkdir(BUCKET)
+        yield bucket
+    server.stop()
+
+
+def _build(root: object, out: Path, **source: Any) -> dict[str, Any]:
+    config = load(BuildConfig, {"name": "set", "out": out, "hr_size": 64, "source": {"root": str(root)} | source})
+    build = resolve(config)
+    shards = plan_shards(build)
+    return finish_dataset(build, shards, [build_shard(s) for s in shards])
+
+
+def _bytes_below(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("part-*.parquet")}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory, put_photos: Callable[[Path, int], list[Path]]) -> Path:
+    folder = tmp_path_factory.mktemp("stored") / "photos"
+    put_photos(folder, 3)
+    (folder / "a").mkdir()
+    (folder / "a" / "broken.jpg").write_bytes(b"no picture")
+    (folder / ".hidden.jpg").write_bytes(b"")
+    return folder
+
+
+@pytest.fixture
+def stored(photos: Path, s3: RemotePath) -> RemotePath:
+    """The photos in the bucket."""
+    for path in photos.rglob("*.jpg"):
+        (s3 / "photos" / path.relative_to(photos).as_posix()).upload(path)
+    return s3 / "photos"
+
+
+def test_a_build_from_a_store_writes_the_bytes_of_one_from_a_folder(
+    photos: Path, stored: RemotePath, tmp_path: Path
+) -> None:
+    lists = {"train": stored.parent / "train.txt"}
+    lists["train"].write_bytes(b"".join(b"%s\n" % p.name.encode() for p in photos.glob("[!.]*.jpg")) + b"gone.jpg\n")
+    (tmp_path / "train.txt").write_bytes(lists["train"].read_bytes())
+    card = _build(stored, tmp_path / "remote", splits={k: str(v) for k, v in lists.items()})
+    here = _build(photos, tmp_path / "local", splits={"train": str(tmp_path / "train.txt")})
+    assert card["counts"] == here["counts"]
+    assert (card["counts"]["ok"], card["counts"]["missing"], card["counts"]["not_listed"]) == (3, 1, 1)
+    assert card["fingerprints"] == here["fingerprints"]
+    remote, local = (_bytes_below(tmp_path / name / "set" / "faces") for name in ("remote", "local"))
+    assert remote == local
+    assert card["config"]["source"]["root"] == "s3://faces/photos"
+    with pytest.raises(ConfigError, match=r"^photos = s3://faces/photos: is a URL"):
+        _ = data.open(tmp_path / "remote" / "set").photos
+
+
+def test_names_with_doubled_slashes_are_read_as_they_are(stored: RemotePath, photos: Path, tmp_path: Path) -> None:
+    odd = stored.parent / "odd"
+    source = next(iter(sorted(photos.glob("[!.]*.jpg"))))
+    (odd / "a//b.jpg").upload(source)
+    assert _build(odd, tmp_path / "out")["counts"]["ok"] == 1
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_tables_are_read_from_a_store_and_may_name_objects_beside_them(
+    s3: RemotePath, photos: Path, tmp_path: Path, ending: str
+) -> None:
+    content = [p.read_bytes() for p in sorted(photos.glob("[!.]*.jpg"))]
+    folder = s3 / f"tables-{ending}"
+    (folder / "one.jpg").write_bytes(content[2])
+    pictures = [(content[0], "x"), (content[1], None), (None, "one.jpg"), (None, "../photos/none.jpg")]
+    cells = [{"bytes": picture, "path": name} for picture, name in pictures]
+    table, buffer = pa.table({"image": cells}), io.BytesIO()
+    if ending == "parquet":
+        pq.write_table(table, buffer, row_group_size=2)
+    else:
+        with pa.ipc.new_file(buffer, table.schema) as writer:
+            writer.write_table(table)
+    (folder / f"t.{ending}").write_bytes(buffer.getvalue())
+    card = _build(folder, tmp_path / "out", kind="table")
+    assert (card["photos"], card["counts"]["ok"], card["counts"]["unreadable"]) == (4, 3, 1)
+
+
+def test_helen_and_celeba_are_found_in_a_store(s3: RemotePath, tmp_path: Path) -> None:
+    for name in ("helen_1/a.jpg", "helen_2/b.jpg"):
+        (s3 / "helen" / name).write_bytes(name.encode())
+    (s3 / "helen/trainnames.txt").write_bytes(b"a\n")
+    (s3 / "helen/testnames.txt").write_bytes(b"b\n")
+    (s3 / "celeba/img_celeba/1.jpg").write_bytes(b"1")
+    (s3 / "celeba/Eval/list_eval_partition.txt").write_bytes(b"1.jpg 2\n")
+    for kind, expected in (("helen", {"train": 1, "test": 1}), ("celeba", {"test": 1})):
+        raw = {"name": "x", "out": tmp_path, "source": {"kind": kind, "root": f"s3://faces/{kind}", "expect": expected}}
+        assert len(resolve(load(BuildConfig, raw)).photos) == sum(expected.values())
+
+
+def test_a_worker_without_access_is_found_out_and_a_store_without_it_refused(
+    stored: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = resolve(load(BuildConfig, {"name": "set", "out": tmp_path, "source": {"root": str(stored)}}))
+    (job,) = scan_jobs(build)
+    with monkeypatch.context() as patch:
+        patch.setattr(RemotePath, "open", _refuse)
+        assert [hashes.sha256 for hashes in scan(job)] == [None] * 4
+    with pytest.raises(ConfigError, match=r"^source\.root = s3://faces/nowhere: no such folder"):
+        resolve(load(BuildConfig, {"name": "set", "out": tmp_path, "source": {"root": "s3://faces/nowhere"}}))
+    monkeypatch.setattr(RemotePath, "is_dir", _refuse)
+    with pytest.raises(ConfigError, match=r"^source\.root = s3://faces/photos: cannot be read \(no access\)"):
+        resolve(build.config)
+
+
+def _refuse(*_: object) -> Any:
+    raise OSError("no access")
+
+
+def test_a_dataset_is_published_with_its_card_last(
+    built: Path, s3: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copytree(built, tmp_path / "faces", ignore=shutil.ignore_patterns("cache")))
+    dataset, url, target = data.open(copy), "s3://faces/published", s3 / "published"
+    uploaded: list[str] = []
+    upload = RemotePath.upload
+
+    def spy(path: RemotePath, file: Path) -> None:
+        assert not (target / "dataset.json").exists()
+        if len(uploaded) == 2:
+            uploaded.append("")
+            raise OSError("cut off")
+        upload(path, file)
+        uploaded.append(path.name_below(target))
+
+    monkeypatch.setattr(RemotePath, "upload", spy)
+    with pytest.raises(OSError, match="cut off"):
+        push(dataset, url)
+    assert not (target / "dataset.json").exists()
+    count, present = push(dataset, url)
+    assert (uploaded[-1], present) == ("dataset.json", 0)
+    assert push(dataset, url) == (0, count)
+    here = {p.relative_to(copy).as_posix(): p for p in copy.rglob("*") if p.is_file() and "timings" not in p.parts}
+    there = {p.name_below(target): p.read_bytes() for p in target.files()}
+    assert there == {name: path.read_bytes() for name, path in here.items()}
+    (file,) = (s["faces"] for s in dataset.card["shards"] if (s["faces"] or "").startswith("faces/split=val"))
+    assert len(pd.read_parquet(f"{url}/{file}", columns=["face_id"])) == dataset.card["faces"]["val"]
+    (copy / file).write_bytes(b"damaged")
+    with pytest.raises(ConfigError, match=f"{file} is missing or damaged"):
+        push(dataset, url)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("s3://faces/others", "is not empty, and no dataset that ufvnet published"),
+        ("http://example.com/faces", "http:// is not supported; it must be a path of a file system, or one of s3://"),
+        ("somewhere", "must be a URL of a store"),
+        ("s3://", "names no bucket"),
+    ],
+)
+def test_a_dataset_is_published_only_where_nothing_else_lies(built: Path, s3: RemotePath, url: str, why: str) -> None:
+    (s3 / "others/mine.txt").write_bytes(b"mine")
+    with pytest.raises(ConfigError, match=f"^url = {url}: {why}"):
+        push(data.open(built), url)
+
+
+def test_memory_is_a_store_too(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(buffer, "PNG")
+    RemotePath("memory://photos/a/b.png").write_bytes(buffer.getvalue())
+    assert _build("memory://photos", tmp_path)["counts"]["no_face"] == 1
+
+
+# URLs that are refused
+
+BUILD, EVALUATE = {"name": "x", "source": {"root": "p"}}, {"name": "x", "datasets": [{"name": "a", "path": "a"}]}
+TRAIN, RESTORE = {"name": "x", "dataset": "a"}, {"input": "a", "output": "b"}
+KEYS = [
+    *((BuildConfig, BUILD, key) for key in ("out", "source.root", "source.landmarks", "source.splits.train")),
+    *((TrainConfig, TRAIN, key) for key in ("dataset", "out", "runs", "start", "stage1.regressor")),
+    *((EvaluateConfig, EVALUATE, key) for key in ("out", "datasets.0.path")),
+    *((RestoreConfig, RESTORE, key) for key in ("input", "output", "model", "boxes", "image_root")),
+]
+
+
+@pytest.mark.parametrize(("schema", "raw", "key"), KEYS, ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize("url", ["https://example.com/x", "ftp://host/x", "file:///x"])
+def test_every_path_refuses_urls_by_its_key(schema: type[Schema], raw: dict[str, Any], key: str, url: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{key}(\.\d)? = '?{url}'?: .*must be a path of a file system"):
+        load(schema, raw, [f"{key}={url}"])
+
+
+def test_models_of_an_evaluation_and_lists_of_paths_refuse_urls() -> None:
+    for schema, raw, override, key in (
+        (EvaluateConfig, EVALUATE, "models=[bicubic, 's3://bucket/model']", r"models\.1"),
+        (EvaluateConfig, EVALUATE, "models=[{model: 's3://bucket/model'}]", r"models\.0\.model"),
+        (TrainConfig, TRAIN, "dataset=[a, 's3://bucket/data']", r"dataset"),
+        (RestoreConfig, RESTORE, "landmarks=['gs://bucket/l.csv']", r"landmarks\.0"),
+    ):
+        with pytest.raises(ConfigError, match=rf"{key}.* = .*is a URL; it must be a path of a file system"):
+            load(schema, raw, [override])
+    with pytest.raises(ConfigError, match=r"^model = s3://bucket/model: is a URL"):
+        find("s3://bucket/model")
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        (["build", "s3://bucket/build.yaml"], "config"),
+        (["demo", "--out", "s3://bucket/demo"], "out"),
+        (["data", "show", "gs://bucket/faces"], "dataset"),
+        (["data", "export", "faces", "s3://bucket/out"], "out"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else v[0],
+)
+def test_every_command_refuses_urls_for_paths(
+    command: list[str], key: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["ufvnet", *command])
+    with pytest.raises(SystemExit) as end:
+        main()
+    (url,) = (word for word in command if "://" in word)
+    assert (end.value.code, capsys.readouterr().err) == (
+        2, f"ufvnet: {key} = {url}: is a URL; it must be a path of a file system\n"
+    )  # fmt: skip
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_windows_drive_and_a_name_with_a_colon_are_paths() -> None:
+    assert isinstance(path_or_url("C:/photos"), Path)
+    assert isinstance(path_or_url("photos: 2026/a"), Path)
