@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from ufvnet import data
-from ufvnet.config import ConfigError, TrainConfig, load
+from ufvnet.config import ConfigError, EvaluateConfig, TrainConfig, load
 from ufvnet.data.dataset import FaceArrays
+from ufvnet.errors import DivergedError
 from ufvnet.models import registry
 from ufvnet.models.competitors.arbsr import ArbSR
 from ufvnet.models.competitors.dic import DIC
@@ -26,9 +28,14 @@ from ufvnet.models.competitors.wipa import WIPA
 from ufvnet.models.feed import Feed
 from ufvnet.models.store import read_card
 from ufvnet.models.supervision import Needs
+from ufvnet.results.methods.configured import expand
+from ufvnet.results.methods.faces import Faces
+from ufvnet.results.methods.resolve import resolve_method, resolve_methods
+from ufvnet.results.methods.restore import restore
 from ufvnet.training.batches import TrainingLoader
 from ufvnet.training.engine import learning_rate, train
 from ufvnet.training.face_parts import MIRRORED, masks, mirrored
+from ufvnet.training.publish import publish_failure
 from ufvnet.training.stages import resolve_parts
 
 RECIPE = {
@@ -249,3 +256,55 @@ def test_a_method_may_train_at_chosen_scales(built: Path, tmp_path: Path) -> Non
 def test_a_rate_drops_where_the_recipe_says() -> None:
     recipe = load(TrainConfig, {"name": "x", "dataset": "d", "recipe": {"lr": 1, "lr_drops": [0.5, 0.75]}}).recipe
     assert [learning_rate(recipe, step, 4) for step in range(4)] == [1, 1, 0.5, 0.25]
+
+
+# A method from outside
+
+
+def test_an_eleventh_method_takes_the_file_and_the_recipe_of_the_page(
+    repo: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (repo / "docs" / "models.md").read_text().split("## A network of your own")[1]
+    file, recipe = (page.split(f"```{language}\n")[1].split("```")[0] for language in ("python", "yaml"))
+    (tmp_path / "my_models.py").write_text(file)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv(registry.PLUGINS, "my_models")
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    registry._import_plugins.cache_clear()
+    settings = yaml.safe_load(recipe)
+    settings |= {"dataset": built, "out": tmp_path, "runs": tmp_path / "runs", "recipe": settings["recipe"] | RECIPE}
+    try:
+        model = train_all(load(TrainConfig, settings))
+        row = resolve_method(expand(str(model)))
+        arrays = data.open(built).view("MR8", "test").arrays()
+        restored = restore(row, Faces(arrays.lr[4][:2], 0.25, 64, ("a", "b"), "A", 16), 2, "cpu")
+    finally:
+        registry._import_plugins.cache_clear()
+    assert row.label == "mine (MR8)"
+    assert restored.sr.shape == (2, 64, 64, 3)
+    assert restored.reasons == ["", ""]
+
+
+def test_a_method_that_diverged_is_left_out_with_the_reason(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ufvnet.training.curves.DIVERGED", -1.0)
+    monkeypatch.setattr("ufvnet.training.curves.SETTLED", 0)
+    config = config_of(built, tmp_path, "wipa")
+    with pytest.raises(DivergedError) as raised:
+        train_all(config)
+    whole = resolve_parts(config)[1]
+    assert publish_failure(whole, str(raised.value))
+    evaluation = load(
+        EvaluateConfig,
+        {"name": "e", "missing": "skip", "models": ["bicubic", str(whole.model_folder)],
+         "datasets": [{"name": "A", "path": built}]},
+    )  # fmt: skip
+    methods, left_out = resolve_methods(evaluation)
+    assert [method.name for method in methods] == ["bicubic"]
+    assert "its training failed: wipa-test: diverged at step 2" in left_out[0]
+    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry._REGISTRY, "wipa", registry.ModelEntry("wipa", lambda _, h: WIPA(4, 4, h), "", "FR"))
+        assert resolve_method(expand(str(train_all(config)))).name == "wipa"  # a later success is what counts
+        assert not publish_failure(resolve_parts(config)[1], "again")
