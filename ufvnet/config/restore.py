@@ -17,8 +17,8 @@ class RestoreConfig(Schema):
     """Pictures to restored pictures and a manifest (``ufvnet restore``)."""
 
     input: FilePath | tuple[FilePath, ...]
-    """Files, folders, globs, Parquet or Arrow tables, or a list of them. ``-`` reads one picture from standard
-    input."""
+    """Files, folders, globs, zip or tar archives, Parquet or Arrow tables, or a list of them. ``-`` reads one picture
+    from standard input."""
     output: FilePath
     """A folder. For a single picture also a file, recognised by its ending, or ``-`` for standard output."""
     model: FilePath = Path(DEFAULT_MODEL)

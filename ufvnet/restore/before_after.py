@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from ufvnet.faces.crop import crop_box, crop_face
-from ufvnet.faces.finders import finder
+from ufvnet.faces.finders import hog
 from ufvnet.imaging.resize import resize
 
 from .restorer import Restorer
@@ -28,9 +28,9 @@ def before_after(photo: Image.Image, restorer: Restorer, sizes: Sequence[int] = 
         sizes: sides of the small faces, one per row.
 
     Raises:
-        ValueError: dlib finds no face in the photo.
+        ValueError: no face is found in the photo.
     """
-    faces = finder.find_faces(photo)
+    faces = hog.find_faces(photo)
     if not faces:
         raise ValueError("no face was found in the photo")
     side = restorer.hr_size

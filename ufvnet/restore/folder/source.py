@@ -12,6 +12,9 @@ from ufvnet.files import escape_name
 PIPE = Path("-")
 """Standard input or standard output in the place of a path."""
 
+MAX_BYTES = 2**29
+"""Larger files are not read."""
+
 
 @dataclass(frozen=True, slots=True)
 class PictureSource:
@@ -22,7 +25,8 @@ class PictureSource:
     base: path of its output below the output folder, without the ending.
     rows: number of pictures in a table; None for a file.
     label: its name in the manifest, if that differs from ``name``.
-    verdict: status and reason of a table that has no rows to restore.
+    verdict: status and reason of what is not read: a table that has no rows to restore, a member of an archive.
+    archived: root is an archive, and the picture a member of it.
     """
 
     root: str
@@ -31,6 +35,7 @@ class PictureSource:
     rows: int | None = None
     label: str | None = None
     verdict: tuple[str, str] | None = None
+    archived: bool = False
 
     @property
     def path(self) -> Path:
