@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PHOTOS ?=
 OUT ?= demo
-JOBS ?= 2
+JOBS ?= 3
 ON ?= tests
 BIN := .venv/bin
 export DO_NOT_TRACK := 1
@@ -13,8 +13,9 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 demo: .venv/ready
 	$(BIN)/ufvnet demo --out $(OUT) $(if $(PHOTOS),--photos $(PHOTOS))
 
-# Two processes, each with whole files of tests, which share what a file builds; JOBS=0 is one process. One thread each:
-# on busy cores torch's threads mostly wait for each other.
+# Three processes, each with whole files of tests, which share what a file builds: on two cores there is work for both
+# while one waits for a server or a killed process. JOBS=0 is one process. One thread each: on busy cores torch's threads
+# mostly wait for each other.
 test: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 

@@ -27,6 +27,7 @@ from ufvnet.models.store import CARD, README, SHIPPED, WEIGHTS, read_card, save_
 from ufvnet.results.groups import EVERYONE, FAR_BELOW
 from ufvnet.results.methods.resolve import resolve_method
 from ufvnet.results.tables.summary import ALL, FILE
+from ufvnet.results.tables.table import NOTHING
 
 NAME = "ufvnet-real"
 MOST_BYTES = 25_000_000
@@ -68,6 +69,7 @@ def fill_card(model: Path, template: Path, summaries: list[Path]) -> str:
         "results": "\n\n".join(_test_set(str(name), part) for name, part in rows[rows["division"] == ""].groupby(
             "test set", sort=False) if name not in set(groups["test set"])),
         "groups": "\n\n".join(_groups(str(name), part) for name, part in groups.groupby("test set", sort=False)),
+        "far_below": _far_below(groups),
     }  # fmt: skip
     try:
         return Template(template.read_text()).substitute(values)
@@ -116,26 +118,32 @@ def _gain(row: pd.Series) -> str:
 
 
 def _identity(row: pd.Series) -> str:
+    if pd.isna(row["identity_distance"]):
+        return NOTHING
     return f"{row['identity_distance']:.3f} / {row['bicubic_distance']:.3f} ({row['nearer']:.0%})"
 
 
 def _groups(name: str, rows: pd.DataFrame) -> str:
     """A row per group with its faces; under each damage gain, share worse and identity."""
     damages = list(dict.fromkeys(rows["damage"]))
+    lines = [["group", "faces", *(f"{damage}: {what}" for damage in damages for what in ("gain", "identity"))]]
+    for title, part in rows.groupby(_group_names(rows), sort=False):
+        by_damage = [part[part["damage"] == damage].iloc[0] for damage in damages]
+        cells = [text for row in by_damage for text in (_gain(row), _identity(row))]
+        lines.append([str(title), str(int(part["faces"].max())), *cells])
+    return f"**{name}**, all sizes of its evaluation together.\n\n{_markdown(lines)}"
+
+
+def _group_names(rows: pd.DataFrame) -> pd.Series:
+    return rows["division"].where(rows["group"] == "", rows["division"] + ": " + rows["group"])
+
+
+def _far_below(rows: pd.DataFrame) -> str:
+    """A sentence on the groups whose gain is far below everyone's."""
     everyone = rows[rows["division"] == EVERYONE].set_index("damage")["gain"]
-    lines, far = [["group", "faces", *(f"{damage}: {what}" for damage in damages for what in ("gain", "identity"))]], []
-    for (division, group), part in rows.groupby(["division", "group"], sort=False):
-        by_damage = part.set_index("damage")
-        title = f"{division}: {group}" if group else str(division)
-        cells = [
-            text for damage in damages for text in (_gain(by_damage.loc[damage]), _identity(by_damage.loc[damage]))
-        ]
-        lines.append([title, str(int(part["faces"].max())), *cells])
-        far += [f"{title} ({d})" for d in damages if by_damage.loc[d, "gain"] < FAR_BELOW * everyone[d]]
-    named = f"Below {FAR_BELOW} of everyone's gain: {', '.join(far)}." if far else (
-        f"No group gains less than {FAR_BELOW} of what everyone does."
-    )  # fmt: skip
-    return f"**{name}**, sizes of its evaluation together. {named}\n\n{_markdown(lines)}"
+    is_far = rows["gain"] < FAR_BELOW * rows["damage"].map(everyone)
+    far = (_group_names(rows) + " (" + rows["damage"] + ")")[is_far]
+    return f"Groups that gain less than {FAR_BELOW} of what everyone does: {', '.join(far) or 'none'}."
 
 
 def _markdown(lines: list[list[str]]) -> str:

@@ -26,6 +26,7 @@ from ufvnet.data import schema
 from ufvnet.data.build import assembly, shard_writer
 from ufvnet.remote import RemotePath
 from ufvnet.restore.folder import records
+from ufvnet.restore.folder.columns import COLUMNS as MANIFEST_COLUMNS
 from ufvnet.results.scoring import SCORE_COLUMNS
 from ufvnet.training.curves import LOG_COLUMNS
 
@@ -231,7 +232,7 @@ def columns_page() -> str:
         "`data/<name>/faces/split=<split>/`": (schema.FACE_COLUMNS, "A row for each face that was built."),
         "`data/<name>/timings/`": (shard_writer.TIMING_COLUMNS, "A row for each photo that this build worked on."),
         "`data/<name>/near_duplicates.parquet`": (assembly.PAIR_COLUMNS, "A row for each pair that looks alike."),
-        "`restored/manifest.parquet`": (records.COLUMNS, "A row for each input of `ufvnet restore`."),
+        "`restored/manifest.parquet`": (MANIFEST_COLUMNS, "A row for each input of `ufvnet restore`."),
     }
     untyped = {
         "`evaluations/<name>/scores/`": (SCORE_COLUMNS, "A row for each method, face, damage and size."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from threading import Thread
 
 from tasks.artifacts import artifact_key
 from tasks.cluster import map_on_cluster
@@ -14,6 +15,7 @@ from ufvnet.progress import Tally
 from ufvnet.proof import proof
 from ufvnet.results import scoring, write
 from ufvnet.results.evaluation import Evaluation, ScoredEvaluation
+from ufvnet.results.figures.write import load as load_figures
 from ufvnet.results.tables.render import to_markdown
 from ufvnet.results.write import Results
 
@@ -33,6 +35,7 @@ def score(evaluation: Evaluation) -> ScoredEvaluation:
     unscored = [job for job in jobs if scores[job.file] is None]
     for job in unscored:  # deaths in an earlier run may be due to its user, who stopped it
         job.diary.unlink(missing_ok=True)
+    Thread(target=load_figures, daemon=True).start()  # other processes score, and this one waits
     shards = list(dict.fromkeys(job.group.shard for job in unscored))
     workers = -(-sum(job.group.faces for job in unscored) // FACES_PER_WORKER)
     with task_progress(f"score {config.name}") as progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import shutil
@@ -21,6 +22,7 @@ from ufvnet.data.build.shard_writer import build_shard
 from ufvnet.data.build.shards import plan_shards
 from ufvnet.data.sample import jittered_photos
 
+gc.disable()  # until all tests are collected: what they import stays, and searching it for garbage takes long
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads would starve the processes tests start
 
 REPO = Path(__file__).parents[1]
@@ -28,10 +30,10 @@ FACES = Path(os.environ.get("UFVNET_TEST_FACES") or REPO.parent / "shared" / "fa
 """Real photos, if they are there. UFVNET_TEST_FACES names another folder; ``none`` tests as a checkout alone does."""
 
 FIRST = (
-    "data/test_loader", "training/test_engine", "tests/flows", "tests/tasks", "restore/test_survive", "tests/training",
-    "hostile_folder",
+    "training/test_batches", "training/test_engine", "tests/flows", "tests/tasks", "restore/test_survive",
+    "tests/training", "hostile_folder",
 )  # fmt: skip
-"""Parts of names of the files that begin first: test_loader, whose loaders fork this process, before other tests have
+"""Parts of names of the files that begin first: test_batches, whose loaders fork this process, before other tests have
 loaded libraries and begun threads in it; then those that take longest, so that all processes end at about one time."""
 
 PutPhotos = Callable[[Path, int], list[Path]]
@@ -43,6 +45,12 @@ PutHostile = Callable[[Path], dict[str, str]]
 def repo() -> Path:
     """The root of the checkout."""
     return REPO
+
+
+def pytest_collection_finish() -> None:
+    """Search for garbage again, but not among what was imported."""
+    gc.enable()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import subprocess
@@ -29,20 +30,26 @@ def ufvnet(*arguments: str | Path, cwd: Path = ROOT, **environment: str) -> subp
     return subprocess.run(command, cwd=cwd, env=given, capture_output=True, text=True, check=False)
 
 
+@functools.cache
+def shown(*arguments: str) -> str:
+    """What a command that changes nothing prints, in wide lines; it is run once."""
+    return ufvnet(*arguments, COLUMNS="300").stdout
+
+
 @pytest.mark.parametrize(
     "command", ["demo", "build", "train", "evaluate", "reproduce", "restore", "models", "doctor", "run"]
 )
 def test_help_names_every_command(command: str) -> None:
-    assert command in ufvnet("--help").stdout
+    assert f" {command} " in shown("--help")
 
 
 def test_models_show_prints_the_paper_s_sizes() -> None:
-    shown = ufvnet("models", "show", "ufvnet", "--preset", "paper").stdout
+    printed = shown("models", "show", "ufvnet", "--preset", "paper")
     for number in ("71,595,590", "12.117 GMAC", "61,103,843", "0.666 GMAC", "5,242,211", "6.876 GMAC"):
-        assert number in shown
-    shown = ufvnet("models", "show", "onesrg", "--preset", "paper").stdout
-    assert "5,242,211" in shown
-    assert "6.876 GMAC" in shown
+        assert number in printed
+    printed = shown("models", "show", "onesrg", "--preset", "paper")
+    assert "5,242,211" in printed
+    assert "6.876 GMAC" in printed
 
 
 def test_models_list_names_every_row_of_table_iv() -> None:
@@ -164,6 +171,16 @@ def test_control_characters_in_a_message_are_escaped(tmp_path: Path) -> None:
     assert r"no\x1b[1mmodel" in done.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="semaphores have no names there")
+def test_semaphores_of_a_command_that_ends_at_once_are_freed_without_a_warning() -> None:
+    code = (
+        "import os, ufvnet.cli\nfrom multiprocessing import get_context\ndef app():\n"
+        "    kept = get_context('spawn').Semaphore()\n    os._exit(3)\nufvnet.cli.app = app\nufvnet.cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (3, "")
+
+
 # Options from configurations
 
 
@@ -178,12 +195,12 @@ def test_control_characters_in_a_message_are_escaped(tmp_path: Path) -> None:
 def test_options_have_the_names_choices_and_defaults_of_the_configuration(
     command: str, schema: type[Schema], names: list[str]
 ) -> None:
-    shown = " ".join(ufvnet(command, "--help", COLUMNS="300").stdout.split())
+    help = " ".join(shown(command, "--help").split())
     assert names
     for name in names:
         field, option = schema.model_fields[name], f"--{name.replace('_', '-')} "
-        assert option in shown
-        entry = shown.partition(option)[2].partition(" --")[0].partition("│ │")[0]
+        assert option in help
+        entry = help.partition(option)[2].partition(" --")[0].partition("│ │")[0]
         if get_origin(field.annotation) is Literal:
             assert "|".join(get_args(field.annotation)) in entry
         if field.default not in (None, (), "", False, True):
@@ -211,6 +228,14 @@ def test_every_option_explains_itself_in_one_sentence() -> None:
         (("--min-face", "many"), "min_face = 'many': Input should be a valid integer"),
         (("--size", "7"), "size = '7': must be auto, native, input or a number of pixels between 8 and 16384"),
         (("--landmarks", ""), "landmarks.0 = '': is empty; it must be a path"),
+        (
+            ("--suffix", "a/b"),
+            "suffix = 'a/b': must be part of a file's name: at most 50 characters, none of them / or ",
+        ),
+        (
+            ("--min-face", "40", "--max-face", "30"),
+            "max_face = '30': is below min_face = 40, so no face would be restored",
+        ),
         (("--cluster", "0"), "cluster.workers = 0: Input should be greater than or equal to 1"),
     ],
 )
@@ -230,8 +255,9 @@ def test_an_empty_path_is_not_the_working_directory(paths: tuple[str, ...], key:
 
 
 def test_help_of_restore_ends_with_three_examples() -> None:
-    shown = ufvnet("restore", "--help").stdout
-    examples = [line.strip() for line in shown.partition("Examples:")[2].splitlines() if line.strip()]
+    examples = [
+        line.strip() for line in shown("restore", "--help").partition("Examples:")[2].splitlines() if line.strip()
+    ]
     assert len(examples) == 3
     assert all(line.startswith("ufvnet restore ") for line in examples)
 

@@ -322,6 +322,7 @@ def test_finishing_removes_the_shards_of_an_earlier_other_build(photos: Path) ->
     _build(config)
     once = _bytes(config)
     assert sorted(once) == [
+        "README.md",
         "dataset.json",
         "faces/split=test/part-00000.parquet",
         "faces/split=train/part-00000.parquet",

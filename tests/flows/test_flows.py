@@ -104,7 +104,8 @@ def reproduced(
         "name": "tiny",
         "build": [{"name": "faces", "source": {"kind": "folder", "root": folder / "photos", "splits": splits},
                    "out": folder / "data", "hr_size": 64, "shard_size": SHARD, "cluster": {"workers": 2}}],
-        "train": [training | {"name": name, "model": name} for name in ("onesrg", "ufvnet")],
+        "train": [training | {"name": "onesrg", "model": "onesrg"},
+                  training | {"name": "ufvnet", "model": "ufvnet", "anchors": (2, 8)}],
         "evaluate": {"name": "tiny", "models": ["bicubic", *(str(folder / "models" / n) for n in ("onesrg", "ufvnet"))],
                      "datasets": [{"name": "faces", "path": folder / "data" / "faces"}],
                      "out": folder / "evaluations", "cluster": {"workers": 2}},
@@ -126,7 +127,7 @@ def test_reproduce_writes_dataset_models_tables_and_report(reproduced: Reproduce
     assert sum(card["counts"].values()) == card["photos"] == PHOTOS
     assert len(list((folder / "data" / "faces" / "faces").glob("*/part-*.parquet"))) == PHOTOS // SHARD
     trained = json.loads((folder / "models" / "ufvnet" / "model.json").read_text())
-    assert {"regressor", "anchor-2"} < set(trained["stage1"])
+    assert {"regressor", "anchor-2", "anchor-8"} == set(trained["stage1"])
     assert (folder / "models" / "onesrg" / "model.safetensors").is_file()
     scores = pd.concat(pd.read_parquet(p) for p in (folder / "evaluations").glob("tiny/scores/*/*/*.parquet"))
     faces, scales = card["faces"]["test"], 8
@@ -224,15 +225,21 @@ def test_a_direct_run_writes_the_same_bytes(reproduced: Reproduced, direct: Path
 
 
 @pytest.mark.server
-def test_an_experiment_with_an_input_that_failed_ends_with_1_and_names_its_account(tmp_path: Path) -> None:
+def test_an_experiment_ends_with_1_and_names_the_inputs_and_methods_that_failed(built: Path, tmp_path: Path) -> None:
     (tmp_path / "small").mkdir()
     Image.new("RGB", (24, 24), "tan").save(tmp_path / "small" / "good.png")
     (tmp_path / "small" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no picture")
-    (tmp_path / "e.yaml").write_text("name: e\nrestore: {input: small, output: out, mode: aligned, device: cpu}\n")
+    (tmp_path / "broken.py").write_text("def restore(lr, side):\n    raise ValueError('no weights')\n")
+    (tmp_path / "e.yaml").write_text(
+        "name: e\nrestore: {input: small, output: out, mode: aligned, device: cpu}\n"
+        f"evaluate: {{name: e, out: ., models: [bicubic, 'broken.py:restore'], view: MR3, identity_faces: 0, "
+        f"datasets: [{{name: test, path: {built}, limit: 1}}]}}\n"
+    )
     command = [sys.executable, "-m", "ufvnet.cli", "reproduce", "e.yaml", "--direct"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "out: 1 pictures failed; manifest.parquet says why" in done.stderr
+    assert "broken: failed on all 3 images of test (ValueError: no weights)" in done.stderr
 
 
 def test_a_direct_evaluation_has_the_same_tables(reproduced: Reproduced, direct: Path) -> None:

@@ -58,8 +58,10 @@ def test_one_file_never_overwrites_itself_and_needs_a_known_ending(face: Path, m
     (face.parent / "link").symlink_to(face.parent)
     with pytest.raises(ConfigError, match="is the input"):
         restore_single(config_of(face.parent / "link" / face.name, model, output=face))
-    with pytest.raises(ConfigError, match="its ending must be one of"):
-        restore_single(config_of(face, model, output=face.parent / "out.gif"))
+    for name in ("out.gif", "out.xyz", "restored.v2"):
+        assert is_single(config_of(face, model, output=face.parent / name))
+        with pytest.raises(ConfigError, match=rf"{name}: its ending must be one of .png, .*; a folder for one picture"):
+            restore_single(config_of(face, model, output=face.parent / name))
     with pytest.raises(ConfigError, match=r"format = webp: the ending of output = .*out\.png says png"):
         restore_single(config_of(face, model, output=face.parent / "out.png", format="webp"))
     (face.parent / "faces.parquet").touch()
@@ -69,6 +71,18 @@ def test_one_file_never_overwrites_itself_and_needs_a_known_ending(face: Path, m
         restore_single(config_of([face, Path("-")], model, output=face.parent / "out"))
     with pytest.raises(ConfigError, match="take one picture"):
         restore_folder(config_of([face, Path("-")], model, output=face.parent / "out"))
+
+
+def test_a_folder_whose_name_has_a_dot_stays_a_folder(few: Path, model: Path) -> None:
+    out = few.parent / "restored.v2"
+    assert not is_single(config_of(few, model, output=out))
+    restore_folder(config_of(few, model, output=out))
+    assert (out / "a.png").is_file()
+    picture = config_of(few / "a.png", model, output=out, into_input=True)
+    assert not is_single(picture), "it is there, and is a folder"
+    assert not is_single(config_of([few / "a.png", few / "b.png"], model, output=few.parent / "more.v2"))
+    (few / "faces.parquet").touch()
+    assert not is_single(config_of(few / "faces.parquet", model, output=few.parent / "tables.v2"))
 
 
 def test_a_place_where_one_file_cannot_be_written_is_refused_before_any_work(face: Path, tmp_path: Path) -> None:
@@ -188,7 +202,7 @@ def test_a_run_does_its_work_whatever_became_of_its_standard_streams(
     (face.parent / "in").mkdir()
     face.rename(face.parent / "in" / "face.png")
     (face.parent / "in" / "broken.png").write_text("no picture")
-    command = [sys.executable, "-m", "ufvnet.cli", "restore", "in", "out", "--model", str(model)]
+    command = [sys.executable, "-m", "ufvnet.cli", "restore", "in", "out", "--model", str(model), "--mode", "aligned"]
     environment = {**os.environ, "PYTHONPATH": str(repo)}
     shell = SHELL[how].format(shlex.join(command))
     done = subprocess.run(

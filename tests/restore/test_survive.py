@@ -200,6 +200,8 @@ def test_one_picture_that_kills_the_process_is_told_at_once(faces: Path, model: 
 @pytest.mark.kills
 def test_a_signal_that_is_ignored_stays_ignored(faces: Path, model: Path) -> None:
     """As nohup has it."""
+    for number in range(12, 40):
+        (faces / f"{number:02d}.png").unlink()
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         running = start(faces, model, SLOW)

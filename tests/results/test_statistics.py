@@ -11,6 +11,7 @@ from ufvnet.results.statistics import (
     assigned_scales,
     by_face,
     can_gain,
+    failures,
     labels_in,
     mean_difference,
     mean_score,
@@ -37,6 +38,17 @@ def scores() -> pd.DataFrame:
                     "psnr_y": np.nan if failed else psnr, "ssim_y": np.nan if failed else 0.5,
                 })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def test_a_failed_method_has_a_line_for_each_test_set_with_the_first_reason(scores: pd.DataFrame) -> None:
+    failed = scores["status"] == "failed"
+    first = scores.assign(dataset="A", reason=np.where(failed, "ValueError: no face", ""))
+    second = first[first["model"] == "mine"].assign(dataset="B", status="failed", reason="it is broken")
+    assert failures(pd.concat([first, second])) == [
+        "mine: failed on 1 of 15 images of A (ValueError: no face)",
+        "mine: failed on all 15 images of B (it is broken)",
+    ]
+    assert failures(first[first["model"] == "bicubic"]) == []
 
 
 def test_a_mean_is_over_the_images_that_have_a_score_and_says_so(scores: pd.DataFrame) -> None:

@@ -146,8 +146,7 @@ def test_a_worker_with_an_empty_folder_over_the_photos_costs_nothing(
     assert _digests(tmp_path / "data") == before
     cluster.stop(blind)
     cluster.worker()
-    done = subprocess.run(command[:-2], capture_output=True, text=True, cwd=REPO, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
+    _on(cluster.address, config)
     assert _digests(tmp_path / "data") == before
     assert verify(tmp_path / "data" / "faces") == []
 

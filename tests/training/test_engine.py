@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
 import os
 import pickle
 import pickletools
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,49 @@ def train_all(config: TrainConfig) -> Path:
     return train(whole)
 
 
+Training = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def trained(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """Trains a model, once per recipe; gives its folder of models and runs, which tests read or copy."""
+
+    @functools.cache
+    def trained_once(model: str = "onesrg", **recipe: Any) -> Path:
+        folder = tmp_path_factory.mktemp("trained")
+        train_all(config_of(built, folder, model, **recipe))
+        return folder
+
+    return trained_once
+
+
+@pytest.fixture(scope="module")
+def killed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models and runs of a onesrg killed at its last step; tests copy it."""
+    folder = tmp_path_factory.mktemp("killed")
+    with pytest.raises(Killed):  # progress comes at the last step, after checkpoints 2 and 4
+        train(resolve_parts(config_of(built, folder))[1], kill)
+    return folder
+
+
+def model_of(folder: Path, model: str = "onesrg") -> Path:
+    """The model folder in what ``trained`` gives."""
+    return folder / "models" / f"{model}-test"
+
+
+def copied(folder: Path, to: Path, runs: str = "*") -> Path:
+    """A folder with copies of the runs, and of the models if all runs are copied."""
+    for run in (folder / "runs").glob(runs):
+        shutil.copytree(run, to / "runs" / run.name)
+    if runs == "*" and (folder / "models").is_dir():
+        shutil.copytree(folder / "models", to / "models")
+    return to
+
+
+STAGE1 = "[ar][ne]*"
+"""Pattern of the runs of anchors and regressor."""
+
+
 def test_ufvnet_has_three_anchors_and_a_regressor_before_the_whole(built: Path, tmp_path: Path) -> None:
     stage1, whole = resolve_parts(config_of(built, tmp_path, "ufvnet"))
     assert [p.name for p in stage1] == ["anchor-2", "anchor-4", "anchor-8", "regressor"]
@@ -109,10 +154,8 @@ def test_a_fingerprint_changes_with_what_decides_the_weights_and_with_nothing_el
     assert len({base, *(fingerprint(**other) for other in others)}) == len(others) + 1
 
 
-def test_stage_2_starts_from_stage_1_s_encoders_and_regressor(built: Path, tmp_path: Path) -> None:
-    stage1, whole = resolve_parts(config_of(built, tmp_path, "ufvnet"))
-    for part in stage1:
-        train(part)
+def test_stage_2_starts_from_stage_1_s_encoders_and_regressor(built: Path, trained: Training) -> None:
+    stage1, whole = resolve_parts(config_of(built, trained("ufvnet"), "ufvnet"))
     network = whole.network()
     assert isinstance(network, UFVNet)
     for encoder, part in zip(network.encoders, stage1):
@@ -124,8 +167,8 @@ def test_stage_2_starts_from_stage_1_s_encoders_and_regressor(built: Path, tmp_p
     assert all(torch.equal(v, trained[k]) for k, v in network.regressor.state_dict().items())
 
 
-def test_a_trained_model_is_a_folder_that_loads_and_says_how_it_was_made(built: Path, tmp_path: Path) -> None:
-    folder = train_all(config_of(built, tmp_path, "ufvnet"))
+def test_a_trained_model_is_a_folder_that_loads_and_says_how_it_was_made(trained: Training) -> None:
+    folder = model_of(trained("ufvnet"), "ufvnet")
     network, card = load_model(folder)
     assert card["model"] == "ufvnet"
     assert card["trained_on"]["view"] == "MR8"
@@ -140,14 +183,15 @@ def test_a_trained_model_is_a_folder_that_loads_and_says_how_it_was_made(built: 
 
 
 def test_training_lowers_the_loss(built: Path, tmp_path: Path) -> None:
-    folder = train_all(config_of(built, tmp_path, steps=40, lr=4e-3, identity_init=True, batch_size=8))
+    seldom = {"checkpoint_every": 40, "validate_every": 40}
+    folder = train_all(config_of(built, tmp_path, steps=40, lr=4e-3, identity_init=True, batch_size=8, **seldom))
     losses = pd.read_parquet(folder / "log.parquet")["loss"].dropna()
     assert losses.iloc[-1] < 0.8 * losses.iloc[0]
 
 
-def test_a_finished_part_is_not_trained_again(built: Path, tmp_path: Path) -> None:
+def test_a_finished_part_is_not_trained_again(built: Path, tmp_path: Path, trained: Training) -> None:
+    folder = model_of(copied(trained(), tmp_path))
     config = config_of(built, tmp_path)
-    folder = train_all(config)
     before = (folder / "model.safetensors").stat().st_mtime_ns
     train_all(config)
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
@@ -156,23 +200,19 @@ def test_a_finished_part_is_not_trained_again(built: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("model", ["onesrg", "ufvnet"])
-def test_a_training_killed_at_a_checkpoint_ends_in_the_same_bits(built: Path, tmp_path: Path, model: str) -> None:
-    undisturbed = train_all(config_of(built, tmp_path / "a", model))
-    config = config_of(built, tmp_path / "b", model)
-    stage1, whole = resolve_parts(config)
-    for part in stage1:
-        train(part)
-
+def test_a_training_killed_at_a_checkpoint_ends_in_the_same_bits(
+    built: Path, tmp_path: Path, trained: Training, model: str
+) -> None:
+    _, whole = resolve_parts(config_of(built, copied(trained(model), tmp_path, STAGE1), model))
     with pytest.raises(Killed):  # progress comes at the last step, after checkpoints 2 and 4
         train(whole, kill)
     assert sorted(p.name for p in (whole.folder / "checkpoints").iterdir()) == ["step-00000002", "step-00000004"]
-    assert sha256(train(whole)) == sha256(undisturbed)
+    assert sha256(train(whole)) == sha256(model_of(trained(model), model))
 
 
 @pytest.mark.kills
 def test_kills_with_changing_loader_workers_end_in_the_same_bits(built: Path, tmp_path: Path) -> None:
-    undisturbed = train_all(config_of(built, tmp_path / "a", steps=20))
-    config = config_of(built, tmp_path / "b", steps=20)
+    undisturbed, config = (config_of(built, tmp_path / name, steps=20, validate_every=10) for name in "ab")
     for kind, workers in ((signal.SIGKILL, 0), (signal.SIGKILL, 1), (signal.SIGTERM, 2)):
         _, whole = resolve_parts(config.model_copy(update={"loader_workers": workers}))
         whole.folder.mkdir(parents=True, exist_ok=True)
@@ -189,7 +229,7 @@ def test_kills_with_changing_loader_workers_end_in_the_same_bits(built: Path, tm
         code = child.wait()
         assert code in ((-9,) if kind == signal.SIGKILL else (INTERRUPTED,))
     assert not whole.done()
-    assert sha256(train_in_process(whole)) == sha256(undisturbed)
+    assert sha256(train(whole)) == sha256(train_all(undisturbed))
 
 
 def test_a_training_whose_parent_is_gone_stops_with_a_checkpoint(built: Path, tmp_path: Path) -> None:
@@ -235,10 +275,11 @@ train_in_process(part, lambda *_: Path({str(tmp_path / "begun")!r}).touch())
         {"damage": {"clean": 0.1}, "between": 0.5, "recut": 0.5},
     ],
 )
-def test_every_option_resumes_to_the_same_bits(built: Path, tmp_path: Path, recipe: dict[str, Any]) -> None:
-    plain = sha256(train_all(config_of(built, tmp_path / "plain")))
+def test_every_option_resumes_to_the_same_bits(
+    built: Path, tmp_path: Path, trained: Training, recipe: dict[str, Any]
+) -> None:
     undisturbed = train_all(config_of(built, tmp_path / "a", **recipe))
-    assert sha256(undisturbed) != plain
+    assert sha256(undisturbed) != sha256(model_of(trained()))
     _, whole = resolve_parts(config_of(built, tmp_path / "b", **recipe))
 
     with pytest.raises(Killed):
@@ -246,10 +287,8 @@ def test_every_option_resumes_to_the_same_bits(built: Path, tmp_path: Path, reci
     assert sha256(train(whole)) == sha256(undisturbed)
 
 
-def test_checkpoints_hold_no_pickle(built: Path, tmp_path: Path) -> None:
-    folder = resolve_parts(config_of(built, tmp_path, ema=0.9))[1]
-    train(folder)
-    files = [p for p in (folder.folder / "checkpoints").rglob("*") if p.is_file()]
+def test_checkpoints_hold_no_pickle(trained: Training) -> None:
+    files = [p for p in trained(ema=0.5).glob("runs/*/checkpoints/*/*") if p.is_file()]
     assert {p.suffix for p in files} == {".safetensors", ".json", ".parquet"}
     assert not any(pickletools_reads(p) for p in files)
 
@@ -262,10 +301,9 @@ def pickletools_reads(path: Path) -> bool:
     return True
 
 
-def test_the_average_is_published_and_differs_from_the_last_weights(built: Path, tmp_path: Path) -> None:
-    _, whole = resolve_parts(config_of(built, tmp_path, ema=0.5))
-    published = load_file(train(whole) / "model.safetensors")
-    last = load_file(whole.folder / "checkpoints" / "step-00000006" / "model.safetensors")
+def test_the_average_is_published_and_differs_from_the_last_weights(trained: Training) -> None:
+    published = load_file(model_of(trained(ema=0.5)) / "model.safetensors")
+    (last,) = map(load_file, trained(ema=0.5).glob("runs/*/checkpoints/step-00000006/model.safetensors"))
     assert published.keys() == last.keys()
     assert not torch.equal(published["encoder.stem.conv.weight"], last["encoder.stem.conv.weight"])
 
@@ -292,10 +330,9 @@ def test_a_loss_that_grows_far_above_its_least_stops_the_training(built: Path, t
     assert curves.diverged
 
 
-def test_curves_samples_and_events_are_written(built: Path, tmp_path: Path) -> None:
-    _, whole = resolve_parts(config_of(built, tmp_path, "onesrg"))
-    folder = train(whole)
-    log = pd.read_parquet(folder / "log.parquet")
+def test_curves_samples_and_events_are_written(trained: Training) -> None:
+    (run,) = trained().glob("runs/*")
+    log = pd.read_parquet(model_of(trained()) / "log.parquet")
     assert {
         "step",
         "loss",
@@ -308,35 +345,35 @@ def test_curves_samples_and_events_are_written(built: Path, tmp_path: Path) -> N
     } <= set(log.columns)
     assert log["memory_gib"].dropna().between(0.1, 16).all()
     for step in (3, 6):
-        with Image.open(whole.folder / "samples" / f"step-{step:08d}.png") as picture:
+        with Image.open(run / "samples" / f"step-{step:08d}.png") as picture:
             assert picture.size == (64 * 17, 64 * 2)
-    events = EventAccumulator(str(whole.folder / "tensorboard"))
+    events = EventAccumulator(str(run / "tensorboard"))
     events.Reload()
     assert {"loss", "psnr", "memory_gib"} <= set(events.Tags()["scalars"])
 
 
 def test_two_processes_learn_what_one_does_on_the_whole_batch(built: Path, tmp_path: Path) -> None:
-    # from torch's own initialisation the same rounding grows to 2e-4 in these 20 steps
-    recipe = {"batch_size": 16, "steps": 20, "checkpoint_every": 19, "validate_every": 20, "lr": 2e-4}
+    # from torch's own initialisation the same rounding grows to 2e-4 in 20 steps
+    recipe = {"batch_size": 8, "steps": 10, "checkpoint_every": 9, "validate_every": 10, "lr": 2e-4}
     recipe |= {"identity_init": True}
     one, two = (config_of(built, tmp_path / name, **recipe) for name in "ab")
-    train_in_process(resolve_parts(one)[1])
+    train(resolve_parts(one)[1])
     steps: list[int] = []
     train_in_process(resolve_parts(two.model_copy(update={"processes": 2}))[1], lambda step, *_: steps.append(step))
-    assert steps == [20]
+    assert steps == [10]
     losses = [_losses(resolve_parts(config)[1]) for config in (one, two)]
-    assert len(losses[0]) == 20
+    assert len(losses[0]) == 10
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
 def _losses(part: Part) -> list[float]:
-    """Of the first 19 steps, which stand in the checkpoint, and the mean of all."""
-    state = json.loads((part.folder / "checkpoints" / "step-00000019" / "state.json").read_text())
+    """Of the first 9 steps, which stand in the checkpoint, and the mean of all."""
+    state = json.loads((part.folder / "checkpoints" / "step-00000009" / "state.json").read_text())
     return [*state["losses"], *pd.read_parquet(part.model_folder / "log.parquet")["loss"]]
 
 
 def test_two_processes_that_are_asked_to_stop_write_a_checkpoint(built: Path, tmp_path: Path) -> None:
-    config = config_of(built, tmp_path, steps=4000, checkpoint_every=4000, validate_every=4000)
+    config = config_of(built, tmp_path, "ufvnet-lite", steps=4000, checkpoint_every=4000, validate_every=4000)
     _, whole = resolve_parts(config.model_copy(update={"processes": 2}))
 
     def stop(*_: object) -> None:
@@ -358,27 +395,25 @@ def test_anchors_of_one_s_own_are_trained_saved_and_loaded(built: Path, tmp_path
     assert network.anchors == (1 / 16, 1 / 2)
 
 
-def test_several_datasets_train_one_model(built: Path, tmp_path: Path) -> None:
+def test_several_datasets_train_one_model(built: Path, tmp_path: Path, trained: Training) -> None:
     config = config_of(built, tmp_path).model_copy(update={"dataset": (built, built)})
     _, card = load_model(train_all(config))
-    _, alone = load_model(train_all(config_of(built, tmp_path / "alone")))
+    _, alone = load_model(model_of(trained()))
     assert card["trained_on"]["faces"] == 2 * alone["trained_on"]["faces"]
     assert card["trained_on"]["dataset"] == "faces + faces"
 
 
-def test_stage_2_starts_from_given_anchors_and_refuses_others(built: Path, tmp_path: Path) -> None:
-    config = config_of(built, tmp_path / "a", "ufvnet-nw")
-    stage1, _ = resolve_parts(config)
-    anchor = train(stage1[0])
+def test_stage_2_starts_from_given_anchors_and_refuses_others(built: Path, tmp_path: Path, trained: Training) -> None:
+    copied(trained("ufvnet"), tmp_path, "anchor-[48]*")
+    (anchor,) = trained("ufvnet").glob("runs/anchor-2*/model")
 
     def given(**changes: Any) -> TrainConfig:
-        return config_of(built, tmp_path / "b", "ufvnet-nw").model_copy(update=changes)
+        return config_of(built, tmp_path, "ufvnet-nw").model_copy(update=changes)
 
     parts, whole = resolve_parts(given(stage1={"anchor-2": anchor}))
     assert parts[0].done()
     assert parts[0].model_folder == anchor
-    for part in parts[1:]:
-        train(part)
+    assert all(part.done() for part in parts[1:])
     first = whole.network().encoders[0].stem.conv.weight
     assert torch.equal(first, load_file(anchor / "model.safetensors")["encoder.stem.conv.weight"])
     for changes, message in (
@@ -437,9 +472,12 @@ def test_the_paper_s_recipe_is_the_default() -> None:
     assert not recipe.identity_init
 
 
-def test_progress_comes_from_the_training_process(built: Path, tmp_path: Path) -> None:
+def test_progress_comes_from_the_training_process_which_trains_the_same_bits(
+    built: Path, tmp_path: Path, trained: Training
+) -> None:
     seen: list[tuple[int, int, Mapping[str, float]]] = []
-    train_in_process(resolve_parts(config_of(built, tmp_path))[1], lambda *progress: seen.append(progress))
+    model = train_in_process(resolve_parts(config_of(built, tmp_path))[1], lambda *progress: seen.append(progress))
+    assert sha256(model) == sha256(model_of(trained()))
     step, steps, figures = seen[-1]
     assert step == steps == 6
     assert set(figures) == {"images/s", "loss"}
@@ -501,8 +539,8 @@ def test_damage_is_part_of_the_fingerprint_of_the_whole_and_of_no_anchor(built: 
     assert len({part.fingerprint for stage1, _ in (plain, damaged, other) for part in stage1}) == len(plain[0])
 
 
-def test_training_starts_from_a_finished_model(built: Path, tmp_path: Path) -> None:
-    first = train_all(config_of(built, tmp_path / "a", "ufvnet"))
+def test_training_starts_from_a_finished_model(built: Path, tmp_path: Path, trained: Training) -> None:
+    first = model_of(trained("ufvnet"), "ufvnet")
     again = config_of(built, tmp_path / "b", "ufvnet", lr=1e-9).model_copy(update={"start": first})
     stage1, whole = resolve_parts(again)
     assert stage1 == []
@@ -521,11 +559,10 @@ def damage(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "state.json", "log.parquet", "random-0.json"])
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(built: Path, tmp_path: Path, name: str) -> None:
-    config = config_of(built, tmp_path)
-    _, whole = resolve_parts(config)
-    with pytest.raises(Killed):
-        train(whole, kill)
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    built: Path, tmp_path: Path, killed: Path, name: str
+) -> None:
+    _, whole = resolve_parts(config_of(built, copied(killed, tmp_path)))
     undamaged = sorted((whole.folder / "checkpoints").iterdir())
     damage(undamaged[-1] / name)
     assert last_whole(whole.folder) == undamaged[-2]
@@ -558,10 +595,9 @@ def test_two_processes_never_train_one_part_at_a_time(
 
 
 def test_a_model_half_replaced_by_another_is_not_finished(
-    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: Path, tmp_path: Path, trained: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = resolve_parts(config_of(built, tmp_path))[1]
-    train(first)
+    first = resolve_parts(config_of(built, copied(trained(), tmp_path)))[1]
     assert first.done()
 
     def full_disk(path: Path, data: object) -> None:

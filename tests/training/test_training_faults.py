@@ -233,7 +233,7 @@ def test_a_training_runs_nothing_that_lies_in_the_working_directory(
     monkeypatch.setenv("UFVNET_PLUGINS", "a_plugin")
     entries = [str(tmp_path / "elsewhere"), "", os.environ.get("PYTHONPATH", "")]  # an empty one is the current folder
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entries))
-    part = whole_of(built, tmp_path)
+    part = resolve_parts(config_of(built, tmp_path, "ufvnet-lite", steps=2))[1]
     config = part.config.model_copy(update={"processes": processes, "loader_workers": workers})
     monkeypatch.chdir(tmp_path)
     train_in_process(dataclasses.replace(part, config=config))
@@ -264,7 +264,7 @@ def test_a_gradient_that_is_not_finite_ends_at_its_own_step(
 
 @pytest.mark.kills
 def test_a_killed_loader_process_is_one_line_and_a_rerun_goes_on(built: Path, tmp_path: Path) -> None:
-    part = whole_of(built, tmp_path, steps=60, checkpoint_every=10, validate_every=60)
+    part = whole_of(built, tmp_path, steps=24, checkpoint_every=10, validate_every=24)
     part = dataclasses.replace(part, config=part.config.model_copy(update={"loader_workers": 1}))
 
     def kill(*_: object) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from ufvnet.children import ignore_leaked_semaphores
 from ufvnet.console import escape_logs, exit_on_errors, leave_at_once, prepare_streams
 
 from . import data, doctor, models, pipeline, restore
@@ -51,6 +52,7 @@ def main() -> None:
     prepare_streams()
     escape_logs()
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that this one starts imports what lies in the working directory
+    ignore_leaked_semaphores()
     with exit_on_errors():
         app()
 

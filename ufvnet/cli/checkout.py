@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ufvnet.children import without_collection
 from ufvnet.errors import ConfigError
 from ufvnet.extras import install_command, require
 
@@ -56,7 +57,8 @@ def import_from_checkout(module: str, name: str, direct: bool = False) -> Any:
         check_server(os.environ.get("PREFECT_API_URL"))
     if str(checkout) not in sys.path:
         sys.path.insert(0, str(checkout))
-    function = getattr(importlib.import_module(module), name)
+    with without_collection():
+        function = getattr(importlib.import_module(module), name)
     if "prefect" in sys.modules and not os.environ.get("PREFECT_API_URL"):
         check_server(importlib.import_module("tasks.server").server_address())  # a profile may name one
     return function

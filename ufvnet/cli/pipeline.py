@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ufvnet.children import without_collection
 from ufvnet.console import SOME_FAILED
 from ufvnet.errors import ConfigError, NothingUsableError
 from ufvnet.extras import require
@@ -44,7 +45,34 @@ def demo(
     from ufvnet.data.sample import demo_folders
 
     demo_folders(out, photos)
+    _show_shipped_model(photos, out)
     import_from_checkout("flows.demo", "demo")(photos, out)
+
+
+SHOWN_PHOTOS = 20
+"""Photos that are searched for a face to show first."""
+
+
+def _show_shipped_model(photos: Path | None, out: Path) -> None:
+    """Write a sheet of what the shipped model does to one face, before the pipeline begins, and print its path."""
+    from itertools import islice
+
+    from ufvnet.data.sample import KIND, SHEET, jittered_photos
+    from ufvnet.files import claim, printed
+    from ufvnet.restore.before_after import SIZES, first_sheet
+    from ufvnet.restore.restorer import Restorer
+
+    folder = out / SHEET
+    claim(folder, KIND)
+    if photos is None:
+        searched = sorted(jittered_photos(folder / "photo", 1).iterdir())
+    else:
+        searched = list(islice((file for file in sorted(photos.rglob("*")) if file.is_file()), SHOWN_PHOTOS))
+    sheet = folder / "before-after.png"
+    if first_sheet(searched, Restorer.load(), sheet):
+        print(f"The shipped model on a face of {', '.join(map(str, SIZES))} pixels: {printed(sheet)}", flush=True)
+    else:
+        print(f"No face was found in the first {len(searched)} files of {printed(photos)}.", flush=True)
 
 
 @options_of("BuildConfig", "allow_loss")
@@ -145,10 +173,11 @@ def _stop_trainings() -> None:
 
 
 def evaluate(config: Config, overrides: Overrides = [], direct: Direct = False) -> None:  # noqa: B006
-    """Evaluate methods on test sets: scores, tables, figures and a report."""
+    """Evaluate methods on test sets: scores, tables, figures, report; exit code 1 if a method failed on an image."""
     settings = _load_config("EvaluateConfig", config, overrides)
-    from ufvnet.results.evaluation import resolve_evaluation
-    from ufvnet.results.folder import lock_folder
+    with without_collection():
+        from ufvnet.results.evaluation import resolve_evaluation
+        from ufvnet.results.folder import lock_folder
 
     evaluation = resolve_evaluation(settings)
     with lock_folder(evaluation.folder):  # a second run of this evaluation is refused before Prefect starts
@@ -157,6 +186,7 @@ def evaluate(config: Config, overrides: Overrides = [], direct: Direct = False) 
     flow = import_from_checkout("flows.evaluate", "evaluate_resolved", direct)
     leave_on_signals(_stop)
     print(flow(evaluation))
+    _leave_if_failed(_failed_methods(evaluation))
 
 
 def reproduce(config: Config, overrides: Overrides = [], direct: Direct = False) -> None:  # noqa: B006
@@ -172,26 +202,44 @@ def reproduce(config: Config, overrides: Overrides = [], direct: Direct = False)
     flow = import_from_checkout("flows.reproduce", "reproduce", direct)
     leave_on_signals(_stop_trainings)
     print(flow(experiment))
-    if failed := list(_failed_inputs(experiment)):
+    _leave_if_failed(_failed_inputs(experiment))
+
+
+def _leave_if_failed(lines: Iterable[str]) -> None:
+    """Print what failed, and end with the exit code for it; do nothing if there are no lines."""
+    from ufvnet.files import printed_line
+
+    if failed := [printed_line(line) for line in lines]:
         print("\n".join(failed), file=sys.stderr)
         raise typer.Exit(SOME_FAILED)
+
+
+def _failed_methods(evaluation: Any) -> list[str]:
+    """A line for each method that failed on images of a test set, from the scores that were written."""
+    from ufvnet.results.scoring import read_scores
+    from ufvnet.results.statistics import failures
+
+    return failures(read_scores(evaluation).scores)
 
 
 def _failed_inputs(experiment: Any) -> Iterator[str]:
     """A line for each step of an experiment that could not use all of its inputs, from the account that it wrote."""
     from ufvnet.data import open as open_dataset
     from ufvnet.data.card import failures
-    from ufvnet.files import printed_line
 
     for part in experiment.build:
         folder = part.out / part.name
         if count := failures(open_dataset(folder).card):
-            yield f"{printed_line(folder)}: {count:,} photos could not be used; photos/*.parquet says why"
+            yield f"{folder}: {count:,} photos could not be used; photos/*.parquet says why"
+    if experiment.evaluate:
+        from ufvnet.results.evaluation import resolve_evaluation
+
+        yield from _failed_methods(resolve_evaluation(experiment.evaluate))
     if experiment.restore:
         folder = experiment.restore.output
         count = json.loads((folder / "summary.json").read_text())["counts"]["failed"]
         if count:
-            yield f"{printed_line(folder)}: {count:,} pictures failed; manifest.parquet says why"
+            yield f"{folder}: {count:,} pictures failed; manifest.parquet says why"
 
 
 def run(

@@ -63,7 +63,7 @@ class RestoreConfig(Schema):
     image column instead of files."""
     quality: int = Field(default=95, ge=1, le=100)
     """Quality of JPEG, WebP and AVIF outputs. A WebP of 100 is lossless."""
-    suffix: str = Field(default="", pattern=r"^[^/\\\x00]*$", max_length=50)
+    suffix: str = ""
     """Text between the name of an output and its ending, e.g. _restored."""
     image_column: str = "image"
     """Column of tables that holds the pictures."""
@@ -108,6 +108,21 @@ class RestoreConfig(Schema):
                 raise ValueError("must name at least one input")
             return value[0] if len(value) == 1 else tuple(value)
         return value
+
+    @field_validator("suffix")
+    @classmethod
+    def _check_suffix(cls, suffix: str) -> str:
+        if len(suffix) > 50 or {"/", "\\", "\0"} & {*suffix}:
+            raise ValueError("must be part of a file's name: at most 50 characters, none of them / or \\ or NUL")
+        return suffix
+
+    @field_validator("max_face")
+    @classmethod
+    def _check_max_face(cls, max_face: int | None, others: ValidationInfo) -> int | None:
+        min_face = others.data.get("min_face")
+        if max_face is not None and min_face is not None and max_face < min_face:
+            raise ValueError(f"is below min_face = {min_face}, so no face would be restored; it must be at least that")
+        return max_face
 
     @field_validator("size")
     @classmethod

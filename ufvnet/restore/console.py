@@ -13,7 +13,6 @@ from ufvnet.files import printed_line
 from ufvnet.progress import shown
 
 from .folder.reasons import advice
-from .folder.run import restore_folder
 from .folder.source import PIPE
 from .single import is_single, restore_single
 
@@ -45,6 +44,8 @@ def restore_here(
         if flow is not None:
             summary = flow(config)
         else:
+            from .folder.run import restore_folder  # one picture needs no pyarrow, which this imports
+
             with shown("restore") as progress:
                 summary = restore_folder(config, progress, crashed)
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.data.sources.files import TABLES
-from ufvnet.files import check_writable, write_bytes
+from ufvnet.files import check_writable, printed, write_bytes
 from ufvnet.imaging.formats import heif_is_known
 
 from .folder.job import Job
@@ -24,12 +24,18 @@ from .resolved import resolve
 
 
 def is_single(config: RestoreConfig) -> bool:
-    """True if a configuration names a pipe, or one file and an output whose ending is that of a picture."""
+    """True if a configuration names a pipe, or one picture and an output that is no folder and has an ending.
+
+    The pictures of a table become a folder, whose name may have a dot, unless its ending is that of a picture.
+    """
     if PIPE in (*config.inputs, config.output):
         return True
+    if len(config.inputs) > 1 or not config.inputs[0].is_file() or config.output.is_dir():
+        return False
     heif_is_known()
-    is_file = len(config.inputs) == 1 and config.inputs[0].is_file()
-    return is_file and not config.output.is_dir() and config.output.suffix.lower() in Image.registered_extensions()
+    ending = config.output.suffix.lower()
+    is_table = config.inputs[0].suffix.lower() in TABLES
+    return ending in Image.registered_extensions() if is_table else ending != ""
 
 
 def restore_single(config: RestoreConfig) -> ManifestRow:
@@ -107,7 +113,10 @@ def _with_format(config: RestoreConfig) -> RestoreConfig:
         return config
     format = Image.registered_extensions().get(config.output.suffix.lower(), "").lower()
     if format not in ENDINGS:
-        raise ConfigError(f"output = {config.output}: its ending must be one of {', '.join(ENDINGS.values())}")
+        raise ConfigError(
+            f"output = {printed(config.output)}: its ending must be one of {', '.join(ENDINGS.values())}; a folder for "
+            "one picture has no dot in its name, or is there already"
+        )
     if config.format not in ("auto", "same", format):
         raise ConfigError(f"format = {config.format}: the ending of output = {config.output} says {format}")
     return config.model_copy(update={"format": format})

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from ufvnet.children import take_job
+from ufvnet.children import take_job, without_collection
 
 
 def main() -> None:
     """Restore the job's picture, then give back the token, which says that it did no harm."""
-    from ufvnet.restore.single import restore_alone
+    with without_collection():
+        from ufvnet.restore.single import restore_alone
 
     token, config, name, content, ending = take_job()
     config = config.model_copy(update={"faces": None, "compare": None})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 
-from ufvnet.children import take_job
+from ufvnet.children import take_job, without_collection
 from ufvnet.console import SOME_FAILED, escape_logs, exit_on_errors, leave_at_once, prepare_streams
 
 
@@ -21,7 +21,8 @@ def main() -> None:
     config, crashed = take_job()
     try:
         with exit_on_errors():
-            from .console import restore_here
+            with without_collection():
+                from .console import restore_here
 
             failed = restore_here(config, crashed=crashed)
     except KeyboardInterrupt:

@@ -62,6 +62,17 @@ def square(scores: pd.DataFrame) -> pd.DataFrame:
     return scores[scores["width"] == scores["height"]]
 
 
+def failures(scores: pd.DataFrame) -> list[str]:
+    """A line for each method and test set with images that have no score: how many they are, and the first reason."""
+    lines = []
+    for (label, test_set), rows in scores.groupby(["model", "dataset"], sort=False):
+        failed = rows[rows["status"] != "ok"]
+        if len(failed):
+            count = f"all {len(rows):,}" if len(failed) == len(rows) else f"{len(failed):,} of {len(rows):,}"
+            lines.append(f"{label}: failed on {count} images of {test_set} ({failed['reason'].iloc[0]})")
+    return lines
+
+
 def can_gain(scores: pd.DataFrame) -> bool:
     """True if bicubic and another method were scored, so that there is a gain over bicubic."""
     labels = labels_in(scores)

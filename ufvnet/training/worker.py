@@ -13,16 +13,15 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ufvnet.children import when_parent_ends
+from ufvnet.children import when_parent_ends, without_collection
 from ufvnet.config import ConfigError, TrainConfig, load
 from ufvnet.console import leave_at_once
 from ufvnet.errors import TrainingError
 
-from .engine import Interrupted, train
-from .part import Part
-from .stages import resolve_parts
+if TYPE_CHECKING:
+    from .part import Part
 
 INTERRUPTED = 3
 """Exit code of a training that was asked to stop."""
@@ -31,6 +30,8 @@ INTERRUPTED = 3
 def main(job_file: str) -> int:
     """Train the job's part; 0 when finished, 1 with a message when it failed, 3 when asked to stop."""
     when_parent_ends(lambda: signal.raise_signal(signal.SIGTERM))
+    with without_collection():
+        from .engine import Interrupted
     try:
         _train(json.loads(Path(job_file).read_text()))
     except Interrupted as stop:
@@ -49,6 +50,9 @@ def main(job_file: str) -> int:
 
 
 def _train(job: dict[str, Any]) -> None:
+    from .engine import train
+    from .stages import resolve_parts
+
     stage1, whole = resolve_parts(load(TrainConfig, job["config"]))
     part = next(p for p in [*stage1, whole] if (p.role, p.k) == (job["role"], job["k"]))
     train(part, _print_progress, lambda line: _print({"note": line}))

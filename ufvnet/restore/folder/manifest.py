@@ -19,12 +19,13 @@ import pyarrow.parquet as pq
 from ufvnet.config import RestoreConfig
 from ufvnet.files import seal, sha256, unseal, write_atomically, write_json
 
+from .columns import ROWS
 from .journal import index_rows, journals_of, line_of
 from .notes import JOURNAL, WORK
 from .output_folder import unmark
 from .outputs import EarlierOutputs, OutputDigest, keep_notes
 from .reasons import ReasonCounts
-from .records import MANIFEST, ROWS, STATUSES, SUMMARY, USABLE, ManifestRow, file_of
+from .records import MANIFEST, STATUSES, SUMMARY, USABLE, ManifestRow, file_of
 
 FAILURES = 20
 """Failures whose reasons the summary tells."""

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.files import MARKER, check_ours, check_writable, claim, printed
 
+from .columns import ROWS
 from .notes import JOURNAL, WORK, notes
-from .records import ACCOUNT, MANIFEST, ROWS, SUMMARY
+from .records import ACCOUNT, MANIFEST, SUMMARY
 
 KIND = "restored"
 """What the marker says of the folder."""

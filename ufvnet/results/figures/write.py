@@ -46,6 +46,14 @@ def write_figures(evaluation: ScoredEvaluation, galleries: Sequence[Gallery], pa
     return pngs
 
 
+def load() -> None:
+    """Import what draws figures, with its list of fonts: a second's work for a process that waits for scores."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.backends.backend_pdf
+    import matplotlib.figure
+    import matplotlib.font_manager  # noqa: F401 (all of them are imported to be there)
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure in the format that the path's suffix names; the same figure gives the same bytes."""
     import matplotlib
