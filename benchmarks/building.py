@@ -103,14 +103,14 @@ def _kernels(sample: list[str], _: Path) -> None:
     """Decode, detect, landmarks, crop, resizes, encodes: the necessary work of a build, and nothing else."""
     from ufvnet.data.build.degrade import degrade
     from ufvnet.faces.crop import crop_box, crop_face
-    from ufvnet.faces.finders import finder
+    from ufvnet.faces.finders import hog
     from ufvnet.imaging.png import encode
     from ufvnet.imaging.resize import SIXTEENTHS
     from ufvnet.imaging.rgb import read_image
 
     for file in sample:
         rgb = read_image(Path(file)).rgb
-        faces = finder.find_faces(rgb)
+        faces = hog.find_faces(rgb)
         hr = crop_face(rgb, crop_box(faces[0].landmarks, *rgb.size), 128)
         for image in (hr, *degrade("pil-bicubic", hr, [8 * k for k in SIXTEENTHS], (0,))):
             encode(image)

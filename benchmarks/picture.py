@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from ufvnet import Restorer
-from ufvnet.config import RestoreConfig
+from ufvnet.config import DEFAULT_MODEL
 from ufvnet.restore.before_after import before_after
 
 
@@ -19,7 +19,7 @@ def main(file: Path) -> None:
     """Write the sheet."""
     from skimage.data import astronaut
 
-    restorer = Restorer.load(RestoreConfig.model_fields["model"].default, "cpu")
+    restorer = Restorer.load(DEFAULT_MODEL, "cpu")
     before_after(Image.fromarray(astronaut()), restorer).save(file, optimize=True)
 
 

@@ -11,24 +11,31 @@ The default of ``restore``, ``Restorer`` and ``serve`` is ``DEFAULT_MODEL`` in u
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import pandas as pd
 
 from ufvnet.config import ConfigError, Method
 from ufvnet.data.lr_images import size_of
 from ufvnet.files import MARKER, write_json, write_text
+from ufvnet.front_matter import with_front_matter
 from ufvnet.models import create
 from ufvnet.models.complexity import complexity
+from ufvnet.models.readme import hub_fields, hub_result
 from ufvnet.models.store import CARD, README, SHIPPED, WEIGHTS, read_card, save_half, sealed_card
 from ufvnet.results.groups import EVERYONE, FAR_BELOW
 from ufvnet.results.methods.resolve import resolve_method
 from ufvnet.results.tables.summary import ALL, FILE
+from ufvnet.results.tables.table import NOTHING
 
 NAME = "ufvnet-real"
+GAINS = re.compile(r"^\*\*(.+?)\*\*, ([\d,]+) faces: gain over bicubic.*\n\n((?:\|.*\n)+)", re.MULTILINE)
+"""A table of gains in a filled card: name of the test set, number of faces, lines of the table."""
 MOST_BYTES = 25_000_000
 """Of all files of all shipped models."""
 
@@ -45,7 +52,7 @@ def ship_weights(model: Path, out: Path) -> Path:
     write_json(out / CARD, sealed_card(read_card(out) | {"name": out.name}, out))
     if readme is not None:
         write_text(out / README, readme)
-    if (size := sum(file.stat().st_size for file in out.parent.glob("*/*"))) > MOST_BYTES:
+    if (size := sum(file.stat().st_size for file in out.parent.rglob("*"))) > MOST_BYTES:
         raise ConfigError(f"{out.parent}: {size:,} bytes; shipped models have at most {MOST_BYTES:,}")
     return out
 
@@ -68,11 +75,24 @@ def fill_card(model: Path, template: Path, summaries: list[Path]) -> str:
         "results": "\n\n".join(_test_set(str(name), part) for name, part in rows[rows["division"] == ""].groupby(
             "test set", sort=False) if name not in set(groups["test set"])),
         "groups": "\n\n".join(_groups(str(name), part) for name, part in groups.groupby("test set", sort=False)),
+        "far_below": _far_below(groups),
     }  # fmt: skip
     try:
-        return Template(template.read_text()).substitute(values)
+        return with_front(card, Template(template.read_text()).substitute(values))
     except (KeyError, ValueError) as error:
         raise ConfigError(f"{template}: {error}: must be one of {', '.join(values)}") from error
+
+
+def with_front(card: dict[str, Any], text: str) -> str:
+    """A filled card under the Hub's front matter, whose numbers are the mean gains in the card's tables."""
+    results = []
+    for name, faces, table in GAINS.findall(text):
+        rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
+        metrics = [
+            ("psnr_gain", float(row[-1].split()[0]), f"Gain over bicubic, dB, {row[0]}") for row in rows if row[-1]
+        ]
+        results.append(hub_result(name, f"{name}, {faces} faces", "test", metrics))
+    return with_front_matter(hub_fields(card, results) | {"license_name": "non-commercial-research"}, text)
 
 
 def _rows(file: Path, label: str, fingerprint: str) -> pd.DataFrame:
@@ -116,26 +136,32 @@ def _gain(row: pd.Series) -> str:
 
 
 def _identity(row: pd.Series) -> str:
+    if pd.isna(row["identity_distance"]):
+        return NOTHING
     return f"{row['identity_distance']:.3f} / {row['bicubic_distance']:.3f} ({row['nearer']:.0%})"
 
 
 def _groups(name: str, rows: pd.DataFrame) -> str:
     """A row per group with its faces; under each damage gain, share worse and identity."""
     damages = list(dict.fromkeys(rows["damage"]))
+    lines = [["group", "faces", *(f"{damage}: {what}" for damage in damages for what in ("gain", "identity"))]]
+    for title, part in rows.groupby(_group_names(rows), sort=False):
+        by_damage = [part[part["damage"] == damage].iloc[0] for damage in damages]
+        cells = [text for row in by_damage for text in (_gain(row), _identity(row))]
+        lines.append([str(title), str(int(part["faces"].max())), *cells])
+    return f"**{name}**, all sizes of its evaluation together.\n\n{_markdown(lines)}"
+
+
+def _group_names(rows: pd.DataFrame) -> pd.Series:
+    return rows["division"].where(rows["group"] == "", rows["division"] + ": " + rows["group"])
+
+
+def _far_below(rows: pd.DataFrame) -> str:
+    """A sentence on the groups whose gain is far below everyone's."""
     everyone = rows[rows["division"] == EVERYONE].set_index("damage")["gain"]
-    lines, far = [["group", "faces", *(f"{damage}: {what}" for damage in damages for what in ("gain", "identity"))]], []
-    for (division, group), part in rows.groupby(["division", "group"], sort=False):
-        by_damage = part.set_index("damage")
-        title = f"{division}: {group}" if group else str(division)
-        cells = [
-            text for damage in damages for text in (_gain(by_damage.loc[damage]), _identity(by_damage.loc[damage]))
-        ]
-        lines.append([title, str(int(part["faces"].max())), *cells])
-        far += [f"{title} ({d})" for d in damages if by_damage.loc[d, "gain"] < FAR_BELOW * everyone[d]]
-    named = f"Below {FAR_BELOW} of everyone's gain: {', '.join(far)}." if far else (
-        f"No group gains less than {FAR_BELOW} of what everyone does."
-    )  # fmt: skip
-    return f"**{name}**, sizes of its evaluation together. {named}\n\n{_markdown(lines)}"
+    is_far = rows["gain"] < FAR_BELOW * rows["damage"].map(everyone)
+    far = (_group_names(rows) + " (" + rows["damage"] + ")")[is_far]
+    return f"Groups that gain less than {FAR_BELOW} of what everyone does: {', '.join(far) or 'none'}."
 
 
 def _markdown(lines: list[list[str]]) -> str:

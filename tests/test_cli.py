@@ -19,7 +19,7 @@ from ufvnet.config import BuildConfig, RestoreConfig, Schema, load
 from ufvnet.data.build.folder import locked
 from ufvnet.data.sample import jittered_photos
 from ufvnet.errors import ConfigError
-from ufvnet.faces.finders import finder
+from ufvnet.faces.finders import choose_finder, hog
 
 ROOT = Path(__file__).parents[1]
 
@@ -107,6 +107,7 @@ def test_doctor_finds_everything_in_a_working_installation() -> None:
     assert done.returncode == 0, done.stdout
     assert "torch" in done.stdout
     assert "NO " not in done.stdout
+    assert f"face finder {choose_finder().NAME}" in done.stdout
 
 
 def test_the_demo_s_sample_photos_hold_a_face_that_dlib_finds(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_the_demo_s_sample_photos_hold_a_face_that_dlib_finds(tmp_path: Path) ->
     folder = jittered_photos(tmp_path, count=6, seed=3)
     photos = sorted(folder.iterdir())
     assert len(photos) == 6
-    assert all(len(finder.find_faces(Image.open(p).convert("RGB"))) >= 1 for p in photos)
+    assert all(len(hog.find_faces(Image.open(p).convert("RGB"))) >= 1 for p in photos)
 
 
 PIPELINE = {

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from benchmarks import leaderboard
 from ufvnet.config.lr_images import NAMES, UNSEEN
@@ -128,3 +130,19 @@ def test_every_link_to_a_file_or_a_heading_leads_there(repo: Path) -> None:
             assert not anchor or anchor in _anchors(file), f"{page.relative_to(repo)}: {target}"
             links += 1
     assert links > 40
+
+
+def test_citation_issue_forms_and_hooks_are_what_their_readers_expect(repo: Path) -> None:
+    citation = yaml.safe_load((repo / "CITATION.cff").read_text())
+    assert citation["preferred-citation"]["url"].endswith("2306.03380")
+    assert citation["version"] == tomllib.loads((repo / "pyproject.toml").read_text())["project"]["version"]
+    forms = [path for path in (repo / ".github" / "ISSUE_TEMPLATE").glob("*.yml") if path.stem != "config"]
+    assert len(forms) == 3
+    for path in forms:
+        form = yaml.safe_load(path.read_text())
+        assert {"name", "description", "body"} <= form.keys()
+        assert len({part["id"] for part in form["body"]}) == len(form["body"])
+    (hooks,) = yaml.safe_load((repo / ".pre-commit-config.yaml").read_text())["repos"]
+    lint = (repo / "Makefile").read_text()
+    for hook in hooks["hooks"]:
+        assert hook["entry"].split()[0].removeprefix(".venv/bin/") in lint

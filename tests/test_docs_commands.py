@@ -163,6 +163,6 @@ def test_the_configurations_of_a_page_are_valid(page: str) -> None:
         if block.language == "yaml":
             values = yaml.safe_load(block.text)
             if "models" in values:
-                load(EvaluateConfig, values | {"name": "e", "datasets": [{"name": "A", "path": "data/mine"}]})
+                load(EvaluateConfig, {"name": "e", "datasets": [{"name": "A", "path": "data/mine"}]} | values)
             else:
                 load(TrainConfig, values)

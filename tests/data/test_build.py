@@ -24,7 +24,7 @@ from ufvnet.data.build.shard_writer import ShardReport, build_shard
 from ufvnet.data.build.shards import ShardJob, plan_shards
 from ufvnet.data.schema import IMAGE, IMAGE_COLUMNS, STATUSES
 from ufvnet.data.sources.splits import hashed_splits
-from ufvnet.faces.finders import finder
+from ufvnet.faces.finders import hog
 
 PutHostile = Callable[[Path], dict[str, str]]
 FIVE = (36, 45, 30, 48, 54)
@@ -322,6 +322,7 @@ def test_finishing_removes_the_shards_of_an_earlier_other_build(photos: Path) ->
     _build(config)
     once = _bytes(config)
     assert sorted(once) == [
+        "README.md",
         "dataset.json",
         "faces/split=test/part-00000.parquet",
         "faces/split=train/part-00000.parquet",
@@ -522,7 +523,7 @@ def _two_faces(photos: Path, to: Path) -> tuple[np.ndarray, np.ndarray]:
     both.paste(large, (0, 0))
     both.paste(small, (large.width, 0))
     both.save(to, quality=97)
-    return finder.find_faces(large)[0].landmarks, finder.find_faces(small)[0].landmarks + np.array([large.width, 0])
+    return hog.find_faces(large)[0].landmarks, hog.find_faces(small)[0].landmarks + np.array([large.width, 0])
 
 
 def test_celeba_is_read_from_its_authors_layout(celeba: Path) -> None:

@@ -48,7 +48,11 @@ def _build(config: BuildConfig, allow_loss: bool = True) -> list[ShardReport]:
 
 
 def _files(root: Path) -> dict[str, bytes]:
-    files = [p for p in root.rglob("*") if p.is_file() and not {"timings", "cache", "dataset.json"} & set(p.parts)]
+    files = [
+        p
+        for p in root.rglob("*")
+        if p.is_file() and not {"timings", "cache", "dataset.json", "README.md"} & set(p.parts)
+    ]
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in files}
 
 

@@ -17,7 +17,7 @@ from ufvnet.data.build.resolved import resolve
 from ufvnet.data.build.shard_writer import build_shard
 from ufvnet.data.build.shards import plan_shards
 from ufvnet.faces.crop import crop_box, crop_face, eye_angle, square_box
-from ufvnet.faces.finders import finder
+from ufvnet.faces.finders import hog
 from ufvnet.imaging.png import encode
 
 
@@ -80,7 +80,7 @@ def test_a_padded_crop_repeats_the_border_s_pixels() -> None:
 @pytest.mark.parametrize(("clip", "status"), [("stretch", "ok"), ("pad", "ok"), ("drop", "clipped")])
 def test_a_crop_that_leaves_the_photo_is_stretched_padded_or_dropped(photos: Path, clip: str, status: str) -> None:
     photo = _photo(photos)
-    points = finder.find_faces(photo)[0].landmarks
+    points = hog.find_faces(photo)[0].landmarks
     tight = photo.crop((int(points[:, 0].min()) - 2, 0, photo.width, photo.height))
     _only(photos, tight)
     rows, faces = _build(photos, crop={"clip": clip, "factor": 0.6})
@@ -99,7 +99,7 @@ def test_a_crop_that_leaves_the_photo_is_stretched_padded_or_dropped(photos: Pat
 @pytest.mark.parametrize("degrees", [-14, 14])
 def test_aligned_faces_have_level_eyes_and_can_be_made_again_from_their_row(photos: Path, degrees: int) -> None:
     photo = _photo(photos)
-    level = eye_angle(finder.find_faces(photo)[0].landmarks)  # the head's own tilt, which may undo the turn
+    level = eye_angle(hog.find_faces(photo)[0].landmarks)  # the head's own tilt, which may undo the turn
     photo = photo.rotate(level + degrees, Image.Resampling.BICUBIC, expand=True, fillcolor="grey")
     _only(photos, photo)
     _, plain = _build(photos)
@@ -110,7 +110,7 @@ def test_aligned_faces_have_level_eyes_and_can_be_made_again_from_their_row(phot
     assert faces[0]["angle"] == pytest.approx(eye_angle(points), abs=1e-3)
     assert plain[0]["angle"] == 0
     hr = Image.open(io.BytesIO(faces[0]["hr"]["bytes"]))
-    found = finder.find_faces(hr.resize((256, 256), Image.Resampling.BICUBIC))
+    found = hog.find_faces(hr.resize((256, 256), Image.Resampling.BICUBIC))
     assert abs(eye_angle(found[0].landmarks)) < 4
     centre = points[36:48].mean(0) + 0.5
     turned = photo.rotate(faces[0]["angle"], Image.Resampling.BICUBIC, center=tuple(centre))

@@ -15,7 +15,7 @@ from ufvnet import Restorer
 from ufvnet.config import DEFAULT_MODEL, RestoreConfig
 from ufvnet.data.sample import jittered_photos
 from ufvnet.faces.crop import crop_box, crop_face
-from ufvnet.faces.finders import finder
+from ufvnet.faces.finders import hog
 from ufvnet.metrics import luma, psnr, ssim
 from ufvnet.models import anchor_weights, create
 from ufvnet.models.complexity import complexity
@@ -67,7 +67,7 @@ def hr(tmp_path_factory: pytest.TempPathFactory, real_faces: Path | None) -> np.
     crops = []
     for photo in photos:
         image = Image.open(photo).convert("RGB")
-        box = crop_box(finder.find_faces(image)[0].landmarks, image.width, image.height)
+        box = crop_box(hog.find_faces(image)[0].landmarks, image.width, image.height)
         crops.append(np.asarray(crop_face(image, box, 128)))
     return np.stack(crops)
 

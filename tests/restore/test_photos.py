@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, features
 from restore_settings import config_of
 
 from ufvnet.config import ConfigError
 from ufvnet.data.sample import FACE
-from ufvnet.faces.finders import finder
+from ufvnet.faces.finders import choose_finder, why_not_best, yunet
 from ufvnet.models.store import shipped
 from ufvnet.restore import Restorer
 from ufvnet.restore.folder.run import restore_folder
@@ -45,30 +45,25 @@ def boxes_file(folder: Path, rows: list[tuple[Any, ...]]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("scale", [1, 2, 4, 6])
-def test_small_faces_are_found(astronaut: Image.Image, scale: int) -> None:
-    head = astronaut.crop((100, 0, 400, 300)).resize((300 // scale, 300 // scale), Image.Resampling.BICUBIC)
-    (face,) = finder.find_small_faces(head)
-    left, top, right, bottom = (v / scale for v in (FACE[0] - 100, FACE[1], FACE[2] - 100, FACE[3]))
-    x, y = face.landmarks.mean(0)
-    assert left < x < right
-    assert top < y < bottom
-    assert len(finder.find_small_faces(Image.new("RGB", head.size, "teal"))) == 0
-
-
-def test_tiles_of_an_enlarged_photo_find_each_face_once(
-    astronaut: Image.Image, monkeypatch: pytest.MonkeyPatch
+def test_the_finder_is_named_in_the_account_and_decides_what_is_kept(
+    folder: Path, astronaut: Image.Image, lite: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from ufvnet.faces.finders import hog
-
-    head = astronaut.crop((120, 0, 340, 240)).resize((110, 120), Image.Resampling.BICUBIC)
-    group = Image.new("RGB", (330, 120))
-    for i in range(3):
-        group.paste(head, (110 * i, 0))
-    monkeypatch.setattr(hog, "TILE", 500)
-    faces = finder.find_small_faces(group, smallest=40)
-    assert len(faces) == 3
-    assert sorted(int(f.landmarks[:, 0].mean()) // 110 for f in faces) == [0, 1, 2]
+    astronaut.resize((100, 100)).save(folder / "photo.png")
+    summary, rows = run(folder, lite)
+    best = choose_finder().NAME
+    assert summary["finder"] == summary["config"]["finder"] == best
+    assert summary["finder_reason"] == why_not_best(choose_finder())
+    again, kept = run(folder, lite, finder=best, resume=True)
+    assert list(kept["key"]) == list(rows["key"])
+    assert again["finder_reason"] is None  # the user chose it
+    _, by_hog = run(folder, lite, finder="hog", resume=True)
+    assert best == "hog" or list(by_hog["key"]) != list(rows["key"])
+    monkeypatch.setattr(yunet, "why_unusable", lambda: "no wheel")
+    summary, _ = run(folder, lite)
+    assert (summary["finder"], summary["finder_reason"]) == ("hog", "yunet: no wheel")
+    assert "faces are searched by hog, which misses small and turned ones; yunet: no wheel" in caplog.text
+    with pytest.raises(ConfigError, match="finder = yunet: no wheel"):
+        run(folder, lite, finder="yunet")
 
 
 def test_a_face_is_restored_and_the_rest_is_untouched_pixel_for_pixel(
@@ -330,3 +325,25 @@ def test_the_api_s_example_runs() -> None:
     from ufvnet.restore import restorer
 
     assert doctest.testmod(restorer).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "output"),
+    [
+        ("a.jpeg", {}, ("a.jpeg", "JPEG")), ("a.jpg", {"format": "png"}, ("a.png", "PNG")),
+        ("a.webp", {}, ("a.png", "PNG")), ("a.avif", {}, ("a.jpg", "JPEG")),
+        ("a.jpg", {"mode": "aligned", "boxes": None}, ("a.png", "PNG")),
+        ("a.jpg", {"scale": 2, "max_face": 8}, ("a.jpg", "JPEG")),
+    ],
+)  # fmt: skip
+def test_photos_that_came_with_losses_become_jpeg_and_all_others_png(
+    folder: Path, astronaut: Image.Image, lite: Path, name: str, changes: dict[str, Any], output: tuple[str, str]
+) -> None:
+    if name.endswith("avif") and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    astronaut.resize((100, 100)).save(folder / name)
+    run(folder, lite, **{"boxes": boxes_file(folder, [(name, 30, 0, 60, 30)])} | changes)
+    written = Image.open(folder.parent / "out" / output[0])
+    assert written.format == output[1]
+    if output[1] == "JPEG":
+        assert all(layer[1:3] == (1, 1) for layer in written.layer), "chroma is not subsampled"

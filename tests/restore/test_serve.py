@@ -28,7 +28,7 @@ from starlette.testclient import TestClient
 from ufvnet.children import environment, python
 from ufvnet.errors import ConfigError
 from ufvnet.faces.crop import crop_box
-from ufvnet.faces.finders import finder
+from ufvnet.faces.finders import hog
 from ufvnet.files import write_json
 from ufvnet.imaging.decode import ImageProblem
 from ufvnet.imaging.rgb import ReadImage
@@ -114,7 +114,7 @@ def test_a_face_crop_comes_back_restored_with_what_was_found(client: TestClient)
 
 def test_a_photo_s_small_faces_are_restored_in_it(client: TestClient, photos: Path) -> None:
     photo = Image.open(sorted(photos.iterdir())[0]).convert("RGB")
-    left, _, right, _ = crop_box(finder.find_faces(photo)[0].landmarks, *photo.size)
+    left, _, right, _ = crop_box(hog.find_faces(photo)[0].landmarks, *photo.size)
     photo = photo.resize([round(side * 90 / (right - left)) for side in photo.size], Image.Resampling.BOX)
     buffer = io.BytesIO()
     photo.save(buffer, "PNG")

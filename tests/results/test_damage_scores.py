@@ -260,7 +260,7 @@ def test_a_shipped_model_s_card_has_the_numbers_of_its_evaluations(
     table[table["division"] == ""].to_csv(tmp_path / "sets.csv", index=False)
     table[table["division"] != ""].assign(**{"test set": "held"}).to_csv(tmp_path / "groups.csv", index=False)
     template = tmp_path / "card.md"
-    template.write_text("$params $gmac\n$results\n$groups\n")
+    template.write_text("$params $gmac\n$results\n$groups\n$far_below\n")
     model = Path(str(config.models[1]))
     summaries = [tmp_path / "sets.csv", tmp_path / "groups.csv"]
     text = fill_card(model, template, summaries)
@@ -270,6 +270,7 @@ def test_a_shipped_model_s_card_has_the_numbers_of_its_evaluations(
     assert line.split(" | ")[2].startswith(f"{float(row['gain']):+.2f}")
     assert f"({float(row['worse']):.0%})" in line.split(" | ")[2]
     assert "| age: 60+ | 2 |" in text
+    assert "Groups that gain less than 0.8 of what everyone does: " in text
     ship_weights(model, tmp_path / "shipped")
     assert read_card(tmp_path / "shipped")["name"] == "shipped"
     with pytest.raises(ConfigError, match=r"has no scores of .* with these weights; evaluate them first"):

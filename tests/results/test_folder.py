@@ -164,6 +164,8 @@ def _overlapping(config: EvaluateConfig, built: Path) -> dict[str, list[Any]]:
         "below the dataset": [f"out={built}"],
         "above the images": [f"models=[{{name: x, images: '{folder / 'restored'}'}}]"],
         "above the code": [f"models=['{folder / 'mine.py'}:up']"],
+        "above the groups": [f"datasets.0.groups={folder / 'groups.csv'}"],
+        "above the photographs": [f"datasets.0.photos={folder / 'photos'}"],
         "above the model": [f"models=['{folder / 'model'}']"],
         "above the network": [f"models=['{folder / 'x.onnx'}']"],
     }
@@ -171,7 +173,8 @@ def _overlapping(config: EvaluateConfig, built: Path) -> dict[str, list[Any]]:
 
 @pytest.mark.parametrize(
     "where",
-    ["in the dataset", "below the dataset", "above the images", "above the code", "above the model",
+    ["in the dataset", "below the dataset", "above the images", "above the code", "above the groups",
+     "above the photographs", "above the model",
      "above the network"],
 )  # fmt: skip
 def test_a_folder_that_overlaps_what_is_read_is_refused(config: EvaluateConfig, built: Path, where: str) -> None:

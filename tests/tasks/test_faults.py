@@ -185,7 +185,7 @@ def test_a_build_killed_anywhere_ends_as_an_undisturbed_one(tmp_path: Path, conf
     assert verify(root) == []
     assert _digests(root) == wanted
     assert sorted(p.name for p in root.iterdir()) == [
-        "dataset.json", "faces", "near_duplicates.parquet", "photos", "timings",
+        "README.md", "dataset.json", "faces", "near_duplicates.parquet", "photos", "timings",
     ]  # fmt: skip
 
 

@@ -46,6 +46,7 @@ def report() -> Iterator[tuple[Mark, str]]:
         "ok" if has_landmarks else "NO",
         "dlib's 68-landmark model" + (" (its training data exclude commercial use)" if has_landmarks else ": missing"),
     )
+    yield _finder()
     if not missing("pipeline"):
         yield from _pipeline()
 
@@ -63,6 +64,15 @@ def _devices() -> Iterator[tuple[Mark, str]]:
     yield "ok", f"CPU with {os.cpu_count()} cores, {torch.get_num_threads()} torch threads"
     yield "ok", f"CUDA: {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'}"
     yield "ok", f"MPS: {'yes' if torch.backends.mps.is_available() else 'none'}"
+
+
+def _finder() -> tuple[Mark, str]:
+    """What ``--finder auto`` takes here, and why if it is not the best one."""
+    from ufvnet.faces.finders import choose_finder, why_not_best
+
+    finder = choose_finder()
+    reason = why_not_best(finder)
+    return ("--", f"face finder {finder.NAME}; {reason}") if reason else ("ok", f"face finder {finder.VERSION}")
 
 
 def _pipeline() -> Iterator[tuple[Mark, str]]:

@@ -45,7 +45,34 @@ def demo(
     from ufvnet.data.sample import demo_folders
 
     demo_folders(out, photos)
+    _show_shipped_model(photos, out)
     import_from_checkout("flows.demo", "demo")(photos, out)
+
+
+SHOWN_PHOTOS = 20
+"""Photos that are searched for a face to show first."""
+
+
+def _show_shipped_model(photos: Path | None, out: Path) -> None:
+    """Write a sheet of what the shipped model does to one face, before the pipeline begins, and print its path."""
+    from itertools import islice
+
+    from ufvnet.data.sample import KIND, SHEET, jittered_photos
+    from ufvnet.files import claim, printed
+    from ufvnet.restore.before_after import SIZES, first_sheet
+    from ufvnet.restore.restorer import Restorer
+
+    folder = out / SHEET
+    claim(folder, KIND)
+    if photos is None:
+        searched = sorted(jittered_photos(folder / "photo", 1).iterdir())
+    else:
+        searched = list(islice((file for file in sorted(photos.rglob("*")) if file.is_file()), SHOWN_PHOTOS))
+    sheet = folder / "before-after.png"
+    if first_sheet(searched, Restorer.load(), sheet):
+        print(f"The shipped model on a face of {', '.join(map(str, SIZES))} pixels: {printed(sheet)}", flush=True)
+    else:
+        print(f"No face was found in the first {len(searched)} files of {printed(photos)}.", flush=True)
 
 
 @options_of("BuildConfig", "allow_loss")
@@ -199,11 +226,15 @@ def _failed_inputs(experiment: Any) -> Iterator[str]:
     """A line for each step of an experiment that could not use all of its inputs, from the account that it wrote."""
     from ufvnet.data import open as open_dataset
     from ufvnet.data.card import failures
+    from ufvnet.models.store import read_failure
 
     for part in experiment.build:
         folder = part.out / part.name
         if count := failures(open_dataset(folder).card):
             yield f"{folder}: {count:,} photos could not be used; photos/*.parquet says why"
+    for training in experiment.train:
+        if reason := read_failure(training.out / training.name):
+            yield f"{training.out / training.name}: no model: {reason}"
     if experiment.evaluate:
         from ufvnet.results.evaluation import resolve_evaluation
 

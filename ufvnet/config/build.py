@@ -44,6 +44,9 @@ class BuildConfig(Schema):
     """Faces of a photo to build. A photo with given landmarks has that one face."""
     min_face: int = Field(default=48, ge=8)
     """Smallest side of a crop in pixels. Smaller faces are recorded as too_small."""
+    finder: Literal["hog", "yunet", "auto"] = "hog"
+    """What finds the faces. ``hog`` (dlib) runs everywhere and gives the same dataset everywhere; ``yunet`` also finds
+    turned faces; ``auto`` takes ``yunet`` where it runs."""
     crop: Crop = Crop()
     """How faces are cut out."""
     degradation: Literal["pil-bicubic", "matlab-bicubic", "cv2-bicubic", "blur-noise-jpeg"] = "pil-bicubic"

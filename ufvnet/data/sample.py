@@ -15,6 +15,8 @@ FACE = (160, 25, 320, 225)
 """The face in scikit-image's astronaut: left, top, right, bottom."""
 
 KIND = "demo"
+SHEET = "before-after"
+"""Folder of the picture that the demo shows first."""
 
 
 def demo_folders(out: Path, photos: Path | None) -> list[Path]:
@@ -27,7 +29,7 @@ def demo_folders(out: Path, photos: Path | None) -> list[Path]:
     Raises:
         ConfigError: one holds files of somebody else, or overlaps the photos.
     """
-    folders = [out / "small-faces", *([] if photos else [out / "photos"])]
+    folders = [out / SHEET, out / "small-faces", *([] if photos else [out / "photos"])]
     for folder in folders:
         check_ours("out", folder, KIND, [] if photos is None else [("photos", photos)])
     return folders

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from ufvnet.faces.crop import crop_box, crop_face
-from ufvnet.faces.finders import finder
+from ufvnet.faces.finders import choose_finder
+from ufvnet.files import write_atomically
+from ufvnet.imaging.decode import MAX_PIXELS, ImageProblem
 from ufvnet.imaging.resize import resize
+from ufvnet.imaging.rgb import read_image
 
 from .restorer import Restorer
 
@@ -28,9 +33,9 @@ def before_after(photo: Image.Image, restorer: Restorer, sizes: Sequence[int] = 
         sizes: sides of the small faces, one per row.
 
     Raises:
-        ValueError: dlib finds no face in the photo.
+        ValueError: no face is found in the photo.
     """
-    faces = finder.find_faces(photo)
+    faces = choose_finder().find_faces(photo)
     if not faces:
         raise ValueError("no face was found in the photo")
     side = restorer.hr_size
@@ -49,3 +54,13 @@ def before_after(photo: Image.Image, restorer: Restorer, sizes: Sequence[int] = 
         for x, face in enumerate(row):
             sheet.paste(face, (MARGIN + x * step, top))
     return sheet
+
+
+def first_sheet(photos: Iterable[Path], restorer: Restorer, file: Path) -> bool:
+    """Write the sheet of the first photo in which a face is found; False if there is none. Other files are skipped."""
+    for photo in photos:
+        with contextlib.suppress(ImageProblem, OSError, ValueError):
+            sheet = before_after(read_image(photo.read_bytes(), MAX_PIXELS).rgb, restorer)
+            write_atomically(file, lambda path, sheet=sheet: sheet.save(path, "PNG"))  # type: ignore[misc]
+            return True
+    return False

@@ -1,4 +1,4 @@
-"""Where the faces of a picture are: known from the user's files, or searched by dlib."""
+"""Where the faces of a picture are: known from the user's files, or searched."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from PIL import Image
 
 from ufvnet.config import RestoreConfig
 from ufvnet.faces.crop import Box, crop_box
-from ufvnet.faces.finders import finder
+from ufvnet.faces.finders import Finder
 from ufvnet.imaging.decode import ImageProblem
 
 from .face_crops import box_of, side
@@ -25,12 +25,13 @@ class FaceFinder:
 
     Args:
         config: has ``mode`` and ``min_face``.
+        finder: what searches.
         known_faces: faces that are not searched for.
         hr_size: side of the model's output; in mode ``auto``, only pictures whose longer side is below it may be crops.
     """
 
-    def __init__(self, config: RestoreConfig, known_faces: KnownFaces, hr_size: int):
-        self.mode, self.min_face = config.mode, config.min_face
+    def __init__(self, config: RestoreConfig, finder: Finder, known_faces: KnownFaces, hr_size: int):
+        self.finder, self.mode, self.min_face = finder, config.mode, config.min_face
         self.known_faces, self.hr_size = known_faces, hr_size
 
     def find(self, image: Image.Image, name: str) -> list[Box] | None:
@@ -55,17 +56,18 @@ class FaceFinder:
         may_be_crop = self.mode == "auto" and longer < self.hr_size
         if may_be_crop and longer <= SURELY_A_CROP and longer <= SQUARE * shorter:
             return None
-        boxes = search_faces(image, self.min_face)
+        boxes = search_faces(image, self.finder, self.min_face)
         if may_be_crop and (not boxes or max(map(side, boxes)) >= MOSTLY_FACE * shorter):
             return None
         return boxes
 
 
-def search_faces(image: Image.Image, min_face: int | None = None) -> list[Box]:
-    """Crop boxes of the faces that dlib finds, clipped to the picture, each once.
+def search_faces(image: Image.Image, finder: Finder, min_face: int | None = None) -> list[Box]:
+    """Crop boxes of the faces that a finder finds, clipped to the picture, each once.
 
     Args:
         image: upright, L or RGB, of any size; a picture over the finder's LAST_SIDE is searched on a smaller copy.
+        finder: what searches.
         min_face: as in RestoreConfig.
     """
     scale = max(1.0, max(image.size) / finder.LAST_SIDE)

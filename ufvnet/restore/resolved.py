@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ufvnet.config import RestoreConfig, fingerprint
+from ufvnet.faces.finders import choose_finder
 
 from .face_crops import CropRule
 from .face_finder import FaceFinder
@@ -22,7 +23,7 @@ DECISIVE = ("backend", "mode", "min_face", "max_face", "effective_size", "size",
 class ResolvedRestore:
     """A configuration with its model loaded and its files of faces read; every stage of a run receives it.
 
-    config: what the user asked for.
+    config: what the user asked for, with the finder by its name.
     restorer: the model on its device.
     face_finder: finds the faces of a picture.
     """
@@ -44,7 +45,8 @@ class ResolvedRestore:
     def key(self) -> str:
         """Fingerprint of everything that decides an output besides its input."""
         settings = {name: getattr(self.config, name) for name in DECISIVE}
-        faces = self.face_finder.known_faces.fingerprint
+        searched = None if self.config.mode == "aligned" else self.face_finder.finder.VERSION
+        faces = (searched, self.face_finder.known_faces.fingerprint)
         estimator = self.crop_rule.fingerprint()
         return fingerprint(ALGORITHM, self.restorer.fingerprint, self.hr_size, settings, faces, estimator)[:32]
 
@@ -57,8 +59,10 @@ def resolve(config: RestoreConfig, known_faces: KnownFaces | None = None) -> Res
         known_faces: what its files hold, if they have been read already.
 
     Raises:
-        ConfigError: there is no such model, device or back end, or a file of faces is missing or malformed.
+        ConfigError: there is no such model, device, back end or finder, or a file of faces is missing or malformed.
     """
     restorer = Restorer.load(config.model, config.device, config.backend, precision=config.precision)
     known_faces = read_known_faces(config) if known_faces is None else known_faces
-    return ResolvedRestore(config, restorer, FaceFinder(config, known_faces, restorer.hr_size))
+    finder = choose_finder(config.finder)
+    config = config.model_copy(update={"finder": finder.NAME})
+    return ResolvedRestore(config, restorer, FaceFinder(config, finder, known_faces, restorer.hr_size))

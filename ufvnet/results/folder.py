@@ -40,7 +40,9 @@ def check_folder(config: EvaluateConfig) -> None:
             or has a symbolic link where we write.
     """
     folder = folder_of(config)
-    sources = [("datasets.path", test_set.path) for test_set in config.datasets]
+    keys = ("path", "groups", "photos")
+    read = ((f"datasets.{key}", getattr(test_set, key)) for test_set in config.datasets for key in keys)
+    sources = [(key, path) for key, path in read if path is not None]
     sources += [("models", path) for path in paths_read(config)]
     check_ours("out", folder, KIND, sources, _is_unmarked_evaluation)
     scores = [folder / "scores" / safe_name(test_set.name) for test_set in config.datasets]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from safetensors.torch import save_model
 from torch import nn
 
-from ufvnet.config import ConfigError, fingerprint
-from ufvnet.data.damage.chain import VERSION as DAMAGE_VERSION
+from ufvnet.config import ConfigError
 from ufvnet.files import claim, write_atomically, write_json
-from ufvnet.models.store import CARD, WEIGHTS, check_model_folder, read_card, sealed_card, tensors_written
+from ufvnet.imaging.resize import VIEWS
+from ufvnet.models.readme import model_readme
+from ufvnet.models.store import CARD, FAILED, WEIGHTS, check_model_folder, read_card, sealed_card, tensors_written
 
 if TYPE_CHECKING:
     from .part import Part
@@ -44,10 +44,11 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
         "params": sum(p.numel() for p in network.parameters()),
         "steps": part.steps,
         "stage1": {p.name: p.fingerprint for p in part.stage1},
+        "teacher": read_card(config.teacher)["fingerprint"] if config.teacher and part.role == "whole" else None,
         "start": read_card(config.start)["fingerprint"] if config.start and part.role == "whole" else None,
         "trained_on": {
             "dataset": " + ".join(d.card["name"] for d in datasets),
-            "view": config.view if part.role == "whole" else f"k={list(part.ks)}",
+            "view": config.view if part.ks == VIEWS[config.view] else f"k={list(part.ks)}",
             "faces": sum(d.card["faces"]["train"] for d in datasets),
             "fingerprint": part.trained_on,
             "validation": part.validated_on,
@@ -60,12 +61,29 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
     folder = part.kept_back_folder if _is_worse(part, card) else part.model_folder
     check_model_folder("out", folder)
     claim(folder, "model")
+    (folder / FAILED).unlink(missing_ok=True)
     (folder / CARD).unlink(missing_ok=True)  # without it, the folder counts as unfinished
     with tensors_written(folder / WEIGHTS):
         write_atomically(folder / WEIGHTS, lambda p: save_model(network, str(p)))
     write_atomically(folder / "log.parquet", lambda p: log.to_parquet(p))
-    write_atomically(folder / "README.md", lambda p: _write_card(p, card))
+    write_atomically(folder / "README.md", lambda p: p.write_text(model_readme(card)))
     write_json(folder / CARD, sealed_card(card, folder))
+
+
+def publish_failure(part: Part, reason: str) -> bool:
+    """Note in the model folder of a whole why there is no model; False if the folder holds one, which stays.
+
+    Raises:
+        ConfigError: the folder holds files of another origin.
+        OSError: the file cannot be written.
+    """
+    folder = part.model_folder
+    check_model_folder("out", folder)
+    if (folder / CARD).exists():
+        return False
+    claim(folder, "model")
+    write_json(folder / FAILED, {"reason": reason, "fingerprint": part.fingerprint})
+    return True
 
 
 def _is_worse(part: Part, card: dict[str, Any]) -> bool:
@@ -79,34 +97,3 @@ def _is_worse(part: Part, card: dict[str, Any]) -> bool:
     same = earlier.get("trained_on", {}).get("validation") == part.validated_on
     before, now = (c.get("validation", {}).get("psnr", -math.inf) for c in (earlier, card))
     return bool(same and now < before)
-
-
-CLEAN = (
-    "Face crops made as `ufvnet build` makes them and reduced by bicubic interpolation are what it was trained for; "
-    "other crops, blur, noise and compression are outside its training."
-)
-DAMAGED = (
-    "Face crops made as `ufvnet build` makes them are what it was trained for, reduced in many ways, blurred, with "
-    "noise and compressed (`ufvnet/data/damage/chain.py`, version {version}; ranges and shares: `recipe.damage` in "
-    "model.json); other crops are outside its training."
-)
-
-
-def _trained_for(card: dict[str, Any]) -> str:
-    return DAMAGED.format(version=DAMAGE_VERSION) if card["recipe"].get("damage") else CLEAN
-
-
-def _write_card(path: Path, card: dict[str, Any]) -> None:
-    on = card["trained_on"]
-    measured = "\n".join(f"| {name} | {value:.4f} |" for name, value in card["validation"].items())
-    path.write_text(
-        f"# {card['name']}\n\n"
-        f"`{card['model']}`, preset `{card['preset']}`, {card['hr_size']}x{card['hr_size']} output, "
-        f"{card['params']:,} parameters.\n\n"
-        f"Trained for {card['steps']:,} steps on {on['faces']:,} faces of `{on['dataset']}` "
-        f"({on['view']}, fingerprint `{fingerprint(on['fingerprint'])[:16]}`). "
-        "The terms of those photographs bind its use.\n\n"
-        f"{_trained_for(card)} It invents plausible detail: never identify a person by it.\n\n"
-        f"## Validation\n\nLast measurement (PSNR of Y in dB; gain over bicubic; KL in nats):\n\n"
-        f"| quantity | value |\n|---|---|\n{measured}\n"
-    )

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from ufvnet.config import BuildConfig, fingerprint
 from ufvnet.data import card
+from ufvnet.data.readme import write_readme
 from ufvnet.data.schema import SCHEMA_VERSION, STATUSES, Columns, read_fingerprint, schema_of, write_rows
 from ufvnet.files import is_intact, sha256
 
@@ -63,6 +64,7 @@ def finish_dataset(build: ResolvedBuild, shards: Iterable[ShardJob], reports: It
     pairs, pairs_sha256 = _write_pairs(build.config, build.root, shards)
     content = _card(build.written, shards, by_index, {"near_duplicates": pairs, "near_duplicates_sha256": pairs_sha256})
     card.write(build.root, content)
+    write_readme(build.root, content)
     known.close({card.CARD, *_names(shards), *([PAIRS] if pairs else [])})
     return content
 

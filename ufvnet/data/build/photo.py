@@ -12,7 +12,7 @@ from PIL import Image
 from ufvnet.config import BuildConfig
 from ufvnet.data.sources.cells import Cell
 from ufvnet.faces.crop import Box, corners_inside, crop_box, crop_face, eye_angle, square_box, turn_upright
-from ufvnet.faces.finders import finder
+from ufvnet.faces.finders import choose_finder
 from ufvnet.files import escape_name
 from ufvnet.imaging.decode import ImageProblem
 from ufvnet.imaging.png import encode
@@ -183,7 +183,7 @@ def _landmarks(planned: ShardPhoto, rgb: Image.Image, config: BuildConfig, resul
     if photo.landmarks is not None:
         result.faces_found = 1
         return [np.asarray(photo.landmarks, dtype=np.float64)]
-    faces = finder.find_faces(rgb, every=config.faces == "all", at=photo.hint)
+    faces = choose_finder(config.finder).find_faces(rgb, every=config.faces == "all", at=photo.hint)
     result.faces_found = len(faces)
     if not faces:
         raise ImageProblem("no_face", "no face where the annotation has one" if photo.hint else "no frontal face found")

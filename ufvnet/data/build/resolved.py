@@ -8,6 +8,7 @@ from pathlib import Path
 from ufvnet.config import BuildConfig
 from ufvnet.data.sources.listing import list_photos
 from ufvnet.data.sources.photo import Photo
+from ufvnet.faces.finders import choose_finder
 
 from .folder import check_folder, dataset_root
 
@@ -16,7 +17,7 @@ from .folder import check_folder, dataset_root
 class ResolvedBuild:
     """What every later step of a build receives.
 
-    config: the settings with absolute paths, as workers may run in other folders.
+    config: the settings with absolute paths, as workers may run in other folders, and with the finder by its name.
     written: the settings as the user wrote them, which the card keeps.
     photos: every photo of the source, by path.
     """
@@ -32,13 +33,15 @@ class ResolvedBuild:
 
 
 def resolve(config: BuildConfig) -> ResolvedBuild:
-    """Check the dataset's folder and list the photos of the source.
+    """Check the dataset's folder, choose the finder and list the photos of the source.
 
     Raises:
-        ConfigError: the source is not as it should be, or the dataset's folder is not ours.
+        ConfigError: the source is not as it should be, the dataset's folder is not ours, or the finder cannot be used.
     """
     check_folder(config)
     folders = {key: getattr(config.source, key, None) for key in ("root", "image_root")}
     source = config.source.model_copy(update={key: folder.absolute() for key, folder in folders.items() if folder})
-    absolute = config.model_copy(update={"source": source, "out": config.out.absolute()})
+    finder = choose_finder(config.finder).NAME
+    changes = {"source": source, "out": config.out.absolute(), "finder": finder}
+    absolute = config.model_copy(update=changes)
     return ResolvedBuild(absolute, config, tuple(list_photos(absolute)))

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from ufvnet.crashes import DEATHS, Diary
 from ufvnet.data.schema import FACES, PHOTOS, Columns, schema_of, write_rows
-from ufvnet.faces.finders import finder
+from ufvnet.faces.finders import choose_finder
 from ufvnet.files import printed, seal, sha256, unseal, write_json
 
 from .folder import BUILDING, KnownFiles, no_links
@@ -83,7 +83,7 @@ def build_shard(shard: ShardJob) -> ShardReport:
     own = {shard.root / shard.files.photos, shard.root / BUILDING / shard.files.photos} if damaged else set()
     earlier = EarlierRows((e for e in shard.earlier if e.photos not in own), {p.key for p in shard.photos})
     if any(p.key not in earlier and p.photo.landmarks is None for p in shard.photos):
-        finder.load()  # before the diary: a process that dies here does not die of a photo
+        choose_finder(shard.config.finder).load()  # before the diary: a process that dies here does not die of a photo
     with Diary(shard.root / shard.diary) as diary:
         made = _faces(shard, earlier, diary, rows, timings, lost)
         files = shard.files

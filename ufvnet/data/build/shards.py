@@ -12,6 +12,7 @@ from ufvnet.data.card import CARD, ShardFiles
 from ufvnet.data.schema import SCHEMA_VERSION, read_fingerprint
 from ufvnet.data.sources.photo import Photo
 from ufvnet.errors import ConfigError
+from ufvnet.faces.finders import choose_finder
 from ufvnet.files import check_name, escape_name, printed
 from ufvnet.imaging.rgb import READING
 
@@ -27,7 +28,7 @@ DECIDING = ("hr_size", "faces", "min_face", "crop", "degradation", "max_pixels")
 """Settings that decide a photo's rows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ShardPhoto:
     """A photo of a shard, with all that decides its rows.
 
@@ -144,7 +145,9 @@ def plan_shards(build: ResolvedBuild, hashes: Iterable[PhotoHashes] | None = Non
     photos = _without_copies([ShardPhoto(*pair) for pair in zip(build.photos, hashes, strict=True)], config)
     known = KnownFiles(build.root)
     if not config.allow_loss:
-        check_lost(known.root, used_photos(known.root, known.finished), dict(map(_expected, photos)))
+        used = used_photos(known.root, known.finished)
+        if used:
+            check_lost(known.root, used, dict(map(_expected, photos)))
     settings = _settings_fingerprint(config)
     photos = [replace(p, key=_key(settings, p)) for p in photos]
     shards: list[ShardJob] = []
@@ -177,6 +180,8 @@ def _expected(planned: ShardPhoto) -> tuple[str, tuple[str, str | None]]:
 
 def _settings_fingerprint(config: BuildConfig) -> str:
     settings = config.model_dump(mode="json", include=set(DECIDING))
+    if config.finder != "hog":  # rows from before there was a choice stay what they are
+        settings["finder"] = choose_finder(config.finder).VERSION
     degradation = DEGRADATIONS[config.degradation]
     seed = config.seed if degradation.random else None
     without_dhash = config.near_duplicates == "off"

@@ -11,6 +11,10 @@ from PIL import Image
 from ufvnet.faces.crop import Box
 from ufvnet.faces.landmarks import Face, find_landmarks, load_predictor
 
+from .boxes import best_of_each, tiles
+
+NAME, VERSION = "hog", "hog-1"
+
 FIRST_SIDE = 136
 """Longer side of the smallest copy that is searched: a face that fills the photo is found there."""
 
@@ -29,14 +33,16 @@ ENLARGED = {8: 96, 4: 480, 2: 1280}
 TILE = 2560
 """Longest side of what ``find_small_faces`` searches at once."""
 
-SAME_FACE = 0.5
-"""Two boxes that share this much of the smaller one's area are the same face."""
-
 SURE = 0.1
 """Lowest score of a face in ``find_small_faces``: in enlarged photos folds of cloth score up to 0.09, and 19 of 20
 faces of 13 pixels and more score over 0.14."""
 
 _threads = threading.local()
+
+
+def why_unusable() -> str | None:
+    """None: dlib, which ufvnet needs anyway, has it."""
+    return None
 
 
 def load() -> None:
@@ -98,25 +104,15 @@ def find_small_faces(image: Image.Image, smallest: int | None = None) -> list[Fa
     """
     longest = max(image.size)
     factor = WINDOW / smallest if smallest else next((f for f, side in ENLARGED.items() if longest <= side), 1)
-    candidates: list[tuple[float, Face]] = []
+    found: list[tuple[float, Box, Face]] = []
     for enlarged in sorted({max(1.0, factor / 2), max(1.0, factor)}):  # some faces are too blurred in the larger copy
-        for left, top, right, bottom in _tiles(image.size, enlarged):
+        for left, top, right, bottom in tiles(image.size, int(TILE / enlarged), int(3 * WINDOW / enlarged)):
             tile = image.crop((left, top, right, bottom))
             for score, face in _scored(tile, enlarged):
-                moved = tuple(v + (left, top)[i % 2] for i, v in enumerate(face.box))
-                candidates.append((score, Face(moved, face.landmarks + np.array([left, top]))))  # type: ignore[arg-type]
-    kept: list[Face] = []
-    for _, face in sorted(candidates, key=lambda pair: -pair[0]):
-        if all(_overlap(face.box, other.box) < SAME_FACE for other in kept):
-            kept.append(face)
-    return sorted(kept, key=lambda f: -f.area)
-
-
-def _tiles(size: tuple[int, int], enlarged: float) -> list[Box]:
-    """Parts of a photo that have at most TILE pixels a side when enlarged; they overlap by the size of a small face."""
-    side, step = int(TILE / enlarged), int((TILE - 3 * WINDOW) / enlarged)
-    starts = [[0] if length <= side else list(range(0, length - side + step, step)) for length in size]
-    return [(x, y, min(x + side, size[0]), min(y + side, size[1])) for y in starts[1] for x in starts[0]]
+                x0, y0, x1, y1 = face.box
+                box = (x0 + left, y0 + top, x1 + left, y1 + top)
+                found.append((score, box, Face(box, face.landmarks + np.array([left, top]))))
+    return sorted(best_of_each(found), key=lambda f: -f.area)
 
 
 def _scored(photo: Image.Image, enlarged: float) -> list[tuple[float, Face]]:
@@ -131,13 +127,6 @@ def _scored(photo: Image.Image, enlarged: float) -> list[tuple[float, Face]]:
         landmarks = (find_landmarks(pixels, edges) + 0.5) * scale - 0.5
         faces.append((float(score), Face(box, landmarks)))
     return faces
-
-
-def _overlap(a: Box, b: Box) -> float:
-    """The area that two boxes share, as a share of the smaller one's."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    least = min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
-    return max(0, width) * max(0, height) / max(1, least)
 
 
 def _sides(longest: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.errors import OutputLostError
+from ufvnet.faces.finders import why_not_best
 from ufvnet.files import printed
 from ufvnet.progress import Progress
 from ufvnet.restore.picture import ENDINGS
@@ -25,6 +27,8 @@ from .side_folders import SideFolders
 from .source import PIPE, PictureSource
 from .targets import PART
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class RestoreRun:
@@ -32,10 +36,12 @@ class RestoreRun:
 
     resolved: the configuration, its model, and what finds faces.
     sources: files and tables that the inputs name, in order.
+    finder_reason: why ``finder: auto`` took another finder than the best one; None if it did not.
     """
 
     resolved: ResolvedRestore
     sources: tuple[PictureSource, ...]
+    finder_reason: str | None = None
 
     @property
     def config(self) -> RestoreConfig:
@@ -86,7 +92,12 @@ def resolve_run(config: RestoreConfig) -> RestoreRun:
     check_folder(config)
     SideFolders.check(config)
     resolved.face_finder.known_faces.check(name for source in sources for name in source.names())
-    return RestoreRun(resolved, tuple(sources))
+    reason = None
+    if config.finder == "auto" and config.mode != "aligned":
+        reason = why_not_best(resolved.face_finder.finder)
+    if reason is not None:
+        log.warning("faces are searched by %s, which misses small and turned ones; %s", resolved.config.finder, reason)
+    return RestoreRun(resolved, tuple(sources), reason)
 
 
 @contextlib.contextmanager
@@ -139,7 +150,8 @@ def close_run(run: RestoreRun, shards: Sequence[RestoreShard], seconds: float) -
         if not journal.is_file():
             raise OutputLostError(f"{printed(journal)} was removed while restoring; --resume does the rest")
     names = (name for source in run.sources for name in source.names())
-    summary = close_account(run.config, names, {"seconds": round(seconds, 1)})
+    extra = {"seconds": round(seconds, 1), "finder": run.config.finder, "finder_reason": run.finder_reason}
+    summary = close_account(run.config, names, extra)
     forget(output)
     remove_notes_folder(output)
     return summary
