@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from tasks.artifacts import artifact_key
@@ -47,7 +48,8 @@ def _on_cluster(config: RestoreConfig, cluster: Cluster, progress: Progress) -> 
     run = resolve_run(config)
     with open_run(run, cluster.workers or os.cpu_count() or 1) as shards:
         tally = Tally(progress, sum(shard.rows for shard in shards))
-        first_inputs = [source.path for shard in shards for source in shard.sources[:1]][:INPUTS]
+        firsts = [source.path for shard in shards for source in shard.sources[:1]]
+        first_inputs = [path for path in firsts if isinstance(path, Path)][:INPUTS]
         with proof(first_inputs, config.output) as proven, workers_for(cluster, len(shards), KEEP_MEMORY) as workers:
             map_jobs(workers, restore_in_worker, shards, lambda counts: tally.add(sum(counts.values()), counts), proven)
         return close_run(run, shards, time.perf_counter() - started)

@@ -120,14 +120,16 @@ class RemotePath:
         with self._errors():
             keys = self._store.find(self.url, maxdepth=None if recursive else 1)
         start = self.url.split("://", 1)[1].strip("/") + "/"
-        names = (key.lstrip("/").removeprefix(start) for key in keys)
+        below = (key.lstrip("/") for key in keys)
+        names = (key.removeprefix(start) for key in below if key.startswith(start))
         return [self / name for name in sorted(names) if not re.search(r"(^|/)\.", name)]
 
     def glob(self, pattern: str) -> list[RemotePath]:
         """What fits a pattern, by name."""
         with self._errors():
             found = self._store.glob(f"{self.url}/{pattern}")
-        return [RemotePath(self._store.unstrip_protocol(key).rstrip("/")) for key in sorted(found)]
+        scheme = self.url.split("://")[0]
+        return [RemotePath(f"{scheme}://{key.strip('/')}") for key in sorted(found)]
 
     def name_below(self, root: RemotePath) -> str:
         """Its name below a folder, ``/`` between the parts."""

@@ -70,9 +70,12 @@ def _stop_restoring() -> None:
 
 def _picture_to_picture(config: RestoreConfig) -> bool:
     """True if one input file becomes one output file. Uses paths only: picture modules take seconds to import."""
+    from ufvnet.remote import RemotePath
+
     (picture, *others), output = config.inputs, config.output
     return (
         not others
+        and not isinstance(picture, RemotePath)
         and bool(output.suffix)
         and os.path.isfile(picture)
         and not os.path.isdir(output)

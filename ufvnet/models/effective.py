@@ -28,6 +28,8 @@ LEAST = 8
 """The smallest size that it knows."""
 GAUSSIAN = 0.463
 """A Gaussian blur of sigma pixels leaves a face of n pixels an effective size of GAUSSIAN n / sigma."""
+BANDS = 32
+"""Rings of the spectrum."""
 FLAT = 2.0
 """Standard deviation of luma in levels below which a picture shows no face."""
 WEIGHTS = Path(__file__).parents[1] / "weights" / "effective-size.safetensors"
@@ -36,11 +38,16 @@ WEIGHTS = Path(__file__).parents[1] / "weights" / "effective-size.safetensors"
 class EffectiveSize(nn.Module):
     """(N, 1, SIDE, SIDE) luma, 0 to 255 -> (N,) log2 of the effective size, not bounded.
 
-    Contrast is normalised, so that a dull face is not taken for a blurred one. 0.04 GMAC, 0.15 M parameters.
+    Two looks at the picture, joined: convolutions, pooled over all places, and the power of its spectrum in BANDS rings
+    of frequency, which ends where an enlarged picture's detail ends. Contrast is normalised, so that a dull face is not
+    taken for a blurred one. 0.04 GMAC, 0.16 M parameters.
 
     Args:
         channels: of the maps of 32x32, 16x16 and 8x8.
     """
+
+    window: Tensor
+    rings: Tensor
 
     def __init__(self, channels: Sequence[int] = (40, 64, 96)):
         super().__init__()
@@ -53,15 +60,33 @@ class EffectiveSize(nn.Module):
             nn.Conv2d(b, b, 3, padding=1), nn.ReLU(inplace=True),
             nn.Conv2d(b, c, 3, stride=2, padding=1), nn.ReLU(inplace=True),
         )  # fmt: skip
-        self.mix = nn.Linear(2 * c, 64)
-        self.size = nn.Linear(64, 1)
+        self.head = nn.Sequential(
+            nn.Linear(2 * c + BANDS, 96), nn.ReLU(inplace=True), nn.Linear(96, 64), nn.ReLU(inplace=True),
+            nn.Linear(64, 1),
+        )  # fmt: skip
+        window = torch.hann_window(SIDE, periodic=False)
+        self.register_buffer("window", window[:, None] * window, persistent=False)
+        self.register_buffer("rings", _rings(), persistent=False)
 
-    def forward(self, luma: Tensor) -> Tensor:
+    def features(self, luma: Tensor) -> Tensor:
+        """(N, 2c + BANDS): mean and maximum of each map, and the logarithm of each ring's power."""
         x = luma - luma.mean((2, 3), keepdim=True)
         x = x / (x.square().mean((2, 3), keepdim=True).sqrt() + 4)
         maps = self.layers(x)
-        pooled = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1)
-        return self.size(F.relu(self.mix(pooled)))[:, 0] + 5
+        power = torch.fft.rfft2(x[:, 0].float() * self.window).abs().square().flatten(1)
+        bands = (power @ self.rings + 1e-3).log10()
+        return torch.cat([maps.mean((2, 3)), maps.amax((2, 3)), bands], 1)
+
+    def forward(self, luma: Tensor) -> Tensor:
+        return self.head(self.features(luma))[:, 0] + 5
+
+
+def _rings() -> Tensor:
+    """(SIDE (SIDE/2 + 1), BANDS): means over rings of rfft2's frequencies, up to Nyquist's."""
+    rows, columns = torch.fft.fftfreq(SIDE)[:, None], torch.fft.rfftfreq(SIDE)
+    ring = (torch.hypot(rows, columns) * 2 * BANDS).long().flatten()
+    members = F.one_hot(ring.clamp(max=BANDS), BANDS + 1)[:, :BANDS].float()
+    return members / members.sum(0)
 
 
 @functools.cache

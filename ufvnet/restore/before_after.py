@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from ufvnet.faces.crop import crop_box, crop_face
-from ufvnet.faces.finders import finder
+from ufvnet.faces.finders import choose_finder
 from ufvnet.files import write_atomically
 from ufvnet.imaging.decode import MAX_PIXELS, ImageProblem
 from ufvnet.imaging.resize import resize
@@ -33,9 +33,9 @@ def before_after(photo: Image.Image, restorer: Restorer, sizes: Sequence[int] = 
         sizes: sides of the small faces, one per row.
 
     Raises:
-        ValueError: dlib finds no face in the photo.
+        ValueError: no face is found in the photo.
     """
-    faces = finder.find_faces(photo)
+    faces = choose_finder().find_faces(photo)
     if not faces:
         raise ValueError("no face was found in the photo")
     side = restorer.hr_size

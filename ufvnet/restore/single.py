@@ -12,6 +12,7 @@ from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.data.sources.files import TABLES
 from ufvnet.files import check_writable, printed, write_bytes
 from ufvnet.imaging.formats import heif_is_known
+from ufvnet.remote import AnyPath
 
 from .folder.job import Job
 from .folder.records import ManifestRow, new_row
@@ -30,12 +31,16 @@ def is_single(config: RestoreConfig) -> bool:
     """
     if PIPE in (*config.inputs, config.output):
         return True
-    if len(config.inputs) > 1 or not config.inputs[0].is_file() or config.output.is_dir():
+    if len(config.inputs) > 1 or not _is_file(config.inputs[0]) or config.output.is_dir():
         return False
     heif_is_known()
     ending = config.output.suffix.lower()
     is_table = config.inputs[0].suffix.lower() in TABLES
     return ending in Image.registered_extensions() if is_table else ending != ""
+
+
+def _is_file(path: AnyPath) -> bool:
+    return isinstance(path, Path) and path.is_file()
 
 
 def restore_single(config: RestoreConfig) -> ManifestRow:
@@ -45,12 +50,12 @@ def restore_single(config: RestoreConfig) -> ManifestRow:
         ConfigError: there is not one input, the output is the input or exists already, or its ending is that of no
             format of ours.
     """
-    if len(config.inputs) != 1 or not (config.inputs[0] == PIPE or config.inputs[0].is_file()):
+    (path,) = config.inputs if len(config.inputs) == 1 else (None,)
+    if not isinstance(path, Path) or not (path == PIPE or path.is_file()):
         raise ConfigError("input: a pipe takes one picture: a file, or - for standard input")
-    if config.inputs[0].suffix.lower() in TABLES:
+    if path.suffix.lower() in TABLES:
         raise ConfigError(f"output = {config.output}: the pictures of a table need a folder")
     config = _with_format(config)
-    (path,) = config.inputs
     if config.output != PIPE:
         check_writable("output", config.output if config.output.is_dir() else config.output.parent)
     _check_free(config, config.output)
@@ -125,6 +130,7 @@ def _with_format(config: RestoreConfig) -> RestoreConfig:
 def _check_free(config: RestoreConfig, output: Path) -> None:
     """Refuse an output that is the input, or a file that exists and is not to be replaced."""
     (path,) = config.inputs
+    assert isinstance(path, Path)
     if output == PIPE or output.is_dir() or not os.path.lexists(output):
         return
     if path != PIPE and output.exists() and os.path.samefile(path, output):
@@ -141,6 +147,7 @@ def _write(config: RestoreConfig, data: bytes, ending: str) -> None:
         sys.stdout.buffer.flush()
     elif config.output.is_dir():
         (path,) = config.inputs
+        assert isinstance(path, Path)
         stem = "stdin" if path == PIPE else path.stem
         output = Path(config.output, f"{stem}{ending}")
         _check_free(config, output)

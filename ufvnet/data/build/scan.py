@@ -23,7 +23,7 @@ PROOF_FILES = 3
 """Files of the source that each worker must see."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PhotoHashes:
     """What the scan found of a photo.
 

@@ -28,7 +28,7 @@ DECIDING = ("hr_size", "faces", "min_face", "crop", "degradation", "max_pixels")
 """Settings that decide a photo's rows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ShardPhoto:
     """A photo of a shard, with all that decides its rows.
 
@@ -145,7 +145,9 @@ def plan_shards(build: ResolvedBuild, hashes: Iterable[PhotoHashes] | None = Non
     photos = _without_copies([ShardPhoto(*pair) for pair in zip(build.photos, hashes, strict=True)], config)
     known = KnownFiles(build.root)
     if not config.allow_loss:
-        check_lost(known.root, used_photos(known.root, known.finished), dict(map(_expected, photos)))
+        used = used_photos(known.root, known.finished)
+        if used:
+            check_lost(known.root, used, dict(map(_expected, photos)))
     settings = _settings_fingerprint(config)
     photos = [replace(p, key=_key(settings, p)) for p in photos]
     shards: list[ShardJob] = []

@@ -21,7 +21,7 @@ class TableRow(NamedTuple):
     row: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Photo:
     """A photo that a dataset may be built from.
 

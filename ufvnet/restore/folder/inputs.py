@@ -9,11 +9,15 @@ from pathlib import Path
 
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.data.sources.files import files_below
+from ufvnet.files import printed
+from ufvnet.remote import RemotePath
 
 from .naming import InputFile, name_sources
 from .records import ACCOUNT
-from .source import PictureSource
+from .source import PictureSource, path_of
 from .tables import count_rows, is_table_name
+
+ODD_NAME = ("failed", "no file can have the name of this object, and so no output")
 
 
 def list_sources(config: RestoreConfig) -> list[PictureSource]:
@@ -25,7 +29,16 @@ def list_sources(config: RestoreConfig) -> list[PictureSource]:
     if config.image_root is not None and not os.path.isdir(config.image_root):
         raise ConfigError(f"image_root = {config.image_root}: no such folder")
     roots: dict[str, tuple[str, str]] = {}  # (root, name) by absolute path
+    unusable: list[InputFile] = []
     for given_path in config.inputs:
+        if isinstance(given_path, RemotePath):
+            root, names = _objects_of(config, given_path)
+            for name in names:
+                if {"", ".", ".."}.isdisjoint(name.split("/")):
+                    roots.setdefault(f"{root}/{name}", (root, name))
+                else:
+                    unusable.append(InputFile(root, name.replace("/", "%2f"), verdict=ODD_NAME))
+            continue
         root, paths = _files_of(config, given_path)
         _refuse_mixing(config, given_path, root, paths)
         for path in paths:
@@ -33,13 +46,36 @@ def list_sources(config: RestoreConfig) -> list[PictureSource]:
                 roots.setdefault(path, (root, os.path.relpath(path, root)))
         if not any(path in roots for path in paths):
             raise ConfigError(f"input = {given_path}: no files in it")
-    return name_sources([_with_rows(root, name, config) for root, name in roots.values()], config.suffix)
+    return name_sources([*unusable, *(_with_rows(root, name, config) for root, name in roots.values())], config.suffix)
 
 
 def _with_rows(root: str, name: str, config: RestoreConfig) -> InputFile:
-    path, named_as_table = Path(root, name), is_table_name(name)
+    path, named_as_table = path_of(root, name), is_table_name(name)
     rows, verdict = count_rows(path, config) if named_as_table and path.is_file() else (None, None)
     return InputFile(root, name, named_as_table, rows, verdict)
+
+
+def _objects_of(config: RestoreConfig, given_path: RemotePath) -> tuple[str, list[str]]:
+    """The URL that names are relative to, and the names of the objects that one input names.
+
+    Raises:
+        ConfigError: it names none, or the store does not answer.
+    """
+    root, pattern = given_path, ""
+    while glob.has_magic(root.url):
+        root, pattern = root.parent, f"{root.name}/{pattern}".rstrip("/")
+    try:
+        if pattern:
+            found = [path for match in root.glob(pattern) for path in (match.files(config.recursive) or [match])]
+        elif given_path.is_file():
+            root, found = given_path.parent, [given_path]
+        else:
+            found = given_path.files(config.recursive)
+    except OSError as error:
+        raise ConfigError(f"input = {given_path}: cannot be read ({printed(error)})") from error
+    if not found:
+        raise ConfigError(f"input = {given_path}: no objects in it")
+    return root.url, list(dict.fromkeys(path.name_below(root) for path in found))
 
 
 def _files_of(config: RestoreConfig, given_path: Path) -> tuple[str, list[str]]:

@@ -43,8 +43,8 @@ class SideFolders:
         Raises:
             ConfigError: it is such a folder, or cannot be written to.
         """
-        others = [("input", path) for path in config.inputs if path != PIPE]
-        others += [("output", config.output)] if config.output != PIPE else []
+        others = [("input", path) for path in config.inputs if isinstance(path, Path) and path != PIPE]
+        others += [("output", config.output)] if isinstance(config.output, Path) and config.output != PIPE else []
         for kind, folder in (("faces", config.faces), ("compare", config.compare)):
             if folder is not None:
                 check_ours(kind, folder, kind, others)

@@ -8,16 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ufvnet.files import escape_name
+from ufvnet.remote import AnyPath, RemotePath, is_url
 
 PIPE = Path("-")
 """Standard input or standard output in the place of a path."""
+
+
+def path_of(root: str, name: str) -> AnyPath:
+    """The path of a name below a folder, or below the URL of one."""
+    return RemotePath(root) / name if is_url(root) else Path(root, name)
 
 
 @dataclass(frozen=True, slots=True)
 class PictureSource:
     """A file that is to be restored, or a table of pictures. A run may have millions, so it holds little.
 
-    root: the folder that its name is relative to.
+    root: the folder that its name is relative to, or its URL.
     name: path below root, as the file system spells it.
     base: path of its output below the output folder, without the ending.
     rows: number of pictures in a table; None for a file.
@@ -33,8 +39,8 @@ class PictureSource:
     verdict: tuple[str, str] | None = None
 
     @property
-    def path(self) -> Path:
-        return Path(self.root, self.name)
+    def path(self) -> AnyPath:
+        return path_of(self.root, self.name)
 
     @property
     def ending(self) -> str:

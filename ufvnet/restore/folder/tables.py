@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +15,7 @@ from ufvnet.data.sources.cells import Cell, in_one_line
 from ufvnet.data.sources.files import TABLES
 from ufvnet.data.sources.image_table import NoPictures, cells_of, read_cells, read_rows, read_schema
 from ufvnet.files import printed
+from ufvnet.remote import AnyPath
 
 from .source import PictureSource
 
@@ -27,7 +27,7 @@ def is_table_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in TABLES
 
 
-def count_rows(path: Path, config: RestoreConfig) -> tuple[int | None, tuple[str, str] | None]:
+def count_rows(path: AnyPath, config: RestoreConfig) -> tuple[int | None, tuple[str, str] | None]:
     """The number of pictures in a table, or the status and reason of a table that has none or cannot be read.
 
     Both are None for a file that is named like a table but is none by its content.
@@ -39,7 +39,7 @@ def count_rows(path: Path, config: RestoreConfig) -> tuple[int | None, tuple[str
         count = len(cells_of(_table_source(path, config), path))
     except ConfigError as error:
         text = printed(str(error).replace("source.image = ", "image_column = "))
-        if any(os.path.abspath(given_path) == str(path) for given_path in config.inputs):
+        if any(str(given_path.absolute()) == str(path) for given_path in config.inputs):
             raise ConfigError(f"input = {printed(path)}: {text}") from error
         if isinstance(error, NoPictures):
             return None, ("skipped", f"a table without a column of pictures of that name: {text}")
@@ -47,7 +47,7 @@ def count_rows(path: Path, config: RestoreConfig) -> tuple[int | None, tuple[str
     return (count, None) if count else (None, ("skipped", "a table without rows"))
 
 
-def _is_table_by_content(path: Path) -> bool:
+def _is_table_by_content(path: AnyPath) -> bool:
     try:
         with path.open("rb") as file:
             return file.read(4) in MAGIC
@@ -55,7 +55,7 @@ def _is_table_by_content(path: Path) -> bool:
         return True  # its content is unknown, so its name decides
 
 
-def _table_source(path: Path, config: RestoreConfig) -> TableSource:
+def _table_source(path: AnyPath, config: RestoreConfig) -> TableSource:
     return TableSource(kind="table", root=path.parent, image=config.image_column, image_root=config.image_root)
 
 
