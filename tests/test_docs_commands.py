@@ -125,7 +125,7 @@ def _check(words: list[str]) -> None:
         extras = re.findall(r"\[(.+)\]", " ".join(arguments))
         assert {*",".join(extras).split(",")} <= {*EXTRAS, "docs", "dev", ""}, words
     else:
-        assert program in ("export", "prefect", "curl"), words
+        assert program in ("export", "prefect", "curl", "ffmpeg", "mkdir"), words
 
 
 def _check_ufvnet(arguments: list[str]) -> None:
