@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 from safetensors.torch import load_file, save_file
+from torch import nn
 from torch.nn import functional as F
 
 from ufvnet import data
@@ -44,6 +45,7 @@ class Settings:
     batch, passes, rate: of AdamW with a cosine; a pass sees every sample once.
     channels: of the network.
     start: weights to train on from, as this script writes them; empty for new ones.
+    fixed: 1 trains only the head, with the rest as ``start`` has it.
     """
 
     seed: int = 17
@@ -54,6 +56,7 @@ class Settings:
     rate: float = 2e-3
     channels: tuple[int, int, int] = (40, 64, 96)
     start: str = ""
+    fixed: int = 0
 
 
 def cut(original: Original, rng: np.random.Generator, count: int) -> list[Image.Image]:
@@ -143,27 +146,39 @@ def batches(count: int, settings: Settings) -> Iterator[torch.Tensor]:
 
 
 def train(pictures: torch.Tensor, sizes: torch.Tensor, settings: Settings) -> EffectiveSize:
+    """The network, or with ``fixed`` only its head on features that are computed once."""
     torch.manual_seed(settings.seed)
     network = EffectiveSize(settings.channels).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.start:
-        network.load_state_dict({name: value.float() for name, value in load_file(settings.start).items()})
-    optimizer = torch.optim.AdamW(network.parameters(), settings.rate, weight_decay=0.01)
+        state = {name: value.float() for name, value in load_file(settings.start).items()}
+        network.load_state_dict(state, strict=False)  # files of the first trials have another head
+    inputs = features(network, pictures) if settings.fixed else pictures
+    trained: nn.Module = network.head if settings.fixed else network
+    optimizer = torch.optim.AdamW(trained.parameters(), settings.rate, weight_decay=0.01)
     total = settings.passes * math.ceil(len(pictures) / settings.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.rate, total, pct_start=0.1)
     flips = np.random.default_rng(settings.seed)
     for step, rows in enumerate(batches(len(pictures), settings)):
-        x = pictures[rows].float()
-        x = x.flip(-1) if flips.random() < 0.5 else x
-        with torch.autocast("cpu", torch.bfloat16):
-            predicted = network(x)
+        x = inputs[rows].float()
+        if settings.fixed:
+            predicted = network.head(x)[:, 0] + 5
+        else:
+            with torch.autocast("cpu", torch.bfloat16):
+                predicted = network(x.flip(-1) if flips.random() < 0.5 else x)
         loss = F.smooth_l1_loss(predicted.float(), sizes[rows], beta=0.25)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        if step % 200 == 0 or step == total - 1:
+        if step % (total // 10) == 0 or step == total - 1:
             print(f"step {step:6,} of {total:,}: loss {loss.item():.4f}", flush=True)
     return network.eval()
+
+
+@torch.no_grad()
+def features(network: EffectiveSize, pictures: torch.Tensor) -> torch.Tensor:
+    """What the head receives of each picture."""
+    return torch.cat([network.features(x.float()) for x in pictures.split(64)])
 
 
 @torch.inference_mode()

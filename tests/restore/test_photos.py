@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, features
 from restore_settings import config_of
 
 from ufvnet.config import ConfigError
@@ -196,7 +196,7 @@ def test_a_picture_copied_as_it_came_is_not_said_to_be_turned(folder: Path, lite
     exif[0x112] = 6
     Image.linear_gradient("L").save(folder / "grey.jpg", exif=exif)
     _, rows = run(folder, lite)
-    assert rows.loc["grey.jpg", "reason"] == "no frontal face found"
+    assert rows.loc["grey.jpg", "reason"] == "no face found"
     _, rows = run(folder, lite, scale=2)
     assert rows.loc["grey.jpg", "status"] == "scaled"
     assert "EXIF orientation applied" in rows.loc["grey.jpg", "reason"]
@@ -325,3 +325,25 @@ def test_the_api_s_example_runs() -> None:
     from ufvnet.restore import restorer
 
     assert doctest.testmod(restorer).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "output"),
+    [
+        ("a.jpeg", {}, ("a.jpeg", "JPEG")), ("a.jpg", {"format": "png"}, ("a.png", "PNG")),
+        ("a.webp", {}, ("a.png", "PNG")), ("a.avif", {}, ("a.jpg", "JPEG")),
+        ("a.jpg", {"mode": "aligned", "boxes": None}, ("a.png", "PNG")),
+        ("a.jpg", {"scale": 2, "max_face": 8}, ("a.jpg", "JPEG")),
+    ],
+)  # fmt: skip
+def test_photos_that_came_with_losses_become_jpeg_and_all_others_png(
+    folder: Path, astronaut: Image.Image, lite: Path, name: str, changes: dict[str, Any], output: tuple[str, str]
+) -> None:
+    if name.endswith("avif") and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    astronaut.resize((100, 100)).save(folder / name)
+    run(folder, lite, **{"boxes": boxes_file(folder, [(name, 30, 0, 60, 30)])} | changes)
+    written = Image.open(folder.parent / "out" / output[0])
+    assert written.format == output[1]
+    if output[1] == "JPEG":
+        assert all(layer[1:3] == (1, 1) for layer in written.layer), "chroma is not subsampled"

@@ -19,8 +19,8 @@ class RestoreConfig(Schema):
     """Pictures to restored pictures and a manifest (``ufvnet restore``)."""
 
     input: SourcePath | tuple[SourcePath, ...]
-    """Files, folders, globs, Parquet or Arrow tables, also in stores (s3://, gs://), or a list of them. ``-`` reads one
-    picture from standard input."""
+    """Files, folders, globs, zip or tar archives, Parquet or Arrow tables, also in stores (s3://, gs://), or a list of
+    them. ``-`` reads one picture from standard input."""
     output: FilePath
     """A folder. For a single picture also a file, recognised by its ending, or ``-`` for standard output."""
     model: FilePath = Path(DEFAULT_MODEL)
@@ -61,8 +61,9 @@ class RestoreConfig(Schema):
     scale: float | None = Field(default=None, ge=0.125, le=16)
     """Output size as a multiple of the picture's, instead of --size."""
     format: Literal["auto", "same", "png", "jpeg", "webp", "tiff", "bmp", "avif", "parquet"] = "auto"
-    """Output format; auto: png, or parquet for rows of tables; same: the input's. ``parquet`` writes a table with an
-    image column instead of files."""
+    """Output format; auto: jpeg for photos that came as JPEG or the like, else png, and parquet for rows of tables;
+    same: the input's. ``auto`` loses no more of a photo than its own format did, and of a crop nothing; photos with
+    alpha are png. ``parquet`` writes a table with an image column instead of files."""
     quality: int = Field(default=95, ge=1, le=100)
     """Quality of JPEG, WebP and AVIF outputs. A WebP of 100 is lossless."""
     suffix: str = ""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ufvnet.files import sha256
-from ufvnet.imaging.resize import resize
+from ufvnet.imaging.resize import LARGE, resize, shrink_enlarged
 
 SIDE = 128
 """Side of the picture that the network sees, and the largest size that it knows."""
@@ -28,6 +28,12 @@ LEAST = 8
 """The smallest size that it knows."""
 GAUSSIAN = 0.463
 """A Gaussian blur of sigma pixels leaves a face of n pixels an effective size of GAUSSIAN n / sigma."""
+BANDS = 32
+"""Rings of the spectrum."""
+DOUBTFUL = 100
+"""Pixels; faces whose estimate is below are looked at for the exact size that they were enlarged from."""
+DIP = 0.75
+"""Share of its neighbours' error below which a size stands out."""
 FLAT = 2.0
 """Standard deviation of luma in levels below which a picture shows no face."""
 WEIGHTS = Path(__file__).parents[1] / "weights" / "effective-size.safetensors"
@@ -36,11 +42,16 @@ WEIGHTS = Path(__file__).parents[1] / "weights" / "effective-size.safetensors"
 class EffectiveSize(nn.Module):
     """(N, 1, SIDE, SIDE) luma, 0 to 255 -> (N,) log2 of the effective size, not bounded.
 
-    Contrast is normalised, so that a dull face is not taken for a blurred one. 0.04 GMAC, 0.15 M parameters.
+    Two looks at the picture, joined: convolutions, pooled over all places, and the power of its spectrum in BANDS rings
+    of frequency, which ends where an enlarged picture's detail ends. Contrast is normalised, so that a dull face is not
+    taken for a blurred one. 0.04 GMAC, 0.16 M parameters.
 
     Args:
         channels: of the maps of 32x32, 16x16 and 8x8.
     """
+
+    window: Tensor
+    rings: Tensor
 
     def __init__(self, channels: Sequence[int] = (40, 64, 96)):
         super().__init__()
@@ -53,15 +64,33 @@ class EffectiveSize(nn.Module):
             nn.Conv2d(b, b, 3, padding=1), nn.ReLU(inplace=True),
             nn.Conv2d(b, c, 3, stride=2, padding=1), nn.ReLU(inplace=True),
         )  # fmt: skip
-        self.mix = nn.Linear(2 * c, 64)
-        self.size = nn.Linear(64, 1)
+        self.head = nn.Sequential(
+            nn.Linear(2 * c + BANDS, 96), nn.ReLU(inplace=True), nn.Linear(96, 64), nn.ReLU(inplace=True),
+            nn.Linear(64, 1),
+        )  # fmt: skip
+        window = torch.hann_window(SIDE, periodic=False)
+        self.register_buffer("window", window[:, None] * window, persistent=False)
+        self.register_buffer("rings", _rings(), persistent=False)
 
-    def forward(self, luma: Tensor) -> Tensor:
+    def features(self, luma: Tensor) -> Tensor:
+        """(N, 2c + BANDS): mean and maximum of each map, and the logarithm of each ring's power."""
         x = luma - luma.mean((2, 3), keepdim=True)
         x = x / (x.square().mean((2, 3), keepdim=True).sqrt() + 4)
         maps = self.layers(x)
-        pooled = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1)
-        return self.size(F.relu(self.mix(pooled)))[:, 0] + 5
+        power = torch.fft.rfft2(x[:, 0].float() * self.window).abs().square().flatten(1)
+        bands = (power @ self.rings + 1e-3).log10()
+        return torch.cat([maps.mean((2, 3)), maps.amax((2, 3)), bands], 1)
+
+    def forward(self, luma: Tensor) -> Tensor:
+        return self.head(self.features(luma))[:, 0] + 5
+
+
+def _rings() -> Tensor:
+    """(SIDE (SIDE/2 + 1), BANDS): means over rings of rfft2's frequencies, up to Nyquist's."""
+    rows, columns = torch.fft.fftfreq(SIDE)[:, None], torch.fft.rfftfreq(SIDE)
+    ring = (torch.hypot(rows, columns) * 2 * BANDS).long().flatten()
+    members = F.one_hot(ring.clamp(max=BANDS), BANDS + 1)[:, :BANDS].float()
+    return members / members.sum(0)
 
 
 @functools.cache
@@ -98,7 +127,31 @@ def effective_sizes(images: Sequence[Image.Image]) -> list[float]:
     logs = estimator()(torch.from_numpy(luma)[:, None].float()).clamp(math.log2(LEAST), math.log2(SIDE))
     logs[torch.from_numpy(luma.std((1, 2)) < FLAT)] = math.log2(SIDE)
     shares = [min(1.0, size / min(image.size)) for size, image in zip(logs.exp2().tolist(), images)]
-    return [share * max(image.size) for share, image in zip(shares, images)]
+    sizes = [share * max(image.size) for share, image in zip(shares, images)]
+    return [_exact(image, size) or size if size < DOUBTFUL else size for image, size in zip(images, sizes)]
+
+
+def _exact(image: Image.Image, estimate: float) -> int | None:
+    """The size from which a whole picture was enlarged, if one near the estimate stands out.
+
+    What ``shrink_enlarged`` cannot bring back falls abruptly at that size, as its neighbours' pixels lie elsewhere. A
+    crop whose edges lie between the pixels of the smaller picture has no such size.
+    """
+    luma = image.convert("L")
+    if max(luma.size) > LARGE:
+        luma = resize(luma, *(max(2, round(side * LARGE / max(image.size))) for side in image.size))
+    pixels = np.asarray(luma, np.float32)
+    errors = {}
+    first, last = max(LEAST, round(0.65 * estimate)), min(round(1.1 * estimate), max(luma.size) - 2)
+    for side in range(first - 1, last + 2):
+        factor = side / max(luma.size)
+        small = shrink_enlarged(luma, *(max(1, round(length * factor)) for length in luma.size))
+        errors[side] = float(np.square(np.asarray(resize(small, *luma.size), np.float32) - pixels).mean()) ** 0.5
+    sides = range(first, last + 1)
+    if not sides:
+        return None
+    best = min(sides, key=lambda side: errors[side] / (errors[side - 1] + errors[side + 1]))
+    return best if errors[best] < DIP * (errors[best - 1] + errors[best + 1]) / 2 else None
 
 
 def _middle(image: Image.Image) -> Image.Image:

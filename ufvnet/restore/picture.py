@@ -20,6 +20,9 @@ ENDINGS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp"
 PLAIN_SIDE = 1024
 """Plain pictures up to this side are written by our own PNG encoder, which is faster for them than Pillow's."""
 
+LOSSY = ("JPEG", "MPO", "HEIF", "AVIF")
+"""Formats of photos that have lost detail to compression already, or would make PNGs of ten times their size."""
+
 COLOUR_ONLY = ("WEBP", "AVIF", "HEIF")
 """Formats without grey."""
 
@@ -127,14 +130,17 @@ def _as_rgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> tupl
     return (to_srgb(image, profile) if profile is not None else None) or image.convert("RGB"), None
 
 
-def choose_format(format: str, input_format: str, ending: str) -> tuple[str, str, str]:
+def choose_format(format: str, input_format: str, ending: str, is_lossy_photo: bool = False) -> tuple[str, str, str]:
     """(Pillow's name of the format to write, the ending of the file, a note on a format that cannot be written).
 
     Args:
         format: as RestoreConfig.format; PNG for ``parquet``.
         input_format: Pillow's name of the format of the input.
-        ending: of the input's name, for ``same``.
+        ending: of the input's name, for JPEG that stays JPEG and for ``same``.
+        is_lossy_photo: JPEG is the format for ``auto``, instead of PNG.
     """
+    if format == "auto" and is_lossy_photo:
+        return "JPEG", ending if ending.lower() in (".jpg", ".jpeg") else ".jpg", ""
     if format in ("auto", "parquet"):
         format = "png"
     if format != "same":

@@ -15,7 +15,7 @@ from ufvnet.files import sha256
 from ufvnet.imaging.decode import ImageProblem
 from ufvnet.restore.face_crops import side
 from ufvnet.restore.memory import PixelBudget
-from ufvnet.restore.picture import choose_format, encode_picture, read_picture
+from ufvnet.restore.picture import LOSSY, Picture, choose_format, encode_picture, read_picture
 from ufvnet.restore.restorer import Restored
 
 from .job import Job
@@ -85,7 +85,7 @@ class WriteStage:
             picture = picture.with_colour(image)
         restored = {i: result.image for i, result in job.results.items()}
         self.sides.write(job.name, before, picture, job.boxes, restored)
-        kind, ending, format_note = choose_format(self.config.format, picture.format, job.ending)
+        kind, ending, format_note = self._format_of(job, picture)
         data, losses = encode_picture(picture, kind, self.config.quality)
         job.notes += filter(None, [format_note, losses])
         job.row |= {"status": "restored", "output_width": size[0], "output_height": size[1], **_face_columns(job)}
@@ -98,17 +98,23 @@ class WriteStage:
         if size == own_size and self.config.format in ("auto", "same", "parquet"):
             job.conversions = ()
             return data, job.ending
-        kind, ending, format_note = choose_format(self.config.format, job.row["format"], job.ending)
-        if size == own_size and kind == job.row["format"]:
+        own_kind, _, _ = choose_format(self.config.format, job.row["format"], job.ending)
+        if size == own_size and own_kind == job.row["format"]:
             job.conversions = ()
             return data, job.ending
         reserve(max(math.prod(own_size), math.prod(size)))
         picture = read_picture(data, self.config.max_pixels)
         del data
+        kind, ending, format_note = self._format_of(job, picture)
         picture = picture.resized(size)
         written, losses = encode_picture(picture, kind, self.config.quality)
         job.notes += filter(None, [format_note, losses])
         return written, ending
+
+    def _format_of(self, job: Job, picture: Picture) -> tuple[str, str, str]:
+        """As ``choose_format``, for an output of this picture."""
+        is_lossy_photo = job.is_photo and picture.format in LOSSY and picture.alpha is None
+        return choose_format(self.config.format, picture.format, job.ending, is_lossy_photo)
 
 
 def _same_bytes(job: Job) -> bytes:
