@@ -77,8 +77,7 @@ def _published(target: RemotePath) -> Digests:
     if not there:
         return {}
     card = unseal((target / CARD).read_bytes()) if CARD in there else None
-    if card is None and not all(
-        name.startswith(("photos/part-", "faces/split=")) or name in (PAIRS, README) for name in there
-    ):
+    starts = ("photos/part-", "faces/split=", PAIRS, README)
+    if card is None and not all(name.startswith(starts) for name in there):
         raise ConfigError(f"url = {target}: is not empty, and no dataset that ufvnet published; name another folder")
     return {} if card is None else {name: digest for name, digest in _digests(card) if name in there}
