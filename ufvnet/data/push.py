@@ -11,6 +11,7 @@ from ufvnet.remote import RemotePath, path_or_url
 from .build.folder import PAIRS
 from .card import CARD
 from .dataset import Dataset
+from .readme import README
 
 Digests = dict[str, str]
 """sha256 of files by name below the dataset's folder."""
@@ -27,7 +28,7 @@ def push(dataset: Dataset, url: str) -> tuple[int, int]:
         url: of a folder in a store; it is empty, or holds a dataset that was published.
 
     Returns:
-        The numbers of files that were uploaded, and that were there already.
+        The numbers of files with a digest that were uploaded, and that were there already.
 
     Raises:
         ConfigError: the URL is not one of a store or holds something else, or a file of the dataset is damaged.
@@ -50,7 +51,9 @@ def push(dataset: Dataset, url: str) -> tuple[int, int]:
         (target / name).upload(dataset.root / name)
     for name in earlier.keys() - files.keys():
         (target / name).unlink(missing_ok=True)
-    (target / CARD).upload(dataset.root / CARD)
+    for name in (README, CARD):
+        if (dataset.root / name).is_file():
+            (target / name).upload(dataset.root / name)
     return len(missing), len(files) - len(missing)
 
 
@@ -74,6 +77,7 @@ def _published(target: RemotePath) -> Digests:
     if not there:
         return {}
     card = unseal((target / CARD).read_bytes()) if CARD in there else None
-    if card is None and not all(name.startswith(("photos/part-", "faces/split=")) or name == PAIRS for name in there):
+    starts = ("photos/part-", "faces/split=", PAIRS, README)
+    if card is None and not all(name.startswith(starts) for name in there):
         raise ConfigError(f"url = {target}: is not empty, and no dataset that ufvnet published; name another folder")
     return {} if card is None else {name: digest for name, digest in _digests(card) if name in there}
