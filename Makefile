@@ -47,7 +47,8 @@ reference: .venv/ready
 # The docs site, from the same Markdown files that the repository shows; a broken link is an error.
 docs: .venv/ready
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs . build/site
-	@echo build/site/README.html
+	cp build/site/README.html build/site/index.html
+	@echo build/site/index.html
 
 clean:
 	rm -rf .venv demo build

@@ -79,7 +79,7 @@ def train(trial: Trial, network: nn.Module, faces: FaceArrays) -> tuple[nn.Modul
 
 
 def _loss(trial: Trial, network: nn.Module, batch: Batch, first: bool) -> torch.Tensor:
-    ls, hr = to_network(batch.ls).contiguous(memory_format=torch.channels_last), to_network(batch.hr)
+    ls, hr = to_network(batch.fed).contiguous(memory_format=torch.channels_last), to_network(batch.hr)
     true = anchor_weights(batch.rate, ANCHORS)
     own = (batch.rate[:, None] == torch.tensor(ANCHORS)).float() if first else None
     output = network(ls, batch.by_axis, own)

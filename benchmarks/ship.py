@@ -11,18 +11,22 @@ The default of ``restore``, ``Restorer`` and ``serve`` is ``DEFAULT_MODEL`` in u
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import pandas as pd
 
 from ufvnet.config import ConfigError, Method
 from ufvnet.data.lr_images import size_of
 from ufvnet.files import MARKER, write_json, write_text
+from ufvnet.front_matter import with_front_matter
 from ufvnet.models import create
 from ufvnet.models.complexity import complexity
+from ufvnet.models.readme import hub_fields, hub_result
 from ufvnet.models.store import CARD, README, SHIPPED, WEIGHTS, read_card, save_half, sealed_card
 from ufvnet.results.groups import EVERYONE, FAR_BELOW
 from ufvnet.results.methods.resolve import resolve_method
@@ -30,6 +34,8 @@ from ufvnet.results.tables.summary import ALL, FILE
 from ufvnet.results.tables.table import NOTHING
 
 NAME = "ufvnet-real"
+GAINS = re.compile(r"^\*\*(.+?)\*\*, ([\d,]+) faces: gain over bicubic.*\n\n((?:\|.*\n)+)", re.MULTILINE)
+"""A table of gains in a filled card: name of the test set, number of faces, lines of the table."""
 MOST_BYTES = 25_000_000
 """Of all files of all shipped models."""
 
@@ -46,7 +52,7 @@ def ship_weights(model: Path, out: Path) -> Path:
     write_json(out / CARD, sealed_card(read_card(out) | {"name": out.name}, out))
     if readme is not None:
         write_text(out / README, readme)
-    if (size := sum(file.stat().st_size for file in out.parent.glob("*/*"))) > MOST_BYTES:
+    if (size := sum(file.stat().st_size for file in out.parent.rglob("*"))) > MOST_BYTES:
         raise ConfigError(f"{out.parent}: {size:,} bytes; shipped models have at most {MOST_BYTES:,}")
     return out
 
@@ -72,9 +78,21 @@ def fill_card(model: Path, template: Path, summaries: list[Path]) -> str:
         "far_below": _far_below(groups),
     }  # fmt: skip
     try:
-        return Template(template.read_text()).substitute(values)
+        return with_front(card, Template(template.read_text()).substitute(values))
     except (KeyError, ValueError) as error:
         raise ConfigError(f"{template}: {error}: must be one of {', '.join(values)}") from error
+
+
+def with_front(card: dict[str, Any], text: str) -> str:
+    """A filled card under the Hub's front matter, whose numbers are the mean gains in the card's tables."""
+    results = []
+    for name, faces, table in GAINS.findall(text):
+        rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
+        metrics = [
+            ("psnr_gain", float(row[-1].split()[0]), f"Gain over bicubic, dB, {row[0]}") for row in rows if row[-1]
+        ]
+        results.append(hub_result(name, f"{name}, {faces} faces", "test", metrics))
+    return with_front_matter(hub_fields(card, results) | {"license_name": "non-commercial-research"}, text)
 
 
 def _rows(file: Path, label: str, fingerprint: str) -> pd.DataFrame:

@@ -21,7 +21,7 @@ include_patterns = [
     "benchmarks/*.md",
     "ufvnet/weights/*/README.md",
 ]
-exclude_patterns = [".venv", "build", "data", "demo", "evaluations", "models", "restored", "runs"]
+exclude_patterns = [".venv", "build", "data", "demo", "evaluations", "models", "restored", "runs", "**.card.md"]
 html_theme = "furo"
 html_title = "ufvnet"
 html_show_copyright = False

@@ -13,6 +13,7 @@ from ufvnet.config import TrainConfig
 from ufvnet.training.curves import read_curves
 from ufvnet.training.launch import stop_running, train_in_process
 from ufvnet.training.part import Part
+from ufvnet.training.publish import publish_failure
 from ufvnet.training.stages import resolve_parts, select_part
 
 
@@ -69,3 +70,13 @@ def publish_curves(whole: Part) -> Path:
         description=f"{whole.name}: measured while training",
     )
     return whole.model_folder
+
+
+@task(name="note-failure")
+def note_failure(config: TrainConfig, error: Exception) -> bool:
+    """Note in the folder of a model that its training diverged; False if it holds an earlier model, which stays."""
+    _, whole = resolve_parts(config)
+    noted = publish_failure(whole, str(error))
+    if noted:
+        get_run_logger().warning("%s; the other trainings go on", error)
+    return noted

@@ -9,6 +9,10 @@ class TrainingError(RuntimeError):
     """A training that cannot continue; the message says where and why."""
 
 
+class DivergedError(TrainingError):
+    """A training whose loss ran away or is not finite: the method did not learn with this recipe."""
+
+
 class PipelineError(RuntimeError):
     """A step of the pipeline that cannot continue; the message is one line that says why."""
 

@@ -149,7 +149,7 @@ def check_ours(
     key: str,
     folder: Path,
     kind: str,
-    sources: Iterable[tuple[str, Path]] = (),
+    sources: Iterable[tuple[str, object]] = (),
     cards: Callable[[Path], bool] = lambda _: False,
 ) -> None:
     """Refuse an output folder that holds files of another origin, or that overlaps an input.
@@ -161,7 +161,8 @@ def check_ours(
         key: the configuration's key that names the folder, for the message.
         folder: the output folder.
         kind: what the folder will hold, e.g. ``dataset``; a folder of ours of another kind is refused too.
-        sources: (key, folder or file) of every input; an input and the output may not contain each other.
+        sources: (key, folder or file) of every input; an input and the output may not contain each other. What is no
+            ``Path`` lies in an object store.
         cards: returns True if a folder has such a card.
 
     Raises:
@@ -169,6 +170,8 @@ def check_ours(
     """
     check_writable(key, folder)
     for source_key, source in sources:
+        if not isinstance(source, Path):
+            continue
         ours, theirs = folder.resolve(), source.resolve()
         if ours == theirs or ours in theirs.parents or theirs in ours.parents:
             raise ConfigError(

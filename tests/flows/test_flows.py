@@ -34,8 +34,8 @@ from tasks.cluster import dask_client
 from tasks.deployments import check_parameters
 from tasks.events import BUILT, TRAINED
 from tasks.settings import schema_of
-from ufvnet.config import BuildConfig, Cluster, ExperimentConfig, load
-from ufvnet.errors import ConfigError, NothingUsableError
+from ufvnet.config import BuildConfig, Cluster, ExperimentConfig, TrainConfig, load
+from ufvnet.errors import ConfigError, DivergedError, NothingUsableError
 from ufvnet.training.after_build import reason_to_skip
 
 REPO = Path(__file__).parents[2]
@@ -148,6 +148,33 @@ def test_reproduce_writes_dataset_models_tables_and_report(reproduced: Reproduce
 
 
 @pytest.mark.server
+@pytest.mark.parametrize("missing", ["skip", "error"])
+def test_a_training_that_diverges_ends_an_experiment_unless_methods_may_be_missing(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, noted = [], []
+
+    def train_first_diverges(config: TrainConfig) -> None:
+        trained.append(config.name)
+        if len(trained) == 1:
+            raise DivergedError("first: diverged")
+
+    monkeypatch.setattr("flows.reproduce.train", train_first_diverges)
+    monkeypatch.setattr("flows.reproduce.evaluate", lambda _: Path("report.html"))
+    monkeypatch.setattr("flows.reproduce.note_failure", lambda config, _: not noted.append(config.name))
+    values = {
+        "name": "e", "train": [{"name": name, "dataset": "d"} for name in ("first", "second")],
+        "evaluate": {"name": "e", "missing": missing, "datasets": [{"name": "A", "path": "d"}]},
+    }  # fmt: skip
+    experiment = load(ExperimentConfig, values)
+    if missing == "error":
+        with pytest.raises(DivergedError):
+            reproduce.fn(experiment)
+        return
+    assert reproduce.fn(experiment) == Path("report.html")
+    assert (trained, noted) == (["first", "second"], ["first"])
+
+
 def test_reproduce_publishes_tables_figures_curves_and_counts_as_artifacts(reproduced: Reproduced) -> None:
     with get_client(sync_client=True) as client:
         artifacts = {a.key: a for a in client.read_latest_artifacts()}
@@ -239,7 +266,7 @@ def test_an_experiment_ends_with_1_and_names_the_inputs_and_methods_that_failed(
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "out: 1 pictures failed; manifest.parquet says why" in done.stderr
-    assert "broken: failed on all 3 images of test (ValueError: no weights)" in done.stderr
+    assert "restore: failed on all 3 images of test (ValueError: no weights)" in done.stderr
 
 
 def test_a_direct_evaluation_has_the_same_tables(reproduced: Reproduced, direct: Path) -> None:

@@ -24,6 +24,7 @@ from ufvnet.files import sha256, write_bytes, write_json
 from ufvnet.models import SROutput, create, load, registry
 from ufvnet.models import export as exporting
 from ufvnet.models.export import TOLERANCE, export
+from ufvnet.models.feed import Feed, feed_of
 from ufvnet.models.onnx_network import OnnxNetwork, _seal_of
 from ufvnet.models.store import CARD, WEIGHTS
 
@@ -106,6 +107,20 @@ def test_attention_and_steered_fusion_export_too(format: str, tmp_path: Path) ->
         exported = OnnxNetwork(file, "cpu")
         assert exported.outputs == ["sr", "weights"]
         assert exported.rate_by_axis
+
+
+def test_a_network_of_fixed_resolution_is_exported_for_the_faces_that_it_takes(tmp_path: Path) -> None:
+    folder = put_model(tmp_path / "wipa", "wipa")
+    network = OnnxNetwork(export(folder, "onnx", tmp_path / "wipa.onnx"), "cpu")
+    assert feed_of(network) == Feed("FR", 16)
+    by_file, by_model = (Restorer(n, 64, "f", torch.device("cpu")).batch(faces()) for n in (network, load(folder)[0]))
+    for a, b in zip(by_file, by_model):
+        assert np.abs(np.asarray(a.image, int) - np.asarray(b.image, int)).max() <= 1
+
+
+def test_a_scale_arbitrary_network_is_not_exported(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="takes LR images of any size"):
+        export(put_model(tmp_path / "liif", "liif"), "onnx", tmp_path / "liif.onnx")
 
 
 def test_an_onnx_file_explains_itself(file: Path) -> None:

@@ -15,7 +15,8 @@ def list_models() -> None:
     from ufvnet import models
 
     for name in models.names():
-        print(f"{name:12} {models.describe(name).summary}")
+        entry = models.describe(name)
+        print(f"{name:17} {entry.kind:4} {entry.summary}")
 
 
 def show_model(
@@ -26,8 +27,9 @@ def show_model(
     """Count parameters and multiply-accumulates for one face, block by block."""
     import torch
 
-    from ufvnet.models import UFVNet, create
+    from ufvnet.models import UFVNet, create, describe
     from ufvnet.models.complexity import complexity
+    from ufvnet.models.feed import feed_of
 
     try:
         with torch.device("meta"):  # sizes only: initialising the paper preset takes seconds
@@ -35,9 +37,13 @@ def show_model(
             anchor = create("onesrg", preset, hr_size)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    print(f"{name}, preset {preset}, {hr_size}x{hr_size}")
+    feed, entry = feed_of(network), describe(name)
+    side = feed.example_side(hr_size)
+    print(f"{name} ({feed.kind}), preset {preset}, {side}x{side} -> {hr_size}x{hr_size}")
     for block in complexity(network, hr_size):
         print(f"{block.name:12} {block.params:>12,} parameters {block.macs / 1e9:>8.3f} GMAC")
+    if entry.note and preset == "paper":
+        print(entry.note)
     if isinstance(network, UFVNet):
         srg = complexity(anchor, hr_size)[-1]
         print(

@@ -226,11 +226,15 @@ def _failed_inputs(experiment: Any) -> Iterator[str]:
     """A line for each step of an experiment that could not use all of its inputs, from the account that it wrote."""
     from ufvnet.data import open as open_dataset
     from ufvnet.data.card import failures
+    from ufvnet.models.store import read_failure
 
     for part in experiment.build:
         folder = part.out / part.name
         if count := failures(open_dataset(folder).card):
             yield f"{folder}: {count:,} photos could not be used; photos/*.parquet says why"
+    for training in experiment.train:
+        if reason := read_failure(training.out / training.name):
+            yield f"{training.out / training.name}: no model: {reason}"
     if experiment.evaluate:
         from ufvnet.results.evaluation import resolve_evaluation
 

@@ -59,6 +59,8 @@ class Recipe(Schema):
     """Steps of each anchor SRG in stage 1. 0 leaves its encoder untrained."""
     regressor_steps: int = Field(default=20_000, ge=0, le=10**9)
     """Steps of the regressor in stage 1."""
+    landmark_steps: int = Field(default=10_000, ge=0, le=10**9)
+    """Steps of the landmark finder in stage 1, for models that have one (dic, mlgdn)."""
     steps: int = Field(default=200_000, ge=1, le=10**9)
     """Steps of stage 2, or of a model without stages."""
     batch_size: int = Field(default=32, ge=2, le=2**16)
@@ -71,6 +73,10 @@ class Recipe(Schema):
     """Learning rate."""
     lr_schedule: Literal["constant", "cosine"] = "constant"
     """``cosine`` falls to zero at the last step."""
+    lr_drops: tuple[Share, ...] = ()
+    """Shares of the steps after which a constant learning rate is multiplied by ``lr_drop``."""
+    lr_drop: float = Field(default=0.5, gt=0, lt=1)
+    """Factor of each drop."""
     warm_up: float = Field(default=0.0, ge=0, lt=1)
     """Share of the steps in which the learning rate rises linearly from zero."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -114,6 +120,12 @@ class Recipe(Schema):
     validation_faces: int = Field(default=64, ge=1)
     """Number of validation faces to measure, at every scale of the view."""
 
+    @model_validator(mode="after")
+    def _check_drops(self) -> Recipe:
+        if self.lr_drops and self.lr_schedule != "constant":
+            raise ValueError("lr_drops goes with lr_schedule = constant alone")
+        return self
+
     @field_validator("betas")
     @classmethod
     def _check_betas(cls, betas: tuple[float, float]) -> tuple[float, float]:
@@ -137,6 +149,8 @@ class TrainConfig(Schema):
     """Width of the network: the paper's, half of it (small) or a quarter (tiny)."""
     anchors: tuple[int, ...] | None = None
     """Scales of the anchors (sixteenths) instead of the model's own, e.g. [2, 4, 8] = 1/8, 1/4, 1/2."""
+    scales: tuple[int, ...] | None = None
+    """Scales (sixteenths) to train on instead of the view's. Models of fixed resolution train on their own alone."""
     regressor_scales: tuple[int, ...] | None = None
     """Scales (sixteenths) on which stage 1 trains the regressor, instead of the view's."""
     stage1: dict[str, FilePath] = {}
@@ -146,6 +160,8 @@ class TrainConfig(Schema):
     start: FilePath | None = None
     """A finished model folder whose weights training starts from, instead of stage 1. It must have the same model,
     preset and size. For further training, e.g. on one's own photos."""
+    teacher: FilePath | None = None
+    """A finished model folder that teaches a model which can be taught (kdfsrnet)."""
     recipe: Recipe = Recipe()
     """How the model is trained."""
     out: FilePath = Path("models")
@@ -171,10 +187,17 @@ class TrainConfig(Schema):
             raise ValueError("must be two or more different scales of 1 ... 8 (sixteenths)")
         return scales
 
+    @field_validator("scales")
+    @classmethod
+    def _check_own_scales(cls, scales: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if scales is not None and not (1 <= len(scales) == len({*scales} & {*range(1, 9)})):
+            raise ValueError("must be one or more different scales of 1 ... 8 (sixteenths)")
+        return scales
+
     @field_validator("name")
     @classmethod
     def _refuse_names_of_parts(cls, name: str) -> str:
-        if name == "regressor" or re.fullmatch(r"anchor-\d", name):
+        if name in ("regressor", "landmarks") or re.fullmatch(r"anchor-\d", name):
             raise ValueError("is the name of a part of stage 1; choose another")
         return name
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from ufvnet.errors import ConfigError
+from ufvnet.faces.crop import crop_landmarks
 from ufvnet.files import is_intact, printed
 from ufvnet.imaging.formats import formats
 from ufvnet.imaging.resize import VIEWS, lr_side
@@ -34,12 +35,14 @@ class FaceArrays:
     lr: (N, kH/16, kW/16, 3) uint8 by k.
     face_ids: N names.
     originals: where the N faces were cut from, or empty if they were not asked for.
+    landmarks: (N, 68, 2) float32, x and y in HR pixels, or None if they were not asked for.
     """
 
     hr: np.ndarray | Joined
     lr: dict[int, np.ndarray] | dict[int, Joined]
     face_ids: tuple[str, ...]
     originals: tuple[Original, ...] = ()
+    landmarks: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.face_ids)
@@ -68,7 +71,9 @@ def join(faces: Sequence[FaceArrays]) -> FaceArrays:
     ids, originals = (
         tuple(i for part in parts for i in part) for parts in zip(*((f.face_ids, f.originals) for f in faces))
     )
-    return FaceArrays(Joined([f.hr for f in faces]), lr, ids, originals)  # type: ignore[misc]
+    there = [f.landmarks for f in faces if f.landmarks is not None]
+    landmarks = np.concatenate(there) if len(there) == len(faces) else None
+    return FaceArrays(Joined([f.hr for f in faces]), lr, ids, originals, landmarks)  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,25 @@ class DatasetView:
             raise ConfigError(f"{printed(self.root)}: the photograph {name} is not there; faces are cut again from it")
         return originals
 
-    def arrays(self, photos: Path | None = None) -> FaceArrays:
+    def landmarks(self) -> np.ndarray:
+        """(N, 68, 2) float32: each face's landmarks, x and y in pixels of its HR crop.
+
+        Raises:
+            ConfigError: a face has none.
+        """
+        columns = ["face_id", "landmarks", "box", "angle"]
+        rows = [row for p in self.shards for row in pq.read_table(p, columns=columns).to_pylist()]
+        for row in rows:
+            if len(row["landmarks"] or ()) != 136:
+                name = printed(row["face_id"])
+                raise ConfigError(f"dataset = {printed(self.root)}: face {name} has no 68 landmarks, which are needed")
+        points = [
+            crop_landmarks(np.reshape(row["landmarks"], (-1, 2)), row["box"], row["angle"] or 0, self.hr_size)
+            for row in rows
+        ]
+        return np.array(points, dtype=np.float32)
+
+    def arrays(self, photos: Path | None = None, landmarks: bool = False) -> FaceArrays:
         """The decoded view as uint8 memory maps, one file per column.
 
         Each is made once, below <dataset>/cache/<fingerprint of the split>, and shared by all views. Files that are
@@ -162,6 +185,7 @@ class DatasetView:
 
         Args:
             photos: the folder of the photographs, if ``originals`` are wanted.
+            landmarks: read them too.
 
         Raises:
             ConfigError: the cache lies behind a symbolic link, a file of the dataset is missing or damaged, or a
@@ -175,7 +199,8 @@ class DatasetView:
             for name, side in sides.items()
         }
         originals = () if photos is None else self.originals(photos)
-        return FaceArrays(maps["hr"], {k: maps[f"lr_{k}"] for k in self.ks}, ids, originals)
+        points = self.landmarks() if landmarks else None
+        return FaceArrays(maps["hr"], {k: maps[f"lr_{k}"] for k in self.ks}, ids, originals, points)
 
 
 def _rows(shard: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -101,3 +102,23 @@ def corners_inside(box: Box, angle: float, centre: np.ndarray, width: int, heigh
     corners = np.array([(x, y) for x in (box[0], box[2]) for y in (box[1], box[3])], dtype=np.float64)
     x, y = ((corners - centre) @ back + centre).T
     return bool(x.min() >= 0 and y.min() >= 0 and x.max() <= width and y.max() <= height)
+
+
+def crop_landmarks(
+    landmarks: np.ndarray, box: Sequence[int], angle: float, hr_size: int, centre: Sequence[float] | None = None
+) -> np.ndarray:
+    """A face's landmarks in its HR crop.
+
+    Args:
+        landmarks: (68, 2) x, y in pixels of the photo, as the column ``landmarks`` of a dataset has them.
+        box: left, top, right, bottom of the crop, in pixels of the photo turned by ``angle``.
+        angle: degrees by which the photo was turned.
+        centre: x, y in the photo about which it was turned; None for the eyes' centre.
+
+    Returns:
+        (68, 2) x, y in pixels of the hr_size x hr_size crop.
+    """
+    about, radians = landmarks[36:48].mean(0) if centre is None else np.array(centre), math.radians(angle)
+    turn = np.array([[math.cos(radians), -math.sin(radians)], [math.sin(radians), math.cos(radians)]])
+    corner, side = np.array(box[:2]), np.array(box[2:]) - np.array(box[:2])
+    return ((landmarks - about) @ turn + about - corner) * hr_size / side

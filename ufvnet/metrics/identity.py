@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib import resources
 from typing import Any
 
@@ -44,26 +43,6 @@ def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Its makers take two photographs for one person's below 0.6.
     """
     return np.linalg.norm(a - b, axis=1)
-
-
-def crop_landmarks(
-    landmarks: np.ndarray, box: Sequence[int], angle: float, hr_size: int, centre: Sequence[float] | None = None
-) -> np.ndarray:
-    """A face's landmarks in its HR crop.
-
-    Args:
-        landmarks: (68, 2) x, y in pixels of the photo, as the column ``landmarks`` of a dataset has them.
-        box: left, top, right, bottom of the crop, in pixels of the photo turned by ``angle``.
-        angle: degrees by which the photo was turned.
-        centre: x, y in the photo about which it was turned; None for the eyes' centre.
-
-    Returns:
-        (68, 2) x, y in pixels of the hr_size x hr_size crop.
-    """
-    about, radians = landmarks[36:48].mean(0) if centre is None else np.array(centre), math.radians(angle)
-    turn = np.array([[math.cos(radians), -math.sin(radians)], [math.sin(radians), math.cos(radians)]])
-    corner, side = np.array(box[:2]), np.array(box[2:]) - np.array(box[:2])
-    return ((landmarks - about) @ turn + about - corner) * hr_size / side
 
 
 def _shape(landmarks: np.ndarray) -> Any:

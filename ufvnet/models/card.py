@@ -38,7 +38,7 @@ class TrainedOn(_Strict):
 class ModelCard(_Strict):
     """What a model folder holds. ``publish`` writes it; the folder's README.md says the same in words.
 
-    model: a name of the registry, or ``anchor`` or ``regressor`` for a part of stage 1.
+    model: a name of the registry, or ``anchor``, ``regressor`` or ``landmarks`` for a part of stage 1.
     anchors, scales: in sixteenths. sha256: of model.safetensors; None in folders of early releases.
     """
 
@@ -53,6 +53,7 @@ class ModelCard(_Strict):
     steps: int = Field(default=0, ge=0)
     stage1: dict[str, str] = {}
     start: str | None = None
+    teacher: str | None = None
     trained_on: TrainedOn = TrainedOn()
     recipe: dict[str, Any] = {}
     validation: dict[str, float] = {}
@@ -61,10 +62,19 @@ class ModelCard(_Strict):
     sha256: Digest | None = None
 
 
+class FeedCard(_Strict):
+    """What the file takes (``ufvnet.models.feed.Feed``); I_LS in files of releases without it."""
+
+    kind: Literal["OR", "FR"] = "OR"
+    side: int | None = Field(default=None, ge=1, le=4096)
+    multiple: int = Field(default=1, ge=1)
+
+
 class ExportCard(ModelCard):
     """The card inside an exported file."""
 
     rate_by_axis: bool
+    feed: FeedCard = FeedCard()
     anchor_rates: list[Rate]
     export_version: int
 

@@ -24,8 +24,9 @@ from ufvnet.extras import require
 from ufvnet.files import printed, safe_name, seal, write_atomically
 
 from .conv import fold_norms
+from .feed import Feed, feed_of
 from .onnx_network import CARD, OnnxNetwork, seal_onnx, sealed
-from .srg import SROutput
+from .srg import SROutput, as_output
 from .store import WEIGHTS, find, identity, load, read_card
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "torch-export": ".pt2"}
@@ -35,7 +36,7 @@ TOLERANCE = 1e-4
 CHECKED = (1, 2, 5)
 """Batch sizes with which every exported file is checked."""
 
-VERSION = 2
+VERSION = 3
 """Version of the files' content; files of another version in the cache are exported again."""
 
 TERMS = (
@@ -54,16 +55,17 @@ class Exportable(nn.Module):
         self.network = network
 
     def forward(self, ls: Tensor, rate: Tensor) -> tuple[Tensor, ...]:
-        output = self.network(ls, rate)
+        output = as_output(self.network(ls, rate))
         return (output.sr,) if output.weights is None else (output.sr, output.weights)
 
 
 def export(model: Path | str, format: str = "onnx", out: Path | None = None) -> Path:
     """Export a model to one file: for any batch size, with BatchNorm folded into the convolutions and the card inside.
 
-    Inputs are ``ls`` (N, 3, H, H) float32 in [-1, 1] and ``rate``, float32: (N, 2) of rows and columns for networks
-    with ``rate_by_axis``, else (N,). Outputs are ``sr`` (N, 3, H, H) and, for networks that weigh anchors,
-    ``weights`` (N, anchors). The file is compared with the network on random inputs before it gets its name.
+    Inputs are ``ls`` (N, 3, h, h) float32 in [-1, 1], h = H unless the card's ``feed`` has another side, and ``rate``,
+    float32: (N, 2) of rows and columns for networks with ``rate_by_axis``, else (N,). Outputs are ``sr`` (N, 3, H, H)
+    and, for networks that weigh anchors, ``weights`` (N, anchors). The file is compared with the network on random
+    inputs before it gets its name.
 
     Args:
         model: a model folder, or the name of one that ships.
@@ -82,9 +84,14 @@ def export(model: Path | str, format: str = "onnx", out: Path | None = None) -> 
     if format == "onnx":
         _need_exporter()
     network, card = load(model)
+    if feed_of(network).kind == "SASR":
+        raise ConfigError(
+            f"model = {printed(model)}: takes LR images of any size; only models of one size are exported"
+        )
     card = {"terms": TERMS} | card | {
         "rate_by_axis": getattr(network, "rate_by_axis", False),
         "anchor_rates": list(getattr(network, "anchors", ())),
+        "feed": feed_of(network).card(),
         "export_version": VERSION,
     }  # fmt: skip
     write, read = {
@@ -197,7 +204,8 @@ def _need_exporter() -> None:
 def _example(card: dict[str, Any], count: int) -> tuple[Tensor, Tensor]:
     """Random I_LS and rates; the same count gives the same ones."""
     random = torch.Generator().manual_seed(count)
-    ls = torch.rand(count, 3, card["hr_size"], card["hr_size"], generator=random) * 2 - 1
+    side = Feed(**card["feed"]).example_side(card["hr_size"])
+    ls = torch.rand(count, 3, side, side, generator=random) * 2 - 1
     rate = torch.rand((count, 2) if card["rate_by_axis"] else (count,), generator=random) * 7 / 16 + 1 / 16
     return ls, rate
 
@@ -217,14 +225,21 @@ def _write_onnx(network: nn.Module, card: dict[str, Any], file: Path) -> None:
     )  # fmt: skip
     assert program is not None
     program.model.doc_string = (
-        f"{card['model']}: super-resolves faces to {card['hr_size']}x{card['hr_size']}. ls: (N, 3, H, H) RGB in "
-        "[-1, 1], the small face enlarged to H by bicubic interpolation; rate: its sides over H, "
-        f"{'(N, 2) of rows and columns' if card['rate_by_axis'] else '(N,)'}; sr: as ls."
+        f"{card['model']}: super-resolves faces to {card['hr_size']}x{card['hr_size']}. ls: (N, 3, h, h) RGB in "
+        f"[-1, 1], {_input_in_words(Feed(**card['feed']))}; rate: its sides over H, "
+        f"{'(N, 2) of rows and columns' if card['rate_by_axis'] else '(N,)'}; sr: (N, 3, H, H), as ls."
     )
     plain = {key: str(card[key]) for key in ("model", "hr_size", "anchor_rates", "fingerprint", "terms")}
     program.model.metadata_props.update(plain | {CARD: json.dumps(seal(card))})
     program.save(str(file))
     seal_onnx(file)
+
+
+def _input_in_words(feed: Feed) -> str:
+    enlarged = "the small face enlarged to H by bicubic interpolation"
+    if feed.side is None:
+        return enlarged
+    return f"h = {feed.side}: {'the small face' if feed.kind == 'FR' else enlarged + ', then'} resized likewise"
 
 
 def _write_torchscript(network: nn.Module, card: dict[str, Any], file: Path) -> None:
@@ -256,7 +271,7 @@ def _difference(network: nn.Module, exported: Call, card: dict[str, Any]) -> flo
     largest = torch.zeros(())
     for count in CHECKED:
         example = _example(card, count)
-        ours, theirs = network(*example), exported(*example)
+        ours, theirs = as_output(network(*example)), exported(*example)
         for a, b in ((ours.sr, theirs.sr), (ours.weights, theirs.weights)):
             if (a is None) != (b is None):
                 return float("inf")

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ufvnet.config import ConfigError
-from ufvnet.imaging.upscale import upscale
 
 from .conv import fold_norms
+from .feed import feed_of
 from .registry import create
-from .srg import SROutput, to_network, to_pixels
+from .srg import SROutput, as_output, to_network, to_pixels
 from .store import load
 
 BICUBIC = "bicubic"
@@ -50,14 +50,18 @@ def ready(ref: str, fingerprint: str, hr_size: int, device: str) -> nn.Module:
 
 def channels_last(network: nn.Module) -> nn.Module:
     """The same network with its weights laid out for channels-last convolutions, which CPUs do faster."""
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.ndim == 4:  # ArbSR's experts have five dimensions
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return network
 
 
 def forward(network: nn.Module, ls: Tensor, rate: Tensor, self_ensemble: bool = False) -> SROutput:
     """A forward pass that returns finite images or raises.
 
     Args:
-        ls: (N, 3, H, H) in [-1, 1]. rate: (N,), or (N, 2) of rows and columns.
+        ls: (N, 3, h, w) in [-1, 1], what the network's feed makes: I_LS for most.
+        rate: (N,), or (N, 2) of rows and columns.
         self_ensemble: return the mean of the output and of the mirrored input's output, mirrored back. It takes twice
             the time.
 
@@ -67,11 +71,12 @@ def forward(network: nn.Module, ls: Tensor, rate: Tensor, self_ensemble: bool = 
     if rate.ndim == 1 and getattr(network, "rate_by_axis", False):
         rate = rate[:, None].expand(-1, 2)
     ls = ls.contiguous(memory_format=torch.channels_last)
-    output = network(ls, rate)
+    output = as_output(network(ls, rate))
     if self_ensemble:
-        mirrored = network(ls.flip(-1), rate)
-        both = output.weights is not None and mirrored.weights is not None
-        weights = (output.weights + mirrored.weights) / 2 if both else None
+        mirrored = as_output(network(ls.flip(-1), rate))
+        weights = None
+        if output.weights is not None and mirrored.weights is not None:
+            weights = (output.weights + mirrored.weights) / 2
         output = SROutput((output.sr + mirrored.sr.flip(-1)) / 2, weights)
     if not output.sr.sum(dtype=torch.float32).isfinite():  # takes a fifth of the time of checking each value
         raise FloatingPointError("the network gave NaN or infinity")
@@ -105,11 +110,10 @@ def super_resolve(
         FloatingPointError: the output holds NaN or infinity.
     """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    images, weights = [], []
+    images, weights, feed = [], [], feed_of(network)
     for start in range(0, len(lr), batch_size):
-        x = torch.from_numpy(np.ascontiguousarray(lr[start : start + batch_size].transpose(0, 3, 1, 2)))
-        ls = to_network(upscale(x, hr_size)).to(device)
-        output = forward(network, ls, _rates(network, lr, hr_size, rate)[: len(x)].to(device), self_ensemble)
+        fed = to_network(feed.batch([*lr[start : start + batch_size]], hr_size)).to(device)
+        output = forward(network, fed, _rates(network, lr, hr_size, rate)[: len(fed)].to(device), self_ensemble)
         images.append(to_pixels(output.sr).permute(0, 2, 3, 1).cpu().numpy())
         if output.weights is not None:
             weights.append(output.weights.float().cpu().numpy())

@@ -14,6 +14,7 @@ from ufvnet.extras import require
 from ufvnet.files import printed, sha256
 
 from .card import ExportCard, parse_card
+from .feed import Feed
 from .srg import SROutput
 
 CARD = "ufvnet.card"
@@ -57,7 +58,7 @@ def provider_of(device: str) -> str:
 
 
 class OnnxNetwork(nn.Module):
-    """Runs an exported file: I_LS (N, 3, H, H) in [-1, 1] and rate (N,) or (N, 2) -> SROutput on the CPU.
+    """Runs an exported file: what its ``feed`` makes, in [-1, 1], and rate (N,) or (N, 2) -> SROutput on the CPU.
 
     It uses as many threads as torch has when it is created, and may be called from several threads at once.
     ``fingerprint`` is the file's sha256.
@@ -91,6 +92,7 @@ class OnnxNetwork(nn.Module):
         self.hr_size: int = self.card["hr_size"]
         self.rate_by_axis: bool = self.card["rate_by_axis"]
         self.anchors = tuple(self.card["anchor_rates"])
+        self.feed = Feed(**self.card.get("feed", {}))
         self.outputs = [output.name for output in self.session.get_outputs()]
 
     def forward(self, ls: Tensor, rate: Tensor) -> SROutput:

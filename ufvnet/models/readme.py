@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ufvnet.config import fingerprint
@@ -49,33 +50,53 @@ def model_readme(card: dict[str, Any]) -> str:
         f"## Validation\n\nLast measurement (PSNR of Y in dB; gain over bicubic; KL in nats):\n\n"
         f"| quantity | value |\n|---|---|\n{measured}\n" + (f"\n{USE}" if is_restorer else "")
     )
-    return with_front_matter(_fields(card), text)
+    return with_front_matter(hub_fields(card, _validation(card)), text)
 
 
 def _trained_for(card: dict[str, Any]) -> str:
     return DAMAGED.format(version=DAMAGE_VERSION) if card["recipe"].get("damage") else CLEAN
 
 
-def _fields(card: dict[str, Any]) -> dict[str, Any]:
-    datasets = card["trained_on"]["dataset"].split(" + ")
+def hub_fields(card: dict[str, Any], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The front matter of a model.
+
+    Args:
+        card: as ``model_readme``.
+        results: as ``hub_result`` gives them.
+    """
     fields: dict[str, Any] = {
         "library_name": "ufvnet",
         "pipeline_tag": "image-to-image",
         "tags": [*TAGS, card["model"]],
-        "datasets": datasets,
+        "datasets": list(filter(None, card["trained_on"].get("dataset", "").split(" + "))),
         **NO_LICENCE,
     }
-    if "psnr" in card["validation"]:
-        fields["metrics"] = ["psnr"]
-        names = {"psnr": "PSNR of luma, dB", "gain": "Gain over bicubic, dB"}
-        metrics = [
-            {"type": "psnr" if key == "psnr" else "psnr_gain", "value": round(card["validation"][key], 4), "name": name}
-            for key, name in names.items()
-            if key in card["validation"]
-        ]
-        dataset = {"type": datasets[0], "name": f"{datasets[0]}, validation split", "split": "val"}
-        task = {"type": "image-to-image", "name": "face super-resolution"}
-        fields["model-index"] = [
-            {"name": card["name"], "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}
-        ]
+    if results:
+        fields |= {
+            "metrics": ["psnr"],
+            "model-index": [{"name": card.get("name") or card["model"], "results": list(results)}],
+        }
     return fields
+
+
+def hub_result(dataset: str, title: str, split: str, metrics: Sequence[tuple[str, float, str]]) -> dict[str, Any]:
+    """Measurements on one test set, as the Hub's model-index has them.
+
+    Args:
+        dataset: its name. title: for readers. split: of the dataset.
+        metrics: (type, value, title) of each.
+    """
+    return {
+        "task": {"type": "image-to-image", "name": "face super-resolution"},
+        "dataset": {"type": dataset, "name": title, "split": split},
+        "metrics": [{"type": kind, "value": value, "name": name} for kind, value, name in metrics],
+    }
+
+
+def _validation(card: dict[str, Any]) -> list[dict[str, Any]]:
+    """The validation's result; none for parts that make no images."""
+    measured = card["validation"]
+    titles = {"psnr": ("psnr", "PSNR of luma, dB"), "gain": ("psnr_gain", "Gain over bicubic, dB")}
+    metrics = [(kind, round(measured[key], 4), title) for key, (kind, title) in titles.items() if key in measured]
+    dataset = card["trained_on"]["dataset"].split(" + ")[0]
+    return [hub_result(dataset, f"{dataset}, validation split", "val", metrics)] if "psnr" in measured else []

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from ufvnet.errors import ConfigError
 
+from .competitors.rows import ROWS
+from .feed import KINDS, Feed, Kind
 from .lite import LiteWidth, UFVNetLite
 from .real import RealWidth, UFVNetReal
 from .srg import SRG, SROutput, Width, check_side
@@ -29,11 +31,16 @@ Factory = Callable[[Width, int], nn.Module]
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A registered model: its name, the function that builds it, and a summary in one line."""
+    """A registered model.
+
+    factory: builds the network. summary: one line. kind: what the network is fed. note: more about its counts.
+    """
 
     name: str
     factory: Factory
     summary: str
+    kind: Kind = "OR"
+    note: str = ""
 
 
 PLUGINS = "UFVNET_PLUGINS"
@@ -42,21 +49,28 @@ PLUGINS = "UFVNET_PLUGINS"
 _REGISTRY: dict[str, ModelEntry] = {}
 
 
-def register(name: str, factory: Factory, summary: str = "") -> None:
+def register(name: str, factory: Factory, summary: str = "", kind: Kind = "OR", note: str = "") -> None:
     """Add a model under ``name``; configurations can then use it.
 
     Args:
         name: names the model in configurations and in tables.
-        factory: (Width, hr_size) -> module whose forward takes I_LS (N, 3, H, H) in [-1, 1] and
-            the rate (N,), and returns an SROutput.
+        factory: (Width, hr_size) -> module whose forward takes images (N, 3, h, w) in [-1, 1] and the rate (N,), and
+            returns an SROutput, or any object with the picture ``sr`` (N, 3, H, H). If it has a method ``loss``,
+            training uses it (``ufvnet/models/supervision.py``).
         summary: one line for ``ufvnet models list``.
+        kind: what the images are: ``OR`` I_LS, h = w = H (or reduced by PIL bicubic to its ``lr_size``, if it has one);
+            ``FR`` the LR image resized to its ``lr_size``; ``SASR`` the LR image as it is, its sides multiples of
+            ``multiple``, if it has one.
+        note: a footnote of ``ufvnet models show``.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is taken, or there is no such kind.
     """
+    if kind not in KINDS:
+        raise ValueError(f"kind = {kind!r}: must be one of {', '.join(KINDS)}")
     if name in _REGISTRY:
         raise ValueError(f"a model named {name!r} is registered already")
-    _REGISTRY[name] = ModelEntry(name, factory, summary)
+    _REGISTRY[name] = ModelEntry(name, factory, summary, kind, note)
 
 
 @functools.cache
@@ -106,12 +120,29 @@ def create(name: str, preset: str = "paper", hr_size: int = 128, anchors: Sequen
     """
     if preset not in PRESETS:
         raise ValueError(f"no preset is named {preset!r}; there are: {', '.join(PRESETS)}")
-    factory = describe(name).factory
+    entry = describe(name)
     if anchors is None:
-        return factory(PRESETS[preset], hr_size)
-    if not isinstance(factory, _Anchored):
+        network = entry.factory(PRESETS[preset], hr_size)
+    elif isinstance(entry.factory, _Anchored):
+        network = entry.factory(PRESETS[preset], hr_size, [k / 16 for k in anchors])
+    else:
         raise ValueError(f"anchors = {list(anchors)}: {name} has no anchors")
-    return factory(PRESETS[preset], hr_size, [k / 16 for k in anchors])
+    network.feed = _feed(entry, network, hr_size)  # type: ignore[assignment]
+    return network
+
+
+def _feed(entry: ModelEntry, network: nn.Module, hr_size: int) -> Feed:
+    """What the kind of an entry and the sides of its network say.
+
+    Raises:
+        ValueError: a network of fixed resolution does not say which.
+    """
+    side, multiple = getattr(network, "lr_size", None), getattr(network, "multiple", 1)
+    if entry.kind == "SASR":
+        return Feed("SASR", multiple=multiple)
+    if entry.kind == "FR" and side is None:
+        raise ValueError(f"{entry.name}: is registered as FR, so its network must have the attribute lr_size")
+    return Feed(entry.kind, side if entry.kind == "FR" or side != hr_size else None)
 
 
 class Bicubic(nn.Module):
@@ -187,3 +218,5 @@ register(
     _Anchored((1 / 8, 1 / 4, 1 / 2), network=_real),
     "ours: for damaged faces too, ufvnet-lite with attention and an estimate of the damage",
 )
+for _row in ROWS:
+    register(*_row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,11 @@ class SROutput(NamedTuple):
     weights: Tensor | None = None
     logits: Tensor | None = None
     damage: Tensor | None = None
+
+
+def as_output(output: Any) -> SROutput:
+    """The output of any network as SROutput: of networks with an output of their own (competitors/) the picture."""
+    return output if isinstance(output, SROutput) else SROutput(output.sr)
 
 
 @dataclass(frozen=True)

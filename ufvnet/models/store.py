@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -38,6 +39,8 @@ LARGEST_CARD = 2**20
 """Most bytes of a model.json that is read; ours have about 2,000."""
 
 README = "README.md"
+FAILED = "failed.json"
+"""In the folder of a model whose training diverged: why; and the training's fingerprint."""
 
 
 # Finding and reading
@@ -67,6 +70,8 @@ def read_card(folder: Path) -> dict[str, Any]:
     except OSError as error:
         names = f"; by name: {', '.join(shipped())}" if shipped() else ""
         reason = "" if error.errno in (errno.ENOENT, errno.ENOTDIR) else f"; {CARD}: {error.strerror}"
+        if failure := read_failure(folder):
+            raise ConfigError(f"model = {printed(folder)}: its training failed: {printed(failure)}") from error
         raise ConfigError(
             f"model = {printed(folder)}: no model folder there (it holds {CARD} and {WEIGHTS}){reason}{names}"
         ) from error
@@ -74,6 +79,14 @@ def read_card(folder: Path) -> dict[str, Any]:
         return parse_card(content)
     except ValueError as error:
         raise ConfigError(f"model = {printed(folder)}: {CARD} is not a model's card: {printed(error)}") from error
+
+
+def read_failure(folder: Path) -> str:
+    """Why a model's training diverged, as its folder says; "" where nothing is said."""
+    try:
+        return str(json.loads(read_small(folder / FAILED, LARGEST_CARD))["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def damage(folder: Path) -> str | None:

@@ -18,7 +18,8 @@ from ufvnet.faces.crop import Box
 from ufvnet.faces.finders import choose_finder
 from ufvnet.faces.paste import paste_restored
 from ufvnet.imaging.decode import MAX_PIXELS
-from ufvnet.imaging.resize import rate_of, resize
+from ufvnet.imaging.resize import rate_of
+from ufvnet.models.feed import feed_of
 from ufvnet.models.inference import best_device, forward, ready
 from ufvnet.models.srg import to_network, to_pixels
 from ufvnet.models.store import identity, read_card
@@ -142,7 +143,7 @@ class Restorer:
 
     @torch.inference_mode()
     def batch(self, images: Sequence[Image.Image]) -> list[Restored]:
-        """Restore face crops of any sizes in one forward pass; an empty list for no crops.
+        """Restore face crops of any sizes; an empty list for no crops. Those of one input size share a forward pass.
 
         A crop whose shorter side is at least hr_size is reduced to its effective size first, if that is small.
 
@@ -163,20 +164,31 @@ class Restorer:
         choice = CropRule(self.hr_size).choose(rgb, [min(image.size) for image in rgb])
         rgb = [choice.chosen[i].pixels if i in choice.chosen else image for i, image in enumerate(rgb)]
         rates = [rate_of(image, self.hr_size) for image in rgb]
-        stacked = np.stack([np.asarray(resize(image, self.hr_size)) for image in rgb])
-        ls = to_network(torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2))
+        feed = feed_of(self.network)
+        fed = [feed.image(image, self.hr_size) for image in rgb]
         by_axis = getattr(self.network, "rate_by_axis", False)
         sides = [[image.height / self.hr_size, image.width / self.hr_size] for image in rgb]
-        rate = torch.tensor(sides if by_axis else rates, dtype=torch.float32, device=self.device)
+        rate = torch.tensor(sides if by_axis else rates, dtype=torch.float32)
+        restored: dict[int, Restored] = {}
+        for size in dict.fromkeys(image.size for image in fed):
+            rows = [i for i, image in enumerate(fed) if image.size == size]
+            made = self._forward([fed[i] for i in rows], rate[rows])
+            for i, (image, weights) in zip(rows, made):
+                restored[i] = Restored(image, rates[i], weights, rgb[i], choice.effective.get(i))
+        return [restored[i] for i in range(len(rgb))]
+
+    def _forward(
+        self, fed: list[Image.Image], rate: torch.Tensor
+    ) -> list[tuple[Image.Image, tuple[float, ...] | None]]:
+        """Restored faces and their anchors' weights from inputs of one size, in one forward pass."""
+        stacked = torch.from_numpy(np.stack([np.asarray(image) for image in fed]))
+        images = to_network(stacked.to(self.device).permute(0, 3, 1, 2))
         kind = AUTOCAST.get(self.precision)
         with torch.autocast(self.device.type, kind) if kind else contextlib.nullcontext():
-            output = forward(self.network, ls, rate, self.self_ensemble)
+            output = forward(self.network, images, rate.to(self.device), self.self_ensemble)
         pixels = to_pixels(output.sr).permute(0, 2, 3, 1).cpu().numpy()
-        weights = [None] * len(rgb) if output.weights is None else [tuple(w) for w in output.weights.tolist()]
-        return [
-            Restored(Image.fromarray(p), r, w, image, choice.effective.get(i))
-            for i, (p, r, w, image) in enumerate(zip(pixels, rates, weights, rgb))
-        ]
+        weights = [None] * len(fed) if output.weights is None else [tuple(w) for w in output.weights.tolist()]
+        return [(Image.fromarray(p), w) for p, w in zip(pixels, weights)]
 
     def photo(
         self,

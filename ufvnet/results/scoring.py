@@ -22,9 +22,10 @@ from ufvnet.data.damage import named
 from ufvnet.data.lr_images import FaceUnderDamage, LRKind, Size, columns, face_under
 from ufvnet.data.schema import read_checked, write_checked
 from ufvnet.errors import EvaluationError
+from ufvnet.faces.crop import crop_landmarks
 from ufvnet.files import MARKER, claim, printed, safe_name
 from ufvnet.metrics import PROTOCOLS, score
-from ufvnet.metrics.identity import cosine, crop_landmarks, descriptors, distance
+from ufvnet.metrics.identity import cosine, descriptors, distance
 
 from .evaluation import Evaluation, OpenedTestSet, RowGroup, ScoredEvaluation
 from .folder import KIND

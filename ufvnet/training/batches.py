@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,28 +17,39 @@ from ufvnet.data.damage.chain import KINDS, damaged
 from ufvnet.data.damage.recut import recut
 from ufvnet.data.dataset import FaceArrays
 from ufvnet.imaging.resize import lr_side, resize
-from ufvnet.imaging.upscale import upscale_mixed
+from ufvnet.models.feed import Feed
+from ufvnet.models.supervision import Needs
+
+from .face_parts import edges, masks, mirrored, random_points, square_of, whole_at_random_size
 
 
 class Batch(NamedTuple):
     """Training pairs.
 
-    ls: I_LS, (B, 3, H, H) uint8.
+    fed: what the network takes, (B, 3, h, w) uint8: I_LS for most.
     hr: I_HR, (B, 3, H, H) uint8.
     rate: (B,) float32, r = k / 16, or the mean of by_axis.
     by_axis: (B, 2) float32, the rates of rows and columns, which differ where an LR image is not square.
     gain: (B, 3, 1, 1) float32, the colour augmentation: a factor for each channel, the same for both images.
     rows: (B,) int64 row numbers in the view.
     damage: (B, 5) float32, how much of each damage each LR image has (``chain.Damaged.amounts``); 0 if it is clean.
+    landmarks ... extent: what the network's loss needs, as in ``ufvnet.models.supervision.Target``; masks and edges are
+        uint8. None if it is not needed.
     """
 
-    ls: Tensor
+    fed: Tensor
     hr: Tensor
     rate: Tensor
     by_axis: Tensor
     gain: Tensor
     rows: Tensor
     damage: Tensor
+    landmarks: Tensor | None = None
+    masks: Tensor | None = None
+    edges: tuple[Tensor, ...] | None = None
+    points: Tensor | None = None
+    colours: Tensor | None = None
+    extent: Tensor | None = None
 
 
 BETWEEN = (6 / 128, 112 / 128)
@@ -52,7 +63,8 @@ PREFETCHED = 4
 
 
 class TrainingLoader(Dataset):
-    """Each epoch visits every face once, at one scale; the scales are balanced within it.
+    """Each epoch visits every face once, at one scale; the scales are balanced within it, or over the batches if all
+    faces of a batch have the same (for networks that take the LR image as it is).
 
     Args:
         faces: the decoded view.
@@ -66,6 +78,8 @@ class TrainingLoader(Dataset):
         recut: share of faces that are cut again from their photographs. The other faces, and those without room in
             their photographs, stay as they were built.
         damage: damage of the LR images; a grey LR image gets a grey HR image. None leaves the images clean.
+        feed: makes the network's input.
+        needs: what the network's loss needs; landmarks and masks need ``faces.landmarks``.
         rank, world: this process takes every ``world``-th face of a batch, starting with face ``rank``.
 
     Raises:
@@ -83,6 +97,8 @@ class TrainingLoader(Dataset):
         between: float = 0.0,
         recut: float = 0.0,
         damage: Damage | None = None,
+        feed: Feed | None = None,
+        needs: Needs | None = None,
         rank: int = 0,
         world: int = 1,
     ):
@@ -93,6 +109,7 @@ class TrainingLoader(Dataset):
         self.faces, self.batch_size, self.seed, self.flip, self.colour = faces, batch_size, seed, flip, colour
         self.ks, self.recut = np.array(ks), recut
         self.between, self.damage, self.rank, self.world = between, damage, rank, world
+        self.feed, self.needs = feed or Feed(), needs or Needs()
 
     def plan(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Rows, scales k, flips and (B, 3) colour gains of batch ``step``; a batch may span two epochs."""
@@ -107,6 +124,9 @@ class TrainingLoader(Dataset):
             rows[here] = order[at]
             ks[here] = self.ks[(at + shift) % len(self.ks)]
             flips[here] = coins[at] if self.flip else 0
+        if self.feed.kind == "SASR":
+            turn, place = divmod(step, len(self.ks))
+            ks[:] = np.random.default_rng((self.seed, turn, 5)).permutation(self.ks)[place]
         gains = np.random.default_rng((self.seed, step, 1)).uniform(-self.colour, self.colour, (len(positions), 3)) + 1
         return rows, ks, flips, gains.astype(np.float32)
 
@@ -137,14 +157,54 @@ class TrainingLoader(Dataset):
             results = [damaged(face, lr, self.damage, seed) for face, lr, seed in zip(faces, small, seeds)]
             small, faces = [result.lr for result in results], [result.hr for result in results]
             amounts = np.stack([result.amounts for result in results])
-        lrs = [torch.from_numpy(lr.transpose(2, 0, 1).copy()) for lr in small]
+        by_axis = np.where(sizes > 0, sizes / faces[0].shape[0], ks[:, None] / 16).astype(np.float32)
+        points: dict[str, Any] = {}
+        if self.needs.points:
+            rngs = [np.random.default_rng((self.seed, step, 6, place)) for place in places]
+            small, points = self._points(faces, small, flips, rngs)
         hr = torch.from_numpy(np.stack([face.transpose(2, 0, 1) for face in faces]))
-        ls = upscale_mixed(lrs, hr.shape[-1])
+        fed = self.feed.batch(small, hr.shape[-1])
         mirror = torch.from_numpy(flips.astype(bool))
-        ls[mirror], hr[mirror] = ls[mirror].flip(-1), hr[mirror].flip(-1)
-        by_axis = np.where(sizes > 0, sizes / hr.shape[-1], ks[:, None] / 16).astype(np.float32)
-        rate, gain = torch.from_numpy(by_axis.mean(1)), torch.from_numpy(gains)[:, :, None, None]
-        return Batch(ls, hr, rate, torch.from_numpy(by_axis), gain, torch.from_numpy(rows), torch.from_numpy(amounts))
+        fed[mirror], hr[mirror] = fed[mirror].flip(-1), hr[mirror].flip(-1)
+        axes, gain, row, damage = (torch.from_numpy(array) for array in (by_axis, gains, rows, amounts))
+        batch = Batch(fed, hr, torch.from_numpy(by_axis.mean(1)), axes, gain[:, :, None, None], row, damage)
+        return batch._replace(**self._parts(rows, flips, hr), **points)
+
+    def _parts(self, rows: np.ndarray, flips: np.ndarray, hr: Tensor) -> dict[str, Any]:
+        """Landmarks, masks and edges of the mirrored faces, as far as they are needed."""
+        needs, side, parts = self.needs, hr.shape[-1], dict[str, Any]()
+        if needs.landmarks or needs.masks:
+            assert self.faces.landmarks is not None
+            found = [
+                mirrored(self.faces.landmarks[row], side) if flip else self.faces.landmarks[row]
+                for row, flip in zip(rows, flips)
+            ]
+            if needs.landmarks:
+                parts["landmarks"] = torch.from_numpy(np.stack(found))
+            if needs.masks:
+                parts["masks"] = torch.from_numpy(np.stack([masks(points, side) for points in found]))
+        if needs.edges:
+            maps = zip(*(edges(face.permute(1, 2, 0).numpy()) for face in hr))
+            parts["edges"] = tuple(torch.from_numpy(np.stack(size))[:, None] for size in maps)
+        return parts
+
+    def _points(
+        self, faces: list[np.ndarray], small: list[np.ndarray], flips: np.ndarray, rngs: list[np.random.Generator]
+    ) -> tuple[list[np.ndarray], dict[str, Any]]:
+        """Inputs, not yet mirrored, and random points of the mirrored pictures with their colours."""
+        pictures = faces
+        if self.needs.squares == "cut":
+            pictures = [square_of(face, rng) for face, rng in zip(faces, rngs)]
+        elif self.needs.squares == "whole":
+            pictures = [whole_at_random_size(face, rng) for face, rng in zip(faces, rngs)]
+        if self.needs.squares:
+            sources = pictures if self.needs.squares == "cut" else faces
+            small = [np.asarray(resize(Image.fromarray(s), len(face) // 8)) for s, face in zip(sources, faces)]
+        shown = [picture[:, ::-1] if flip else picture for picture, flip in zip(pictures, flips)]
+        points, colours, extent = zip(*(random_points(p, self.needs.points, rng) for p, rng in zip(shown, rngs)))
+        pixels = torch.tensor(extent, dtype=torch.float32)[:, None].expand(-1, 2)
+        stacked = (torch.from_numpy(np.stack(x)) for x in (points, colours))
+        return small, dict(zip(("points", "colours", "extent"), (*stacked, pixels)))
 
     def _cut(self, row: int, seed: tuple[int, ...]) -> np.ndarray | None:
         """The face cut again from its photograph, or None if it stays as it was built."""

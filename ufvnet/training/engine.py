@@ -24,11 +24,13 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
 from ufvnet.config import ConfigError, Recipe
-from ufvnet.errors import TrainingError
+from ufvnet.errors import DivergedError, TrainingError
 from ufvnet.files import claim, printed, write_atomically
 from ufvnet.models import anchor_weights, to_network
 from ufvnet.models.inference import best_device, channels_last
+from ufvnet.models.srg import as_output
 from ufvnet.models.store import tensors_written
+from ufvnet.models.supervision import Target
 from ufvnet.progress import Progress
 
 from .batches import Batch, TrainingLoader
@@ -57,7 +59,7 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     if step < warm:
         return recipe.lr * (step + 1) / warm
     if recipe.lr_schedule == "constant":
-        return recipe.lr
+        return recipe.lr * recipe.lr_drop ** sum(step >= share * steps for share in recipe.lr_drops)
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
@@ -87,9 +89,9 @@ def train(part: Part, progress: Progress | None = None, note: Note = to_stderr) 
         The model folder.
 
     Raises:
-        TrainingError: the loss or a gradient is not finite, or the loss has grown far above its smallest value; a
-            process that prepares batches was killed; every checkpoint is damaged; or another process trains the same
-            part.
+        DivergedError: the loss or a gradient is not finite, or the loss has grown far above its smallest value.
+        TrainingError: a process that prepares batches was killed; every checkpoint is damaged; or another process
+            trains the same part.
         Interrupted: SIGTERM came, and a checkpoint was written.
         ConfigError: the device or the data is missing, or an output folder holds files of another origin.
         OSError: a file cannot be written, e.g. because the disk is full.
@@ -108,6 +110,17 @@ def train(part: Part, progress: Progress | None = None, note: Note = to_stderr) 
             return _Run(part, progress, note).run()
     except Timeout as error:
         raise TrainingError(f"{part.name}: another process trains in {part.folder}") from error
+
+
+class _OwnLoss(nn.Module):
+    """A network's own loss as a forward pass, which distributed training and torch.compile wrap."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, fed: Tensor, rate: Tensor, target: Target) -> Tensor:
+        return self.network.loss(fed, rate, target)  # type: ignore[operator]
 
 
 class _Run:
@@ -129,12 +142,12 @@ class _Run:
         try:
             self.loader = TrainingLoader(
                 faces, part.ks, recipe.batch_size, recipe.seed, recipe.flip, recipe.colour,
-                whole.between, whole.recut, whole.damage, rank, world,
+                whole.between, whole.recut, whole.damage, part.feed, part.needs, rank, world,
             )  # fmt: skip
         except ValueError as error:
             raise ConfigError(f"recipe.batch_size = {recipe.batch_size}: {error}") from error
         self.face_ids = faces.face_ids
-        self.validation = Validation.of(part, recipe.validation_faces)
+        self.validation = None if part.role == "landmarks" else Validation.of(part, recipe.validation_faces)
         self.module: nn.Module = channels_last(part.network()).to(self.accelerator.device)
         if world > 1:
             self.module = channels_last(synced(self.module))
@@ -146,7 +159,11 @@ class _Run:
         self.average = None
         if recipe.ema is not None:
             self.average = AveragedModel(self.module, multi_avg_fn=average_update(recipe.ema), use_buffers=True)
-        network = torch.compile(self.module) if recipe.compile else self.module
+        self.teacher = part.teacher()
+        if self.teacher is not None:
+            self.teacher = channels_last(self.teacher).to(self.accelerator.device)
+        trained = _OwnLoss(self.module) if hasattr(self.module, "loss") else self.module
+        network = torch.compile(trained) if recipe.compile else trained
         self.network, self.prepared = self.accelerator.prepare(network, self.optimizer)
         self.checkpoints = Checkpoints(part.folder, self.module, self.optimizer, self.average, note)
         self.losses: list[Tensor] = []
@@ -208,8 +225,10 @@ class _Run:
         self.network.train()
         self.prepared.zero_grad()
         with self.accelerator.autocast():
-            loss = self._loss(batch)
+            loss = self._loss(batch, step / steps)
         self.accelerator.backward(loss)
+        for parameter in getattr(self.module, "frozen", lambda _: ())(step / steps):
+            parameter.grad = None  # the optimizer leaves it as it is
         self.norms.append(self._clip())
         self.prepared.step()
         if self.average is not None:
@@ -230,9 +249,9 @@ class _Run:
             norm = torch.nn.utils.get_total_norm(p.grad for p in self.module.parameters() if p.grad is not None)
         return norm.detach().float()
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def _loss(self, batch: Batch, progress: float) -> Tensor:
         device, part = self.accelerator.device, self.part
-        ls, hr, rate = (x.to(device, non_blocking=True) for x in (batch.ls, batch.hr, batch.rate))
+        ls, hr, rate = (x.to(device, non_blocking=True) for x in (batch.fed, batch.hr, batch.rate))
         ls, hr = to_network(ls), to_network(hr)
         if self.recipe.colour:
             gain = batch.gain.to(device)
@@ -242,20 +261,41 @@ class _Run:
             w = self.network(ls, logits=True)
             return weight_loss(w, anchor_weights(rate, [k / 16 for k in part.anchors]))
         by_axis = getattr(self.module, "rate_by_axis", False)
-        output = self.network(ls, batch.by_axis.to(device) if by_axis else rate)
+        rate = batch.by_axis.to(device) if by_axis else rate
+        if hasattr(self.module, "loss"):
+            return self.network(ls, rate, self._target(batch, ls, hr, progress))
+        output = as_output(self.network(ls, rate))
         loss = sr_loss(output.sr, hr, self.recipe.balance, ls)
         if output.damage is not None and self.recipe.damage is not None:
             loss = loss + self.recipe.damage.alpha * F.l1_loss(output.damage, batch.damage.to(device))
         if output.logits is None:
             return loss
-        target = anchor_weights(rate, [k / 16 for k in part.anchors])
+        target = anchor_weights(batch.rate.to(device), [k / 16 for k in part.anchors])
         return total_loss(loss, weight_loss(output.logits, target), self.recipe.alpha)
+
+    def _target(self, batch: Batch, fed: Tensor, hr: Tensor, progress: float) -> Target:
+        """What a network's own loss compares with, on the device."""
+        device = self.accelerator.device
+
+        def there(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.to(device, non_blocking=True).float()
+
+        masks, edges = there(batch.masks), batch.edges
+        taught = None
+        if self.teacher is not None:
+            with torch.no_grad():
+                taught = self.teacher(fed, parsing=masks)
+        return Target(
+            hr, progress, there(batch.landmarks), masks,
+            None if edges is None else tuple(e.to(device, non_blocking=True).float() for e in edges),
+            there(batch.points), there(batch.colours), there(batch.extent), taught,
+        )  # fmt: skip
 
     def _losses(self, step: int) -> list[float]:
         """The losses since the last row, averaged over all processes; only this call waits for the device.
 
         Raises:
-            TrainingError: the loss or the gradient of a step is not finite; the message names that step's batch.
+            DivergedError: the loss or the gradient of a step is not finite; the message names that step's batch.
         """
         if not self.losses:
             return []
@@ -266,7 +306,7 @@ class _Run:
             at = step - len(values) + bad
             problem = f"the gradient is {norms[bad]}" if math.isfinite(values[bad]) else f"the loss is {values[bad]}"
             ids = printed(", ".join(self.face_ids[i] for i in self.loader.plan(at)[0]))
-            raise TrainingError(f"{self.part.name}: {problem} at step {at}; the batch: {ids}")
+            raise DivergedError(f"{self.part.name}: {problem} at step {at}; the batch: {ids}")
         return values
 
     def _record(self, step: int) -> None:
@@ -278,7 +318,7 @@ class _Run:
         self.curves.add(step, {"loss": loss, "lr": lr, "images_per_s": rate, "memory_gib": memory_gib()})
         if self.curves.diverged:
             ids = printed(", ".join(self.face_ids[i] for i in self.loader.plan(step - 1)[0]))
-            raise TrainingError(
+            raise DivergedError(
                 f"{self.part.name}: diverged at step {step}: the loss is {loss:.4g}, {DIVERGED:g} times the least "
                 f"before; lower recipe.lr or set recipe.clip_norm; the last batch: {ids}"
             )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ufvnet import children
-from ufvnet.errors import ConfigError, TrainingError
+from ufvnet.errors import ConfigError, DivergedError, TrainingError
 from ufvnet.files import claim, printed, write_json
 from ufvnet.progress import Progress
 
@@ -115,8 +115,8 @@ def _failure(part: Part, code: int, end_event: dict[str, Any], errors: Path) -> 
         number = end_event["errno"]
         if number is not None:
             return OSError(number, f"{part.name}: {os.strerror(number)}", str(part.folder))
-        kind = ConfigError if end_event["kind"] == "ConfigError" else TrainingError
-        return kind(end_event["error"])
+        kinds = {kind.__name__: kind for kind in (ConfigError, DivergedError)}
+        return kinds.get(end_event["kind"], TrainingError)(end_event["error"])
     text = errors.read_text(errors="replace")
     killed = re.search(r"exitcode *: (-\d+)", text)  # torchrun's report of one of several processes
     if killed:

@@ -1,4 +1,4 @@
-"""A part of a training: an anchor SRG or the regressor (stage 1), or the whole network (stage 2)."""
+"""A part of a training: of stage 1 (an anchor SRG, the regressor, the landmark finder), or the whole network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from ufvnet.files import check_ours, printed
 from ufvnet.imaging.resize import VIEWS
 from ufvnet.models import PRESETS, SRG, UFVNet, WeightRegressor, create
 from ufvnet.models.fau import init_as_identity
-from ufvnet.models.store import CARD, check_model_folder, damage, find, load_weights, read_card
+from ufvnet.models.feed import I_LS, Feed
+from ufvnet.models.store import CARD, check_model_folder, damage, find, load, load_weights, read_card
+from ufvnet.models.supervision import NOTHING, Needs
 
 TRAINING_VERSION = 2
 """Raised when the same configuration no longer trains the same weights."""
@@ -26,7 +28,7 @@ IN_A_RUN = {
 }  # fmt: skip
 """Names of the files and folders in a run folder."""
 
-Role = Literal["anchor", "regressor", "whole"]
+Role = Literal["anchor", "regressor", "landmarks", "whole"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,10 @@ class Part:
     k: the anchor's scale in sixteenths of the HR size, for role ``anchor``.
     anchors: the whole network's anchors, in sixteenths; empty for networks without anchors.
     regressor: True if the whole network predicts its weights, which Eq. 13 then supervises.
-    staged: True if the whole network starts from stage 1.
+    staged: True if the whole network starts from anchors.
+    finder: True if the whole network starts from a landmark finder.
+    feed, needs: what the network takes, and what its loss needs.
+    has_loss: True if the whole network has a loss of its own.
     """
 
     role: Role
@@ -47,25 +52,34 @@ class Part:
     anchors: tuple[int, ...] = ()
     regressor: bool = False
     staged: bool = False
+    finder: bool = False
+    feed: Feed = I_LS
+    needs: Needs = NOTHING
+    has_loss: bool = False
 
     @property
     def name(self) -> str:
-        return {"anchor": f"anchor-{self.k}", "regressor": "regressor", "whole": self.config.name}[self.role]
+        return {"anchor": f"anchor-{self.k}", "whole": self.config.name}.get(self.role, self.role)
 
     @cached_property
     def stage1(self) -> list[Part]:
         """The parts that this one starts from."""
-        if self.role != "whole" or not self.staged or self.config.start is not None:
+        if self.role != "whole" or self.config.start is not None:
             return []
-        parts = [Part("anchor", self.config, self.datasets, k) for k in self.anchors]
-        if self.regressor:
+        parts = [Part("anchor", self.config, self.datasets, k) for k in self.anchors if self.staged]
+        if self.staged and self.regressor:
             parts.append(Part("regressor", self.config, self.datasets, anchors=self.anchors))
+        if self.finder:
+            parts.append(Part("landmarks", self.config, self.datasets, needs=Needs(landmarks=True)))
         return [p for p in parts if p.steps or p.finished_model is not None]
 
     @property
     def steps(self) -> int:
         recipe = self.config.recipe
-        return {"anchor": recipe.anchor_steps, "regressor": recipe.regressor_steps, "whole": recipe.steps}[self.role]
+        return {
+            "anchor": recipe.anchor_steps, "regressor": recipe.regressor_steps, "landmarks": recipe.landmark_steps,
+            "whole": recipe.steps,
+        }[self.role]  # fmt: skip
 
     @property
     def ks(self) -> tuple[int, ...]:
@@ -74,6 +88,10 @@ class Part:
             return (self.k,)
         if self.role == "regressor" and self.config.regressor_scales:
             return tuple(sorted(self.config.regressor_scales))
+        if self.feed.kind == "FR" and self.feed.side is not None:
+            return (self.feed.side * 16 // self.hr_size,)
+        if self.config.scales:
+            return tuple(sorted(self.config.scales))
         return VIEWS[self.config.view]
 
     @property
@@ -90,7 +108,8 @@ class Part:
         pairs = [
             (d, photos) for d, photos in zip(self.datasets, self.photos, strict=True) if d.card["faces"].get(split)
         ]
-        return join([dataset.select(self.ks, split).arrays(photos) for dataset, photos in pairs])
+        landmarks = self.needs.landmarks or self.needs.masks
+        return join([dataset.select(self.ks, split).arrays(photos, landmarks) for dataset, photos in pairs])
 
     @property
     def photos(self) -> list[Path | None]:
@@ -104,7 +123,9 @@ class Part:
         """Fingerprint of all that decides the weights: data, network, recipe, and what the training starts from."""
         if self.finished_model is not None:
             return str(read_card(self.finished_model).get("fingerprint"))
-        config, other_keys = self.config, {"anchor_steps", "regressor_steps", "steps", "alpha"}
+        config, other_keys = self.config, {
+            "anchor_steps", "regressor_steps", "landmark_steps", "steps", "alpha",
+        }  # fmt: skip
         validation_keys = {"validate_every", "validation_faces"} if config.recipe.keep == "last" else set()
         recipe = config.recipe.model_dump(
             exclude={"threads", "checkpoint_every", *validation_keys, *other_keys}, exclude_defaults=True
@@ -121,6 +142,8 @@ class Part:
             start += [d.card["fingerprints"]["val"] for d in self.datasets if d.card["faces"].get("val")]
         if self.role == "whole" and config.start is not None:
             start.append(read_card(config.start)["fingerprint"])
+        if self.role == "whole" and config.teacher is not None:
+            start.append(read_card(config.teacher)["fingerprint"])
         return fingerprint(TRAINING_VERSION, network, self.ks, self.steps, recipe, alpha, self.trained_on, start)
 
     @property
@@ -187,8 +210,7 @@ class Part:
         config = self.config
         read = [("dataset", path) for path in config.datasets]
         read += [(f"stage1.{name}", find(path)) for name, path in config.stage1.items()]
-        if config.start is not None:
-            read.append(("start", find(config.start)))
+        read += [(key, find(p)) for key, p in (("start", config.start), ("teacher", config.teacher)) if p is not None]
         if self.role == "whole":
             check_model_folder("out", self.model_folder, tuple(read))
         check_ours("runs", self.folder, "run", read, _is_a_run)
@@ -202,6 +224,8 @@ class Part:
         width = PRESETS[config.preset]
         if self.role == "regressor":
             return WeightRegressor(len(self.anchors), width.regressor, hr_size)
+        if self.role == "landmarks":
+            return create(config.model, config.preset, hr_size).landmark_finder()  # type: ignore[operator]
         network = (
             SRG(width, hr_size)
             if self.role == "anchor"
@@ -214,14 +238,23 @@ class Part:
         if config.start is not None:
             load_weights(network, config.start)
         for part in self.stage1:
-            assert isinstance(network, UFVNet)
             trained = part.network()
             load_weights(trained, part.model_folder)
+            if part.role == "landmarks":
+                network.hourglass = trained.hourglass
+                continue
+            assert isinstance(network, UFVNet)
             if isinstance(trained, SRG):  # its latent FAU and decoder are not used
                 network.encoders[self.anchors.index(part.k)] = trained.encoder
             elif isinstance(trained, WeightRegressor):
                 network.regressor = trained
         return network
+
+    def teacher(self) -> nn.Module | None:
+        """The network that teaches this one, in evaluation mode, or None."""
+        if self.role != "whole" or self.config.teacher is None:
+            return None
+        return load(self.config.teacher)[0].requires_grad_(False)
 
     def check_finished_model(self) -> None:
         """Refuse a ``finished_model`` that stage 2 cannot start from.
@@ -234,7 +267,7 @@ class Part:
         problem = damage(self.finished_model)
         if problem:
             raise ConfigError(f"stage1.{self.name} = {printed(self.finished_model)}: {problem}")
-        kinds = {"anchor": ("anchor", "onesrg", "sparnet"), "regressor": ("regressor",)}[self.role]
+        kinds = {"anchor": ("anchor", "onesrg", "sparnet")}.get(self.role, (self.role,))
         datasets = card.get("trained_on", {}).get("fingerprint")
         for what, value, allowed in (
             ("model", card.get("model"), kinds),

@@ -12,8 +12,9 @@ from torch import nn
 
 from ufvnet.config import ConfigError
 from ufvnet.files import claim, write_atomically, write_json
+from ufvnet.imaging.resize import VIEWS
 from ufvnet.models.readme import model_readme
-from ufvnet.models.store import CARD, WEIGHTS, check_model_folder, read_card, sealed_card, tensors_written
+from ufvnet.models.store import CARD, FAILED, WEIGHTS, check_model_folder, read_card, sealed_card, tensors_written
 
 if TYPE_CHECKING:
     from .part import Part
@@ -43,10 +44,11 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
         "params": sum(p.numel() for p in network.parameters()),
         "steps": part.steps,
         "stage1": {p.name: p.fingerprint for p in part.stage1},
+        "teacher": read_card(config.teacher)["fingerprint"] if config.teacher and part.role == "whole" else None,
         "start": read_card(config.start)["fingerprint"] if config.start and part.role == "whole" else None,
         "trained_on": {
             "dataset": " + ".join(d.card["name"] for d in datasets),
-            "view": config.view if part.role == "whole" else f"k={list(part.ks)}",
+            "view": config.view if part.ks == VIEWS[config.view] else f"k={list(part.ks)}",
             "faces": sum(d.card["faces"]["train"] for d in datasets),
             "fingerprint": part.trained_on,
             "validation": part.validated_on,
@@ -59,12 +61,29 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
     folder = part.kept_back_folder if _is_worse(part, card) else part.model_folder
     check_model_folder("out", folder)
     claim(folder, "model")
+    (folder / FAILED).unlink(missing_ok=True)
     (folder / CARD).unlink(missing_ok=True)  # without it, the folder counts as unfinished
     with tensors_written(folder / WEIGHTS):
         write_atomically(folder / WEIGHTS, lambda p: save_model(network, str(p)))
     write_atomically(folder / "log.parquet", lambda p: log.to_parquet(p))
     write_atomically(folder / "README.md", lambda p: p.write_text(model_readme(card)))
     write_json(folder / CARD, sealed_card(card, folder))
+
+
+def publish_failure(part: Part, reason: str) -> bool:
+    """Note in the model folder of a whole why there is no model; False if the folder holds one, which stays.
+
+    Raises:
+        ConfigError: the folder holds files of another origin.
+        OSError: the file cannot be written.
+    """
+    folder = part.model_folder
+    check_model_folder("out", folder)
+    if (folder / CARD).exists():
+        return False
+    claim(folder, "model")
+    write_json(folder / FAILED, {"reason": reason, "fingerprint": part.fingerprint})
+    return True
 
 
 def _is_worse(part: Part, card: dict[str, Any]) -> bool:

@@ -9,14 +9,18 @@ import shutil
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ufvnet import data
 from ufvnet.config import ConfigError, TrainConfig
 from ufvnet.data.dataset import Dataset
+from ufvnet.extras import require
 from ufvnet.files import check_writable, printed
 from ufvnet.models import UFVNet, create, names
+from ufvnet.models.feed import I_LS, feed_of
 from ufvnet.models.inference import best_device
 from ufvnet.models.store import damage, read_card
+from ufvnet.models.supervision import Needs, needs_of
 
 from .batches import PREFETCHED
 from .part import Part
@@ -69,7 +73,36 @@ def _whole(config: TrainConfig, datasets: tuple[Dataset, ...]) -> Part:
         raise ConfigError(f"model = {config.model}: has nothing to train")
     anchors = tuple(round(anchor * 16) for anchor in getattr(network, "anchors", ()))
     regressor = getattr(network, "regressor", None) is not None
-    return Part("whole", config, datasets, anchors=anchors, regressor=regressor, staged=isinstance(network, UFVNet))
+    finder = getattr(network, "landmark_finder", lambda: None)() is not None
+    return Part(
+        "whole", config, datasets, anchors=anchors, regressor=regressor, staged=isinstance(network, UFVNet),
+        finder=finder, feed=feed_of(network), needs=_needs(config, network), has_loss=hasattr(network, "loss"),
+    )  # fmt: skip
+
+
+def _needs(config: TrainConfig, network: nn.Module) -> Needs:
+    """What the loss of the network needs, and what its teacher's input does.
+
+    Raises:
+        ConfigError: the network cannot be taught by the model that ``teacher`` names.
+    """
+    if config.teacher is None:
+        return needs_of(network)
+    taught_by, card = getattr(network, "taught_by", ""), read_card(config.teacher)
+    if not taught_by:
+        raise ConfigError(f"teacher = {printed(config.teacher)}: {config.model} learns from no teacher")
+    hr_size = getattr(network, "hr_size", None)
+    for what, value, needed in (
+        ("model", card.get("model"), taught_by),
+        ("preset", card.get("preset"), config.preset),
+        ("hr_size", card.get("hr_size"), hr_size),
+    ):
+        if value != needed:
+            raise ConfigError(f"teacher = {printed(config.teacher)}: its {what} is {value}; it must be {needed}")
+    if problem := damage(config.teacher):
+        raise ConfigError(f"teacher = {printed(config.teacher)}: {problem}")
+    with torch.device("meta"):
+        return needs_of(create(taught_by, config.preset, card["hr_size"]))
 
 
 def _check_options(whole: Part) -> None:
@@ -83,6 +116,25 @@ def _check_options(whole: Part) -> None:
         raise ConfigError(
             f"regressor_scales = {config.regressor_scales}: {config.model} trains no regressor in stage 1"
         )
+    if config.scales and whole.feed.kind == "FR":
+        raise ConfigError(f"scales = {list(config.scales)}: {config.model} trains at its own resolution, {whole.ks}")
+    recipe = config.recipe
+    fixed = whole.feed != I_LS
+    landmarks = whole.needs.landmarks or whole.needs.masks
+    if whole.needs.edges:
+        require("demo", f"model = {config.model}: Canny's edges", "scikit-image")
+    for key, refused, why in (
+        ("between", whole.feed.kind != "OR", "only for models that take I_LS"),
+        (
+            "balance",
+            fixed or whole.has_loss,
+            "only for models that take I_LS and have no loss of their own",
+        ),
+        ("recut", landmarks, f"moves the landmarks, which {config.model} learns from"),
+        ("colour", bool(whole.needs.points), f"not for {config.model}, which learns from single points"),
+    ):
+        if getattr(recipe, key) and refused:
+            raise ConfigError(f"recipe.{key} = {getattr(recipe, key)}: {why}")
     degradations = {dataset.card["degradation"]["name"] for dataset in whole.datasets}
     for key in ("between", "damage", "recut"):
         value = getattr(config.recipe, key)

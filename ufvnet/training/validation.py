@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ufvnet.imaging.upscale import upscale
 from ufvnet.metrics import luma, psnr
 from ufvnet.models import WeightRegressor, anchor_weights, to_network, to_pixels
+from ufvnet.models.srg import as_output
 
 from .losses import weight_errors
 from .samples import FACES, write_samples
@@ -27,10 +28,12 @@ SPLIT = "val"
 class Validation:
     """The first faces of the validation split, at every scale of the training.
 
-    ls: k -> (N, 3, H, H) uint8. hr: (N, H, H, 3) uint8. bicubic: mean PSNR of I_LS, protocol ``y``.
+    ls: k -> (N, 3, H, H) uint8. fed: k -> (N, 3, h, w) uint8, what the network takes. hr: (N, H, H, 3) uint8.
+    bicubic: mean PSNR of I_LS, protocol ``y``.
     """
 
     ls: dict[int, Tensor]
+    fed: dict[int, Tensor]
     hr: np.ndarray
     anchors: tuple[int, ...]
     bicubic: float
@@ -47,8 +50,9 @@ class Validation:
             k: upscale(torch.from_numpy(np.stack([lr[i].transpose(2, 0, 1) for i in range(len(hr))])), dataset.hr_size)
             for k, lr in arrays.lr.items()
         }
+        fed = {k: part.feed.batch([lr[i] for i in range(len(hr))], dataset.hr_size) for k, lr in arrays.lr.items()}
         bicubic = np.mean([_psnr(x.permute(0, 2, 3, 1).numpy(), hr) for x in ls.values()])
-        return cls(ls, hr, part.anchors, float(bicubic))
+        return cls(ls, fed, hr, part.anchors, float(bicubic))
 
     @torch.no_grad()
     def measure(self, network: nn.Module, device: torch.device, samples: Path | None = None) -> dict[str, Any]:
@@ -62,13 +66,13 @@ class Validation:
         errors: list[Tensor] = []
         out: dict[str, Any] = {}
         images: dict[int, np.ndarray] = {}
-        for k, ls in self.ls.items():
-            rate = torch.full((len(ls),), k / 16, device=device)
-            x = to_network(ls.to(device)).contiguous(memory_format=torch.channels_last)
+        for k, fed in self.fed.items():
+            rate = torch.full((len(fed),), k / 16, device=device)
+            x = to_network(fed.to(device)).contiguous(memory_format=torch.channels_last)
             if isinstance(network, WeightRegressor):
                 weights = network(x)
             else:
-                output = network(x, rate)
+                output = as_output(network(x, rate))
                 images[k] = to_pixels(output.sr).cpu().permute(0, 2, 3, 1).numpy()
                 values.append(_psnr(images[k], self.hr))
                 out[f"psnr_{k}"] = values[-1]

@@ -40,8 +40,7 @@ def check_folder(config: BuildConfig) -> None:
     read += [("source.landmarks", path) for path in source.landmarks]
     read += [(f"source.splits.{split}", path) for split, path in source.splits.items()]
     read += [(f"source.{key}", path) for key in ("file", "image_root") if (path := getattr(source, key, None))]
-    local = [(key, path) for key, path in read if isinstance(path, Path)]
-    check_ours("out", dataset_root(config), KIND, local, lambda root: card.shards_of(root) is not None)
+    check_ours("out", dataset_root(config), KIND, read, lambda root: card.shards_of(root) is not None)
 
 
 @contextlib.contextmanager

@@ -153,6 +153,8 @@ class ArbSR(nn.Module):
     """
 
     mean: Tensor
+    multiple = 2
+    """The sides of its input are even."""
 
     def __init__(self, channels: int = 64, groups: int = 10, blocks: int = 20, reduced: int = 4, hr_size: int = 128):
         super().__init__()

@@ -15,7 +15,7 @@ Decisions, where the paper leaves it open:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..srg import HR_SIZES
+from ..supervision import Needs, Target
 from .common import check_input, from_unit, to_unit
 
 SCALE = 8
@@ -32,6 +33,10 @@ GROUPS = 6
 LANDMARKS = 68
 COMPONENTS = (range(36, 42), range(42, 48), range(27, 36), range(48, 68), range(27))
 """Landmarks of the left eye, right eye, nose, mouth, and contour (jaw and brows)."""
+HEAT = 0.1
+"""Weight of the loss of the heat maps."""
+FROZEN = 2_000 / 150_000
+"""Share of the steps in which the hourglass, which was trained on landmarks before, stays as it is."""
 MEAN = (0.509, 0.424, 0.378)
 """Of the faces in [0, 1]; subtracted from the input, added to the output."""
 
@@ -239,7 +244,8 @@ class DIC(nn.Module):
         if hr_size not in HR_SIZES:
             raise ValueError(f"hr_size must be one of {HR_SIZES}, got {hr_size}")
         f = features
-        self.lr_size = hr_size // SCALE
+        self.lr_size, self.channels = hr_size // SCALE, channels
+        self.needs = Needs(landmarks=landmarks)
         self.shallow = nn.Sequential(with_prelu(nn.Conv2d(3, 4 * f, 3, padding=1)), nn.PixelShuffle(2))
         self.coarse = CoarseBlock(f)
         self.feedback = self.feedback_block(f)
@@ -278,3 +284,39 @@ class DIC(nn.Module):
         pictures, heat_maps = self.generate(to_unit(lr) - self.mean)
         shown = tuple(from_unit(picture + self.mean) for picture in pictures)
         return DICOutput(shown[-1], shown, tuple(heat_maps))
+
+    def loss(self, fed: Tensor, rate: Tensor, target: Target) -> Tensor:
+        """Summed over the steps: mean absolute error in [0, 1], and 0.1 times the heat maps' mean squared error."""
+        output = self(fed)
+        loss = torch.stack([F.l1_loss(picture, target.hr) / 2 for picture in output.pictures]).sum()
+        if self.hourglass is None:
+            return loss
+        assert target.landmarks is not None
+        maps = landmark_maps(target.landmarks, target.hr.shape[-1])
+        return loss + HEAT * torch.stack([F.mse_loss(heat, maps) for heat in output.heat_maps]).sum()
+
+    def landmark_finder(self) -> LandmarkFinder | None:
+        """A new hourglass to train on landmarks before the whole, or None without landmarks."""
+        return None if self.hourglass is None else LandmarkFinder(self.channels)
+
+    def frozen(self, progress: float) -> Iterable[nn.Parameter]:
+        """Parameters that do not move at this share of the steps."""
+        return self.hourglass.parameters() if self.hourglass is not None and progress < FROZEN else ()
+
+
+class LandmarkFinder(nn.Module):
+    """The hourglass alone, which learns landmarks from HR faces before DIC is trained."""
+
+    mean: Tensor
+    needs = Needs(landmarks=True)
+
+    def __init__(self, channels: int = 64):
+        super().__init__()
+        self.hourglass = Hourglass(channels)
+        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
+
+    def loss(self, fed: Tensor, rate: Tensor, target: Target) -> Tensor:
+        """Mean squared error of the heat maps of the HR faces; the input is not used."""
+        assert target.landmarks is not None
+        heat, _ = self.hourglass(to_unit(target.hr) - self.mean)
+        return F.mse_loss(heat, landmark_maps(target.landmarks, target.hr.shape[-1]))

@@ -21,9 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..srg import HR_SIZES
-from .common import check_input, from_255, to_255
+from ..supervision import Needs, Target
+from .common import check_input, from_255, to_255, to_unit
 
 SCALE = 8
+EDGES = 0.3
+"""Weight of the loss of the edge maps."""
 WINDOWS = (5, 7, 10)
 """Sides of the edge blocks' means, at a quarter, half and the whole of the output's side."""
 
@@ -96,6 +99,8 @@ class EIPNet(nn.Module):
         ValueError: hr_size is not one of HR_SIZES.
     """
 
+    needs = Needs(edges=True)
+
     def __init__(self, channels: int = 64, hr_size: int = 128, full: bool = False):
         super().__init__()
         if hr_size not in HR_SIZES:
@@ -129,3 +134,11 @@ class EIPNet(nn.Module):
         check_input(lr, self.lr_size)
         picture, edges = self.generate(to_255(lr))
         return EIPNetOutput(from_255(picture), edges)
+
+    def loss(self, fed: Tensor, rate: Tensor, target: Target) -> Tensor:
+        """Mean squared errors in [0, 1]: of RGB, of YUV, and 0.3 times those of the three edge maps."""
+        output = self(fed)
+        assert target.edges is not None
+        sr, hr = to_unit(output.sr), to_unit(target.hr)
+        edges = [F.mse_loss(ours / 255, canny / 255) for ours, canny in zip(output.edges, target.edges)]
+        return F.mse_loss(sr, hr) + F.mse_loss(to_yuv(sr), to_yuv(hr)) + EDGES * torch.stack(edges).sum()

@@ -19,10 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..srg import HR_SIZES
+from ..supervision import Needs, Target
 from .arbsr import RCAB
 from .common import check_input, from_unit, to_unit
 
 LEVELS = 4
+EPOCHS, TAUGHT = 400, 10
+"""Epochs of the authors' training, and how many of them after the first the teacher takes part in."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class KDFSRNet(nn.Module):
 
     blocks = 6
     c_in = 3
+    taught_by = "kdfsrnet-teacher"
+    """The network that may teach it (``teacher`` of a training)."""
 
     def __init__(self, channels: int = 64, hr_size: int = 128):
         super().__init__()
@@ -91,12 +96,27 @@ class KDFSRNet(nn.Module):
         picture, maps = self.generate(to_unit(ls))
         return KDFSROutput(from_unit(picture), maps)
 
+    def loss(self, fed: Tensor, rate: Tensor, target: Target) -> Tensor:
+        """Mean absolute error in [0, 1]; while it is taught, also that to the teacher's maps and picture.
+
+        The weight of the maps falls by 1 an epoch from 10 to 0, that of the picture is 0.1; then both end.
+        """
+        output = self(fed)
+        error = F.l1_loss(output.sr, target.hr) / 2
+        epoch = int(target.progress * EPOCHS)
+        if target.taught is None or epoch > TAUGHT:
+            return error
+        maps = torch.stack([F.l1_loss(ours, theirs) for ours, theirs in zip(output.maps, target.taught.maps)])
+        return error + (TAUGHT - epoch) * maps.mean() + 0.1 * F.l1_loss(output.sr, target.taught.sr) / 2
+
 
 class KDFSRTeacher(KDFSRNet):
     """The teacher: fewer blocks, and a parsing map of the face beside the image."""
 
     blocks = 2
     c_in = 6
+    taught_by = ""
+    needs = Needs(masks=True)
 
     def forward(self, ls: Tensor, rate: Tensor | None = None, parsing: Tensor | None = None) -> KDFSROutput:
         """I_LS (N, 3, H, H) in [-1, 1] and parsing (N, 3, H, H) in [0, 1] (None: empty) -> KDFSROutput."""
@@ -104,3 +124,7 @@ class KDFSRTeacher(KDFSRNet):
         parsing = torch.zeros_like(ls) if parsing is None else parsing
         picture, maps = self.generate(torch.cat([to_unit(ls), parsing], 1))
         return KDFSROutput(from_unit(picture), maps)
+
+    def loss(self, fed: Tensor, rate: Tensor, target: Target) -> Tensor:
+        """Mean absolute error in [0, 1], with the face's masks beside the image."""
+        return F.l1_loss(self(fed, parsing=target.masks).sr, target.hr) / 2

@@ -15,13 +15,14 @@ Coordinates: pairs (y, x) in [-1, 1]; the centre of pixel i of n is -1 + (2i + 1
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..srg import SROutput
+from ..supervision import Needs, Target
 from .common import check_input
 
 EPS = 1e-6
@@ -99,11 +100,27 @@ class LIIF(nn.Module):
         blocks: the encoder's residual blocks.
         hidden: width of the MLP.
         hr_size: side of the output.
+        training: what it learns from: ``squares``: random squares of the face, a quarter of its side or more, reduced
+            to an eighth of hr_size; ``whole``: the whole face reduced so, compared at a random size; ``sizes``: the LR
+            images of the view, one size a batch.
     """
 
-    def __init__(self, channels: int = 64, blocks: int = 16, hidden: int = 256, hr_size: int = 128):
+    def __init__(
+        self,
+        channels: int = 64,
+        blocks: int = 16,
+        hidden: int = 256,
+        hr_size: int = 128,
+        training: Literal["squares", "whole", "sizes"] = "squares",
+    ):
         super().__init__()
         self.hr_size = hr_size
+        cells = (hr_size // 8) ** 2  # of the input of the first two trainings; the authors' is as many points
+        self.needs = {
+            "squares": Needs(points=cells, squares="cut"),
+            "whole": Needs(points=cells, squares="whole"),
+            "sizes": Needs(points=4 * cells),
+        }[training]
         self.encoder = Encoder(channels, blocks)
         self.first = nn.Linear(9 * channels + 4, hidden)  # [features 3x3 unfolded, offset y x, size y x]
         layers: list[nn.Module] = [nn.ReLU()]
@@ -133,6 +150,13 @@ class LIIF(nn.Module):
             (N, Q, 3) float, nominally in [-1, 1].
         """
         return self.colours(self.cells(lr), points, extent)
+
+    def loss(self, fed: Tensor, rate: Tensor, target: Target) -> Tensor:
+        """Mean absolute error of the colours at the target's points, in [-1, 1]."""
+        assert target.points is not None
+        assert target.colours is not None
+        assert target.extent is not None
+        return F.l1_loss(self.query(fed, target.points, target.extent), target.colours)
 
     def cells(self, lr: Tensor) -> Tensor:
         """(N, 3, h, w) -> (N, hidden, h, w): what the MLP's first layer makes of each cell's features, and its bias."""

@@ -14,6 +14,7 @@ from typing import Any
 from ufvnet.config import ConfigError, EvaluateConfig, Method, fingerprint
 from ufvnet.errors import EvaluationError
 from ufvnet.files import printed, sha256
+from ufvnet.imaging.resize import VIEWS
 from ufvnet.models.inference import BICUBIC
 from ufvnet.models.store import identity, read_card
 
@@ -90,6 +91,7 @@ def resolve_method(method: Method) -> ResolvedMethod:
     if method.model and method.model != Path(BICUBIC):
         card = read_card(method.model)
         view = method.trained_on or card.get("trained_on", {}).get("view", "")
+        view = view if view in VIEWS else ""  # trained at chosen scales, e.g. a network of fixed resolution at its own
         name = method.name or card["model"] + ("+flip" if method.self_ensemble else "")
         digest = _fingerprint(method, identity(method.model))
         return ResolvedMethod(name, str(method.model), view, card["preset"], digest, method, card)

@@ -1,0 +1,310 @@
+"""Training the competitors: what each is fed and learns from, its stages, resuming; and a method from outside."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from ufvnet import data
+from ufvnet.config import ConfigError, EvaluateConfig, TrainConfig, load
+from ufvnet.data.dataset import FaceArrays
+from ufvnet.errors import DivergedError
+from ufvnet.models import registry
+from ufvnet.models.competitors.arbsr import ArbSR
+from ufvnet.models.competitors.dic import DIC
+from ufvnet.models.competitors.eipnet import EIPNet
+from ufvnet.models.competitors.kdfsrnet import KDFSRNet, KDFSRTeacher
+from ufvnet.models.competitors.liif import LIIF
+from ufvnet.models.competitors.mlgdn import MLGDN
+from ufvnet.models.competitors.sisn import SISN
+from ufvnet.models.competitors.wipa import WIPA
+from ufvnet.models.feed import Feed
+from ufvnet.models.store import read_card
+from ufvnet.models.supervision import Needs
+from ufvnet.results.methods.configured import expand
+from ufvnet.results.methods.faces import Faces
+from ufvnet.results.methods.resolve import resolve_method, resolve_methods
+from ufvnet.results.methods.restore import restore
+from ufvnet.training.batches import TrainingLoader
+from ufvnet.training.engine import learning_rate, train
+from ufvnet.training.face_parts import MIRRORED, masks, mirrored
+from ufvnet.training.publish import publish_failure
+from ufvnet.training.stages import resolve_parts
+
+RECIPE = {
+    "batch_size": 4, "steps": 2, "landmark_steps": 1, "checkpoint_every": 1, "validate_every": 2,
+    "validation_faces": 1, "threads": 1, "lr": 1e-3,
+}  # fmt: skip
+
+NARROW = {
+    "dic": ("FR", lambda h: DIC(2, 2, h)),
+    "mlgdn": ("FR", lambda h: MLGDN(2, 2, h)),
+    "sisn": ("FR", lambda h: SISN(4, 4, 1, 1, h)),
+    "wipa": ("FR", lambda h: WIPA(4, 4, h)),
+    "eipnet": ("OR", lambda h: EIPNet(4, h)),
+    "kdfsrnet": ("OR", lambda h: KDFSRNet(4, h)),
+    "kdfsrnet-teacher": ("OR", lambda h: KDFSRTeacher(4, h)),
+    "liif": ("SASR", lambda h: LIIF(4, 1, 8, h)),
+    "liif-mr": ("SASR", lambda h: LIIF(4, 1, 8, h, "sizes")),
+    "liif-whole": ("SASR", lambda h: LIIF(4, 1, 8, h, "whole")),
+    "arbsr": ("SASR", lambda h: ArbSR(8, 1, 1, 1, h)),
+}
+"""The networks as they are but for their widths and depths, on which training does not depend."""
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry with the narrow networks in place of the others."""
+    for name, (kind, build) in NARROW.items():
+        entry = registry.ModelEntry(name, lambda _, h, build=build: build(h), "", kind)  # type: ignore[misc]
+        monkeypatch.setitem(registry._REGISTRY, name, entry)
+
+
+def config_of(built: Path, out: Path, model: str, recipe: dict[str, Any] | None = None, **keys: Any) -> TrainConfig:
+    settings = {
+        "name": f"{model}-test", "dataset": built, "model": model, "preset": "tiny", "device": "cpu",
+        "out": out / "models", "runs": out / "runs", "recipe": RECIPE | (recipe or {}),
+    }  # fmt: skip
+    return load(TrainConfig, settings | keys)
+
+
+def train_all(config: TrainConfig) -> Path:
+    stage1, whole = resolve_parts(config)
+    for part in stage1:
+        train(part)
+    return train(whole)
+
+
+def sha256(folder: Path) -> str:
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def faces(built: Path) -> FaceArrays:
+    return data.open(built).view("MR8", "train").arrays(landmarks=True)
+
+
+@pytest.mark.parametrize("model", [name for name in NARROW if name not in ("mlgdn", "kdfsrnet", "kdfsrnet-teacher")])
+def test_every_row_trains_to_a_model_that_is_measured(built: Path, tmp_path: Path, model: str) -> None:
+    card = read_card(train_all(config_of(built, tmp_path, model)))
+    assert np.isfinite(card["validation"]["psnr"])
+    own = {"dic": [2], "sisn": [4], "wipa": [4]}.get(model)
+    assert card["scales"] == (own or list(range(1, 9)))
+    assert card["trained_on"]["view"] == (f"k={own}" if own else "MR8")
+
+
+def test_a_killed_training_of_a_competitor_goes_on_with_the_same_bits(built: Path, tmp_path: Path) -> None:
+    """LIIF's crops and points are drawn anew for every batch; they depend on the seed and the step alone."""
+    whole = train_all(config_of(built, tmp_path / "a", "liif", {"steps": 3}))
+    killed = resolve_parts(config_of(built, tmp_path / "b", "liif", {"steps": 3}))[1]
+
+    def kill(step: int, *_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ufvnet.training.engine.LOG_EVERY", 2)
+        with pytest.raises(KeyboardInterrupt):
+            train(killed, kill)
+    assert sha256(train(killed)) == sha256(whole)
+
+
+# What the loader hands over
+
+
+def loader_of(faces: FaceArrays, feed: Feed, needs: Needs, ks: tuple[int, ...] = (2, 4, 8)) -> TrainingLoader:
+    return TrainingLoader(faces, ks, batch_size=6, seed=0, feed=feed, needs=needs)
+
+
+def test_a_fixed_resolution_is_the_stored_lr_bit_for_bit(faces: FaceArrays) -> None:
+    loader = TrainingLoader(faces, (4,), batch_size=6, seed=0, flip=False, feed=Feed("FR", 16))
+    batch = loader[0]
+    for row, fed in zip(batch.rows, batch.fed):
+        assert np.array_equal(fed.permute(1, 2, 0).numpy(), faces.lr[4][int(row)])
+
+
+def test_faces_and_their_order_are_the_same_whatever_a_network_is_fed(faces: FaceArrays) -> None:
+    feeds = [Feed(), Feed("FR", 16), Feed("SASR")]
+    rows = [loader_of(faces, feed, Needs())[1].rows for feed in feeds]
+    assert torch.equal(rows[0], rows[1])
+    assert torch.equal(rows[0], rows[2])
+
+
+def test_lr_images_as_they_are_have_one_size_a_batch_and_all_sizes_in_turn(faces: FaceArrays) -> None:
+    loader = loader_of(faces, Feed("SASR"), Needs())
+    assert {loader[step].fed.shape[-1] for step in range(3)} == {8, 16, 32}
+    assert {loader[step].fed.shape[-1] for step in range(3, 6)} == {8, 16, 32}
+
+
+@pytest.mark.parametrize(("squares", "side"), [("", 32), ("cut", 8), ("whole", 8)])
+def test_points_have_the_colours_of_the_pictures_that_they_belong_to(
+    faces: FaceArrays, squares: Any, side: int
+) -> None:
+    batch = loader_of(faces, Feed("SASR"), Needs(points=9, squares=squares), (8,))[0]
+    assert batch.fed.shape[-2:] == (side, side)
+    assert batch.points is not None
+    assert batch.colours is not None
+    assert batch.extent is not None
+    if squares != "cut":  # the mirrored face's pixels at (nearly) these places
+        places = ((batch.points + 1) * 32).long().clamp(0, 63)
+        there = torch.stack([hr[:, p[:, 0], p[:, 1]].T for hr, p in zip(batch.hr, places)]).float() / 127.5 - 1
+        assert (there - batch.colours).abs().mean() < (1e-6 if not squares else 0.15)
+    pixels = (2 / batch.extent[:, 0]).round()
+    assert ((pixels >= 16) & (pixels <= 64)).all()
+    centres = (batch.points + 1) / 2 * pixels[:, None, None]
+    assert torch.allclose(centres % 1, torch.tensor(0.5), atol=1e-3)
+
+
+def test_landmarks_masks_and_edges_follow_the_mirrored_face(faces: FaceArrays) -> None:
+    batch = loader_of(faces, Feed(), Needs(landmarks=True, masks=True, edges=True))[0]
+    assert batch.landmarks is not None
+    assert batch.masks is not None
+    assert batch.edges is not None
+    assert [e.shape for e in batch.edges] == [(6, 1, 16, 16), (6, 1, 32, 32), (6, 1, 64, 64)]
+    assert set(np.unique(batch.edges[2])) == {0, 255}
+    eyes = batch.landmarks[:, 36:48]
+    assert (eyes[:, :6, 0].mean(1) < eyes[:, 6:, 0].mean(1)).all()  # the first eye stays on the left when mirrored
+    assert (batch.landmarks[:, 8, 1] > batch.landmarks[:, 27, 1]).all()  # the chin below the nose's root
+    y, x = batch.landmarks[:, 30].round().long().clamp(0, 63).unbind(1)[::-1]
+    assert batch.masks[range(6), 2, y, x].all()  # the tip of the nose
+    assert not batch.masks[range(6), 1, y, x].any()
+
+
+def test_mirroring_twice_changes_nothing() -> None:
+    assert sorted(MIRRORED) == list(range(68))
+    points = np.random.default_rng(0).uniform(0, 63, (68, 2))
+    assert np.allclose(mirrored(mirrored(points, 64), 64), points)
+
+
+def test_masks_are_of_the_face_its_eyes_and_its_mouth() -> None:
+    angles = np.linspace(np.pi, 0, 17)
+    points = np.zeros((68, 2))
+    points[:17] = np.stack([32 + 24 * np.cos(angles), 28 + 30 * np.sin(angles)], 1)  # jaw
+    points[17:27] = np.stack([np.linspace(12, 52, 10), np.full(10, 20.0)], 1)
+    points[27:36] = np.stack([[32, 32, 32, 32, 26, 29, 32, 35, 38], [26, 30, 34, 38, 40, 41, 42, 41, 40]], 1)
+    points[36:42] = [(18, 27), (20, 25), (24, 25), (26, 27), (24, 29), (20, 29)]
+    points[42:48] = np.add(points[36:42], (20, 0))
+    turn = np.arange(12) * np.pi / 6
+    points[48:60] = np.stack([32 + 8 * np.cos(turn), 48 + 4 * np.sin(turn)], 1)
+    face, eyes, middle = masks(points, 64)
+    assert (face[35, 32], face[2, 32], face[62, 2]) == (1, 0, 0)
+    assert (eyes[27, 22], eyes[27, 42], eyes[48, 32]) == (1, 1, 0)
+    assert (middle[48, 32], middle[36, 32], middle[27, 22]) == (1, 1, 0)
+
+
+# Stages, teachers, rates
+
+
+def test_dic_starts_from_a_hourglass_that_learned_landmarks_and_then_stays_for_a_while(
+    built: Path, tmp_path: Path
+) -> None:
+    stage1, whole = resolve_parts(config_of(built, tmp_path, "dic", {"steps": 1}))
+    assert [part.name for part in stage1] == ["landmarks"]
+    found = load_model_weights(train(stage1[0]))
+    made = load_model_weights(train(whole))
+    kept = {name: value for name, value in made.items() if name.startswith("hourglass.")}
+    assert kept
+    assert all(torch.equal(value, found[name]) for name, value in kept.items())  # one step: all of it frozen
+    assert not torch.equal(made["shallow.0.0.weight"], whole.network().state_dict()["shallow.0.0.weight"])
+
+
+def load_model_weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_student_learns_from_its_teacher(built: Path, tmp_path: Path) -> None:
+    teacher = train_all(config_of(built, tmp_path, "kdfsrnet-teacher"))
+    alone = train_all(config_of(built, tmp_path, "kdfsrnet", {"steps": 1}))
+    taught = train_all(config_of(built, tmp_path, "kdfsrnet", {"steps": 1}, name="taught", teacher=teacher))
+    assert read_card(taught)["teacher"] == read_card(teacher)["fingerprint"]
+    loss = [pd.read_parquet(folder / "log.parquet")["loss"].iloc[0] for folder in (alone, taught)]
+    assert loss[1] > loss[0] * 1.05  # the maps' errors on top
+
+
+@pytest.mark.parametrize(
+    ("model", "keys", "message"),
+    [
+        ("sisn", {"teacher": "models/t"}, "sisn learns from no teacher|no model folder there"),
+        ("sisn", {"scales": [2]}, "trains at its own resolution"),
+        ("sisn", {"recipe": {"between": 0.5}}, "recipe.between"),
+        ("wipa", {"recipe": {"balance": 0.5}}, "recipe.balance"),
+        ("dic", {"recipe": {"recut": 0.5}}, "recipe.recut"),
+        ("liif", {"recipe": {"colour": 0.1}}, "recipe.colour"),
+    ],
+)
+def test_an_option_that_does_not_fit_the_method_is_refused(
+    built: Path, tmp_path: Path, model: str, keys: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve_parts(config_of(built, tmp_path, model, **keys))
+
+
+def test_a_method_may_train_at_chosen_scales(built: Path, tmp_path: Path) -> None:
+    whole = resolve_parts(config_of(built, tmp_path, "kdfsrnet", scales=[4]))[1]
+    assert whole.ks == (4,)
+    assert whole.fingerprint != resolve_parts(config_of(built, tmp_path, "kdfsrnet"))[1].fingerprint
+
+
+def test_a_rate_drops_where_the_recipe_says() -> None:
+    recipe = load(TrainConfig, {"name": "x", "dataset": "d", "recipe": {"lr": 1, "lr_drops": [0.5, 0.75]}}).recipe
+    assert [learning_rate(recipe, step, 4) for step in range(4)] == [1, 1, 0.5, 0.25]
+
+
+# A method from outside
+
+
+def test_an_eleventh_method_takes_the_file_and_the_recipe_of_the_page(
+    repo: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (repo / "docs" / "models.md").read_text().split("## A network of your own")[1]
+    file, recipe = (page.split(f"```{language}\n")[1].split("```")[0] for language in ("python", "yaml"))
+    (tmp_path / "my_models.py").write_text(file)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv(registry.PLUGINS, "my_models")
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    registry._import_plugins.cache_clear()
+    settings = yaml.safe_load(recipe)
+    settings |= {"dataset": built, "out": tmp_path, "runs": tmp_path / "runs", "recipe": settings["recipe"] | RECIPE}
+    try:
+        model = train_all(load(TrainConfig, settings))
+        row = resolve_method(expand(str(model)))
+        arrays = data.open(built).view("MR8", "test").arrays()
+        restored = restore(row, Faces(arrays.lr[4][:2], 0.25, 64, ("a", "b"), "A", 16), 2, "cpu")
+    finally:
+        registry._import_plugins.cache_clear()
+    assert row.label == "mine (MR8)"
+    assert restored.sr.shape == (2, 64, 64, 3)
+    assert restored.reasons == ["", ""]
+
+
+def test_a_method_that_diverged_is_left_out_with_the_reason(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ufvnet.training.curves.DIVERGED", -1.0)
+    monkeypatch.setattr("ufvnet.training.curves.SETTLED", 0)
+    config = config_of(built, tmp_path, "wipa")
+    with pytest.raises(DivergedError) as raised:
+        train_all(config)
+    whole = resolve_parts(config)[1]
+    assert publish_failure(whole, str(raised.value))
+    evaluation = load(
+        EvaluateConfig,
+        {"name": "e", "missing": "skip", "models": ["bicubic", str(whole.model_folder)],
+         "datasets": [{"name": "A", "path": built}]},
+    )  # fmt: skip
+    methods, left_out = resolve_methods(evaluation)
+    assert [method.name for method in methods] == ["bicubic"]
+    assert "its training failed: wipa-test: diverged at step 2" in left_out[0]
+    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry._REGISTRY, "wipa", registry.ModelEntry("wipa", lambda _, h: WIPA(4, 4, h), "", "FR"))
+        assert resolve_method(expand(str(train_all(config)))).name == "wipa"  # a later success is what counts
+        assert not publish_failure(resolve_parts(config)[1], "again")
