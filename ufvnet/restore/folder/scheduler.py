@@ -74,9 +74,10 @@ class Scheduler:
         """
         lanes = self.threads if self.device == "cpu" else 1
         torch_threads = torch.get_num_threads()
+        one_each: dict[str, Any] = {"initializer": torch.set_num_threads, "initargs": (1,)}
         pools = _Pools(
-            ThreadPoolExecutor(max(2, self.threads), "read"),
-            ThreadPoolExecutor(lanes, "compute", initializer=torch.set_num_threads, initargs=(1,)),
+            ThreadPoolExecutor(max(2, self.threads), "read", **one_each),
+            ThreadPoolExecutor(lanes, "compute", **one_each),
             ThreadPoolExecutor(max(2, self.threads), "write"),
         )
         if self.device == "cpu":
