@@ -266,7 +266,7 @@ def test_an_experiment_ends_with_1_and_names_the_inputs_and_methods_that_failed(
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "out: 1 pictures failed; manifest.parquet says why" in done.stderr
-    assert "broken: failed on all 3 images of test (ValueError: no weights)" in done.stderr
+    assert "restore: failed on all 3 images of test (ValueError: no weights)" in done.stderr
 
 
 def test_a_direct_evaluation_has_the_same_tables(reproduced: Reproduced, direct: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -55,3 +57,13 @@ def test_the_network_is_small() -> None:
     assert sum(layer.weight.numel() * side**2 for layer, side in zip(convolutions, sides, strict=True)) < 0.05e9
     assert sum(p.numel() for p in EffectiveSize().parameters()) < 200_000
     assert WEIGHTS.stat().st_size < 2**20
+
+
+def test_the_exact_size_stands_out_where_a_whole_picture_was_enlarged_even_after_jpeg(face: Image.Image) -> None:
+    pictures = []
+    for size, way in ((21, Image.Resampling.BICUBIC), (37, Image.Resampling.BILINEAR), (61, Image.Resampling.LANCZOS)):
+        small = face.resize((size, size), Image.Resampling.BICUBIC)
+        buffer = io.BytesIO()
+        small.resize((256, 256), way).save(buffer, "JPEG", quality=75)
+        pictures.append(Image.open(buffer).convert("RGB"))
+    assert effective_sizes(pictures) == [21, 37, 61]

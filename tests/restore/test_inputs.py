@@ -142,3 +142,14 @@ def test_outputs_in_the_input_are_no_inputs_though_a_link_leads_to_them(folder: 
     found = bases(folder, output=tmp_path / "inlink", into_input=True, suffix="_r")
     assert "b_r.png" not in found
     assert "b.png" in found
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "the film.MOV"])
+def test_a_video_is_refused_with_the_lines_that_make_pictures_of_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(bytes(100))
+    with pytest.raises(ConfigError) as refused:
+        list_sources(config_of(tmp_path / name, Path("none")))
+    text = str(refused.value)
+    quoted = name if " " not in name else f"'{name}'"
+    assert f"ffmpeg -i {quoted} -r 25 'frames/%06d.png'" in text
+    assert f"ffmpeg -framerate 25 -i 'restored/%06d.png' -i {quoted}" in text

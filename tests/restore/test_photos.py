@@ -196,7 +196,7 @@ def test_a_picture_copied_as_it_came_is_not_said_to_be_turned(folder: Path, lite
     exif[0x112] = 6
     Image.linear_gradient("L").save(folder / "grey.jpg", exif=exif)
     _, rows = run(folder, lite)
-    assert rows.loc["grey.jpg", "reason"] == "no frontal face found"
+    assert rows.loc["grey.jpg", "reason"] == "no face found"
     _, rows = run(folder, lite, scale=2)
     assert rows.loc["grey.jpg", "status"] == "scaled"
     assert "EXIF orientation applied" in rows.loc["grey.jpg", "reason"]

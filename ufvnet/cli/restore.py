@@ -33,7 +33,10 @@ ufvnet restore small.png large.png --overwrite
 def restore(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT", help="Files, folders, globs, Parquet or Arrow tables; - for standard input."),
+        typer.Argument(
+            metavar="INPUT",
+            help="Files, folders, globs, zip or tar archives, Parquet or Arrow tables; - for standard input.",
+        ),
     ],
     output: Annotated[
         str,

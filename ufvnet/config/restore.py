@@ -19,8 +19,8 @@ class RestoreConfig(Schema):
     """Pictures to restored pictures and a manifest (``ufvnet restore``)."""
 
     input: SourcePath | tuple[SourcePath, ...]
-    """Files, folders, globs, Parquet or Arrow tables, also in stores (s3://, gs://), or a list of them. ``-`` reads one
-    picture from standard input."""
+    """Files, folders, globs, zip or tar archives, Parquet or Arrow tables, also in stores (s3://, gs://), or a list of
+    them. ``-`` reads one picture from standard input."""
     output: FilePath
     """A folder. For a single picture also a file, recognised by its ending, or ``-`` for standard output."""
     model: FilePath = Path(DEFAULT_MODEL)

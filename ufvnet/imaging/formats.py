@@ -60,6 +60,9 @@ _OTHERS = (
     ("Matroska", rb"\x1aE\xdf\xa3"),
     ("ZIP", rb"PK\x03\x04"),
 )
+VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".mts", ".3gp")
+"""File endings of videos."""
+
 _UNSIGNED = {".tga": "TGA", ".icb": "TGA", ".vda": "TGA", ".vst": "TGA", ".pcd": "Photo CD"}
 """Formats of pictures that have no signature, by file ending."""
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ufvnet.files import sha256
-from ufvnet.imaging.resize import resize
+from ufvnet.imaging.resize import LARGE, resize, shrink_enlarged
 
 SIDE = 128
 """Side of the picture that the network sees, and the largest size that it knows."""
@@ -30,6 +30,10 @@ GAUSSIAN = 0.463
 """A Gaussian blur of sigma pixels leaves a face of n pixels an effective size of GAUSSIAN n / sigma."""
 BANDS = 32
 """Rings of the spectrum."""
+DOUBTFUL = 100
+"""Pixels; faces whose estimate is below are looked at for the exact size that they were enlarged from."""
+DIP = 0.75
+"""Share of its neighbours' error below which a size stands out."""
 FLAT = 2.0
 """Standard deviation of luma in levels below which a picture shows no face."""
 WEIGHTS = Path(__file__).parents[1] / "weights" / "effective-size.safetensors"
@@ -123,7 +127,31 @@ def effective_sizes(images: Sequence[Image.Image]) -> list[float]:
     logs = estimator()(torch.from_numpy(luma)[:, None].float()).clamp(math.log2(LEAST), math.log2(SIDE))
     logs[torch.from_numpy(luma.std((1, 2)) < FLAT)] = math.log2(SIDE)
     shares = [min(1.0, size / min(image.size)) for size, image in zip(logs.exp2().tolist(), images)]
-    return [share * max(image.size) for share, image in zip(shares, images)]
+    sizes = [share * max(image.size) for share, image in zip(shares, images)]
+    return [_exact(image, size) or size if size < DOUBTFUL else size for image, size in zip(images, sizes)]
+
+
+def _exact(image: Image.Image, estimate: float) -> int | None:
+    """The size from which a whole picture was enlarged, if one near the estimate stands out.
+
+    What ``shrink_enlarged`` cannot bring back falls abruptly at that size, as its neighbours' pixels lie elsewhere. A
+    crop whose edges lie between the pixels of the smaller picture has no such size.
+    """
+    luma = image.convert("L")
+    if max(luma.size) > LARGE:
+        luma = resize(luma, *(max(2, round(side * LARGE / max(image.size))) for side in image.size))
+    pixels = np.asarray(luma, np.float32)
+    errors = {}
+    first, last = max(LEAST, round(0.65 * estimate)), min(round(1.1 * estimate), max(luma.size) - 2)
+    for side in range(first - 1, last + 2):
+        factor = side / max(luma.size)
+        small = shrink_enlarged(luma, *(max(1, round(length * factor)) for length in luma.size))
+        errors[side] = float(np.square(np.asarray(resize(small, *luma.size), np.float32) - pixels).mean()) ** 0.5
+    sides = range(first, last + 1)
+    if not sides:
+        return None
+    best = min(sides, key=lambda side: errors[side] / (errors[side - 1] + errors[side + 1]))
+    return best if errors[best] < DIP * (errors[best - 1] + errors[best + 1]) / 2 else None
 
 
 def _middle(image: Image.Image) -> Image.Image:

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from ufvnet.faces.crop import crop_box, crop_face
-from ufvnet.faces.finders import choose_finder
+from ufvnet.faces.finders import hog
 from ufvnet.files import write_atomically
 from ufvnet.imaging.decode import MAX_PIXELS, ImageProblem
 from ufvnet.imaging.resize import resize
@@ -35,7 +35,7 @@ def before_after(photo: Image.Image, restorer: Restorer, sizes: Sequence[int] = 
     Raises:
         ValueError: no face is found in the photo.
     """
-    faces = choose_finder().find_faces(photo)
+    faces = hog.find_faces(photo)
     if not faces:
         raise ValueError("no face was found in the photo")
     side = restorer.hr_size

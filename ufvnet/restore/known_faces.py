@@ -61,7 +61,7 @@ class KnownFaces:
             example = next(iter(self.faces))
             raise ConfigError(f"boxes, landmarks: name none of the {len(named):,} pictures, but e.g. {example}")
         if not all(named):
-            log.warning("boxes, landmarks: name %s of %s pictures; dlib searches the others", sum(named), len(named))
+            log.warning("boxes, landmarks: name %s of %s pictures; the others are searched", sum(named), len(named))
 
     def part(self, names: Iterable[str]) -> KnownFaces:
         """The faces of these pictures alone, for a process that restores only them."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import glob
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.data.sources.files import files_below
 from ufvnet.files import printed
+from ufvnet.imaging.formats import VIDEOS
 from ufvnet.remote import RemotePath
 
+from .archives import is_archive_name, list_members
 from .naming import InputFile, name_sources
 from .records import ACCOUNT
 from .source import PictureSource, path_of
@@ -30,6 +33,7 @@ def list_sources(config: RestoreConfig) -> list[PictureSource]:
         raise ConfigError(f"image_root = {config.image_root}: no such folder")
     roots: dict[str, tuple[str, str]] = {}  # (root, name) by absolute path
     unusable: list[InputFile] = []
+    archives: set[str] = set()
     for given_path in config.inputs:
         if isinstance(given_path, RemotePath):
             root, names = _objects_of(config, given_path)
@@ -44,9 +48,29 @@ def list_sources(config: RestoreConfig) -> list[PictureSource]:
         for path in paths:
             if not _is_output(config, root, path):
                 roots.setdefault(path, (root, os.path.relpath(path, root)))
+        if not os.path.isdir(given_path):
+            archives.update(path for path in paths if is_archive_name(path))
         if not any(path in roots for path in paths):
             raise ConfigError(f"input = {given_path}: no files in it")
-    return name_sources([*unusable, *(_with_rows(root, name, config) for root, name in roots.values())], config.suffix)
+    files = [_with_rows(root, name, config) for path, (root, name) in roots.items() if path not in archives]
+    members = [member for path in roots if path in archives for member in _members(path, config)]
+    return name_sources([*unusable, *files, *members], config.suffix)
+
+
+def _members(path: str, config: RestoreConfig) -> list[InputFile]:
+    """The files in an archive, which are named as those in a folder.
+
+    Raises:
+        ConfigError: it cannot be read, unpacks to too much or has no files.
+    """
+    try:
+        members = list_members(Path(path), config.recursive)
+    except OSError as error:
+        raise ConfigError(f"input = {printed(path)}: {printed(str(error.strerror or error))}") from error
+    if not members:
+        raise ConfigError(f"input = {printed(path)}: no files in it")
+    verdicts = {member.name: ("failed", member.fault) for member in members if member.fault}
+    return [InputFile(path, member.name, verdict=verdicts.get(member.name), archived=True) for member in members]
 
 
 def _with_rows(root: str, name: str, config: RestoreConfig) -> InputFile:
@@ -83,6 +107,8 @@ def _files_of(config: RestoreConfig, given_path: Path) -> tuple[str, list[str]]:
     if os.path.isdir(given_path):
         root = os.path.abspath(given_path)
         return root, [str(p) for p in files_below(Path(root), config.recursive)]
+    if given_path.suffix.lower() in VIDEOS:
+        raise ConfigError(f"input = {printed(given_path)}: {video_refusal(given_path.name)}")
     if os.path.lexists(given_path):
         path = os.path.abspath(given_path)
         return os.path.dirname(path), [path]
@@ -100,6 +126,17 @@ def _files_of(config: RestoreConfig, given_path: Path) -> tuple[str, list[str]]:
     parts = given_path.parts
     plain = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     return os.path.abspath(Path(*parts[:plain]) if plain else Path()), list(dict.fromkeys(paths))
+
+
+def video_refusal(name: str) -> str:
+    """That a video is not read, with the lines that make pictures of it and put these back."""
+    frames = "'frames/%06d.png'"
+    return (
+        f"is a video; make its frames with\n  mkdir frames && ffmpeg -i {shlex.quote(name)} -r 25 {frames}\n"
+        "restore the folder frames with --mode photo --size input, and put them back with\n"
+        f"  ffmpeg -framerate 25 -i 'restored/%06d.png' -i {shlex.quote(name)} -map 0:v -map '1:a?' -pix_fmt yuv420p "
+        "restored.mp4"
+    )
 
 
 # The output apart from the inputs

@@ -15,13 +15,12 @@ from ufvnet.imaging.decode import ImageProblem
 from ufvnet.remote import AnyPath
 from ufvnet.restore.picture import Picture
 
+from .archives import ArchivedFile
 from .records import ManifestRow
+from .source import MAX_BYTES
 
 if TYPE_CHECKING:
     from ufvnet.restore.restorer import Restored
-
-MAX_BYTES = 2**29
-"""Larger files are not read."""
 
 
 class Target(Protocol):
@@ -42,7 +41,7 @@ class Job:
     """One picture on its way, with its manifest row in the making.
 
     name: the picture's name in the manifest.
-    content: its file, or its bytes; None if there is nothing to read.
+    content: its file, the member of an archive, or its bytes; None if there is nothing to read.
     ending: of its file's name, e.g. ``.jpg``; empty if unknown.
     target: receives the output.
     row: its row of the manifest.
@@ -70,7 +69,7 @@ class Job:
     """
 
     name: str
-    content: AnyPath | bytes | None
+    content: AnyPath | ArchivedFile | bytes | None
     ending: str
     target: Target
     row: ManifestRow
@@ -99,6 +98,11 @@ class Job:
             return self.content
         if self.content is None:
             raise ImageProblem("failed", self.missing)
+        if isinstance(self.content, ArchivedFile):
+            try:
+                return self.content.read()
+            except OSError as error:
+                raise ImageProblem("failed", str(error)) from error
         path = self.content
         try:
             status = path.stat()

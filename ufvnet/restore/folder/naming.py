@@ -23,7 +23,8 @@ class InputFile:
     name: path below root.
     named_as_table: its ending is that of a table.
     rows: number of pictures in a table; None for any other file.
-    verdict: status and reason of a table that has no rows to restore.
+    verdict: status and reason of what is not read: a table that has no rows to restore, a member of an archive.
+    archived: root is an archive, and the file a member of it.
     """
 
     root: str
@@ -31,6 +32,7 @@ class InputFile:
     named_as_table: bool = False
     rows: int | None = None
     verdict: tuple[str, str] | None = None
+    archived: bool = False
 
 
 def name_sources(files: Sequence[InputFile], suffix: str) -> list[PictureSource]:
@@ -66,7 +68,7 @@ def name_sources(files: Sequence[InputFile], suffix: str) -> list[PictureSource]
             folders.add(folded)
             tables.add(label)
         shown = label if label != file.name else None
-        sources.append(PictureSource(file.root, file.name, base, file.rows, shown, file.verdict))
+        sources.append(PictureSource(file.root, file.name, base, file.rows, shown, file.verdict, file.archived))
     return sorted(sources, key=lambda source: (source.name, source.root))
 
 

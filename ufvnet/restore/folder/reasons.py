@@ -12,7 +12,7 @@ LISTED = 5
 
 ADVICE = {
     "faces already larger than": "--max-face N restores those below N pixels too",
-    "no frontal face found": "--min-face 20 finds smaller ones; --mode aligned takes every picture for a face crop",
+    "no face found": "--min-face 8 searches for smaller ones; --mode aligned takes every picture for a face crop",
 }
 """What would restore pictures whose reason begins so."""
 

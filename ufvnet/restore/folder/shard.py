@@ -6,6 +6,7 @@ import functools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ufvnet.config import RestoreConfig
 from ufvnet.crashes import Diary
@@ -16,6 +17,7 @@ from ufvnet.remote import AnyPath
 from ufvnet.restore.known_faces import KnownFaces
 from ufvnet.restore.resolved import ResolvedRestore, resolve
 
+from .archives import ArchivedFile, Archives
 from .job import Job, Target
 from .journal import Journal
 from .notes import DIARY
@@ -75,8 +77,8 @@ def restore_shard(shard: RestoreShard, resolved: ResolvedRestore, progress: Prog
     config = resolved.config
     with Journal(config.output, shard.journal, config.into_input) as journal:
         counter = _Counter(progress, shard.rows, journal)
-        jobs = _Jobs(shard, config, journal, resolved.key(), counter)
-        with Diary(journal.path.with_suffix(DIARY)) as diary:
+        with Archives(journal.path.parent) as archives, Diary(journal.path.with_suffix(DIARY)) as diary:
+            jobs = _Jobs(shard, config, journal, archives, resolved.key(), counter)
             Scheduler(resolved, diary).run(jobs, lambda job: counter.add(1))
         return dict(journal.counts)
 
@@ -98,8 +100,12 @@ class _Counter:
 class _Jobs:
     """The jobs of a shard, each made when it is asked for."""
 
-    def __init__(self, shard: RestoreShard, config: RestoreConfig, journal: Journal, key: str, counter: _Counter):
-        self.shard, self.config, self.journal, self.key, self.counter = shard, config, journal, key, counter
+    def __init__(
+        self, shard: RestoreShard, config: RestoreConfig, journal: Journal, archives: Archives, key: str,
+        counter: _Counter,
+    ):  # fmt: skip
+        self.shard, self.config, self.journal, self.archives = shard, config, journal, archives
+        self.key, self.counter = key, counter
 
     def __iter__(self) -> Iterator[Job]:
         row, waiting = self.shard.first, list[PictureSource]()
@@ -115,27 +121,30 @@ class _Jobs:
                     row, waiting = row + PART, []
             else:
                 (name,) = source.names()
-                yield self._job(name, source.path, source.ending, self._file(source.base, source.ending))
+                yield self._job(name, self._content(source), source.ending, self._file(source.base, source.ending))
         if waiting:
             yield from self._part_of_files(waiting, row)
 
     def _record(self, source: PictureSource, status: str, reason: str) -> None:
-        """Account for a table that has nothing to restore."""
+        """Account for a table that has nothing to restore, or a member of an archive that is not read."""
         (name,) = source.names()
         self.journal.append(new_row(name, self.key) | {"status": status, "reason": reason})
         self.counter.add(1)
 
-    def _job(self, name: str, content: Cell, ending: str, target: Target) -> Job:
+    def _content(self, source: PictureSource) -> AnyPath | ArchivedFile:
+        return ArchivedFile(self.archives, Path(source.root), source.name) if source.archived else source.path
+
+    def _job(self, name: str, content: Cell | ArchivedFile, ending: str, target: Target) -> Job:
         row = new_row(name, self.key)
         if isinstance(content, OSError):
             return Job(name, None, ending, target, row, missing=escape_name(str(content)))
-        return Job(name, content, ending, target, row, may_skip=isinstance(content, AnyPath))
+        return Job(name, content, ending, target, row, may_skip=isinstance(content, AnyPath | ArchivedFile))
 
     def _file(self, base: str, ending: str) -> FileTarget:
         return FileTarget(self.journal, base, self.config.suffix, ending)
 
     def _part_of_files(self, sources: Sequence[PictureSource], first: int) -> Iterator[Job]:
-        cells: list[tuple[str, Cell]] = [(name, source.path) for source in sources for name in source.names()]
+        cells = [(name, self._content(source)) for source in sources for name in source.names()]
         part = f"part-{first // PART:05d}{self.config.suffix}.parquet"
         target = PartTarget(self.journal, part, [name for name, _ in cells])
         yield from self._part(target, cells, [source.ending for source in sources])
@@ -167,7 +176,9 @@ class _Jobs:
             fault = OSError(f"the table cannot be read any more ({type(error).__name__}: {error})")
             yield from ((name, fault) for name in names)
 
-    def _part(self, target: PartTarget, cells: Sequence[tuple[str, Cell]], endings: Sequence[str]) -> Iterator[Job]:
+    def _part(
+        self, target: PartTarget, cells: Sequence[tuple[str, Cell | ArchivedFile]], endings: Sequence[str]
+    ) -> Iterator[Job]:
         jobs = [self._job(name, content, ending, target) for (name, content), ending in zip(cells, endings)]
         if self.config.resume and target.keep_whole(
             self.key, (job.read_or_none() for job in jobs), SideFolders(self.config).are_complete

@@ -13,6 +13,9 @@ from ufvnet.remote import AnyPath, RemotePath, is_url
 PIPE = Path("-")
 """Standard input or standard output in the place of a path."""
 
+MAX_BYTES = 2**29
+"""Larger files are not read."""
+
 
 def path_of(root: str, name: str) -> AnyPath:
     """The path of a name below a folder, or below the URL of one."""
@@ -28,7 +31,8 @@ class PictureSource:
     base: path of its output below the output folder, without the ending.
     rows: number of pictures in a table; None for a file.
     label: its name in the manifest, if that differs from ``name``.
-    verdict: status and reason of a table that has no rows to restore.
+    verdict: status and reason of what is not read: a table that has no rows to restore, a member of an archive.
+    archived: root is an archive, and the picture a member of it.
     """
 
     root: str
@@ -37,6 +41,7 @@ class PictureSource:
     rows: int | None = None
     label: str | None = None
     verdict: tuple[str, str] | None = None
+    archived: bool = False
 
     @property
     def path(self) -> AnyPath:

@@ -19,6 +19,7 @@ from ufvnet.restore.picture import Picture, read_picture
 from ufvnet.restore.resolved import ResolvedRestore
 from ufvnet.restore.trial import crash_in_trial
 
+from .archives import ArchivedFile
 from .job import Job
 from .side_folders import SideFolders
 
@@ -66,7 +67,8 @@ class ReadStage:
                 return
         job.row["sha256"] = sha256(data)
         if job.name in self.suspects and job.content is not None:
-            cause = crash_in_trial(self.config, job.name, job.content, job.ending)
+            content = data if isinstance(job.content, ArchivedFile) else job.content
+            cause = crash_in_trial(self.config, job.name, content, job.ending)
             if cause:
                 raise ImageProblem("failed", cause)
         picture = read_picture(data, self.config.max_pixels, reserve)
@@ -103,7 +105,7 @@ class ReadStage:
         choice = self._choose(job, [picture.colour.crop(box) for box in boxes])
         job.notes += choice.notes
         if not boxes:
-            self._leave(job, picture, "no_face", "no frontal face found")
+            self._leave(job, picture, "no_face", "no face found")
         elif not choice.chosen:
             self._leave(job, picture, "copied", self._already_larger if choice.left else "no face to restore")
         else:
