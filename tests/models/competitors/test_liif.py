@@ -32,9 +32,9 @@ def test_multiply_accumulates_with_what_the_shortcut_saves_are_the_tables(side):
     network = LIIF()
     encoder, *_, total = complexity(network, side)
     assert encoder.macs / 1e6 == pytest.approx(1.21824 * side**2, rel=1e-6)
-    assert (total.macs + network.saved_macs(side, side)) / 1e6 == pytest.approx(PLAIN_MMAC[side], abs=0.6)
+    assert total.macs / 1e6 == pytest.approx(PLAIN_MMAC[side], abs=0.6)
     if side == 16:
-        assert total.macs / 1e9 == pytest.approx(13.35, abs=0.005)
+        assert (total.macs - network.saved_macs(side, side)) / 1e9 == pytest.approx(13.35, abs=0.005)
 
 
 def test_parameters_are_the_tables():
