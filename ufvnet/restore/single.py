@@ -49,6 +49,8 @@ def restore_single(config: RestoreConfig) -> ManifestRow:
         raise ConfigError("input: a pipe takes one picture: a file, or - for standard input")
     if config.inputs[0].suffix.lower() in TABLES:
         raise ConfigError(f"output = {config.output}: the pictures of a table need a folder")
+    if config.frames == "all":
+        raise ConfigError(f"output = {config.output}: all frames need a folder")
     config = _with_format(config)
     (path,) = config.inputs
     if config.output != PIPE:
