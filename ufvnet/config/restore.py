@@ -85,6 +85,8 @@ class RestoreConfig(Schema):
     None of these files is replaced. An output that contains an input is always refused."""
     overwrite: bool = False
     """Replace the file that OUTPUT names. Folders do not need this: a run replaces only files that runs wrote."""
+    frames: Literal["first", "all"] = "first"
+    """Frames of animated pictures to restore. ``all`` makes a picture of each, in a folder of the animation's name."""
     recursive: bool = True
     """Search folders recursively and keep their structure."""
     resume: bool = False

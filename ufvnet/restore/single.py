@@ -55,6 +55,8 @@ def restore_single(config: RestoreConfig) -> ManifestRow:
         raise ConfigError("input: a pipe takes one picture: a file, or - for standard input")
     if path.suffix.lower() in TABLES:
         raise ConfigError(f"output = {config.output}: the pictures of a table need a folder")
+    if config.frames == "all":
+        raise ConfigError(f"output = {config.output}: all frames need a folder")
     config = _with_format(config)
     if config.output != PIPE:
         check_writable("output", config.output if config.output.is_dir() else config.output.parent)

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from ufvnet.data.sources.cells import in_one_line
 
+from .animations import open_frames
 from .source import MAX_BYTES
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -112,7 +113,9 @@ def _fault_of(info: zipfile.ZipInfo) -> str | None:
 
 
 class Archives:
-    """Opened archives, whose members threads may read at once; each is opened when its first member is read.
+    """Opened archives and animations, whose members and frames threads may read at once.
+
+    Each is opened when its first member is read.
 
     Args:
         folder: where packed tar archives are unpacked to a file without a name, so that members are read in any order.
@@ -154,6 +157,8 @@ class Archives:
 
     def _open(self, path: Path) -> dict[str, Callable[[], IO[bytes]]]:
         """What opens each member, by its name as ``list_members`` gives it."""
+        if not is_archive_name(path.name):
+            return open_frames(path)
         if _begins_with(path, ZIP):
             archive = self._files.enter_context(zipfile.ZipFile(path))
             return {_plain(info.filename): functools.partial(archive.open, info) for info in archive.infolist()}
@@ -194,7 +199,7 @@ def _begins_with(path: Path, beginning: bytes) -> bool:
 
 @dataclass(frozen=True)
 class ArchivedFile:
-    """A member of an archive, which is read when it is asked for."""
+    """A member of an archive or a frame of an animation, which is read when it is asked for."""
 
     archives: Archives
     path: Path

@@ -14,6 +14,7 @@ from ufvnet.files import printed
 from ufvnet.imaging.formats import VIDEOS
 from ufvnet.remote import RemotePath
 
+from .animations import list_frames
 from .archives import is_archive_name, list_members
 from .naming import InputFile, name_sources
 from .records import ACCOUNT
@@ -52,9 +53,18 @@ def list_sources(config: RestoreConfig) -> list[PictureSource]:
             archives.update(path for path in paths if is_archive_name(path))
         if not any(path in roots for path in paths):
             raise ConfigError(f"input = {given_path}: no files in it")
-    files = [_with_rows(root, name, config) for path, (root, name) in roots.items() if path not in archives]
+    files = [f for path, place in roots.items() if path not in archives for f in _with_frames(*place, config)]
     members = [member for path in roots if path in archives for member in _members(path, config)]
     return name_sources([*unusable, *files, *members], config.suffix)
+
+
+def _with_frames(root: str, name: str, config: RestoreConfig) -> list[InputFile]:
+    """A file, or the frames of an animation if all are asked for, which are named as the files of a folder."""
+    path = os.path.join(root, name)
+    frames = list_frames(Path(path), config.max_pixels) if config.frames == "all" else []
+    if not frames:
+        return [_with_rows(root, name, config)]
+    return [InputFile(root, f"{name}/{frame}", container=path) for frame in frames]
 
 
 def _members(path: str, config: RestoreConfig) -> list[InputFile]:
@@ -70,7 +80,7 @@ def _members(path: str, config: RestoreConfig) -> list[InputFile]:
     if not members:
         raise ConfigError(f"input = {printed(path)}: no files in it")
     verdicts = {member.name: ("failed", member.fault) for member in members if member.fault}
-    return [InputFile(path, member.name, verdict=verdicts.get(member.name), archived=True) for member in members]
+    return [InputFile(path, member.name, verdict=verdicts.get(member.name), container=path) for member in members]
 
 
 def _with_rows(root: str, name: str, config: RestoreConfig) -> InputFile:

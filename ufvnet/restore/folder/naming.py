@@ -24,7 +24,7 @@ class InputFile:
     named_as_table: its ending is that of a table.
     rows: number of pictures in a table; None for any other file.
     verdict: status and reason of what is not read: a table that has no rows to restore, a member of an archive.
-    archived: root is an archive, and the file a member of it.
+    container: path of the archive or animation that it is a member or frame of.
     """
 
     root: str
@@ -32,7 +32,7 @@ class InputFile:
     named_as_table: bool = False
     rows: int | None = None
     verdict: tuple[str, str] | None = None
-    archived: bool = False
+    container: str | None = None
 
 
 def name_sources(files: Sequence[InputFile], suffix: str) -> list[PictureSource]:
@@ -68,7 +68,7 @@ def name_sources(files: Sequence[InputFile], suffix: str) -> list[PictureSource]
             folders.add(folded)
             tables.add(label)
         shown = label if label != file.name else None
-        sources.append(PictureSource(file.root, file.name, base, file.rows, shown, file.verdict, file.archived))
+        sources.append(PictureSource(file.root, file.name, base, file.rows, shown, file.verdict, file.container))
     return sorted(sources, key=lambda source: (source.name, source.root))
 
 

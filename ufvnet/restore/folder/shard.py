@@ -132,7 +132,9 @@ class _Jobs:
         self.counter.add(1)
 
     def _content(self, source: PictureSource) -> AnyPath | ArchivedFile:
-        return ArchivedFile(self.archives, Path(source.root), source.name) if source.archived else source.path
+        if source.container is None:
+            return source.path
+        return ArchivedFile(self.archives, Path(source.container), source.member)
 
     def _job(self, name: str, content: Cell | ArchivedFile, ending: str, target: Target) -> Job:
         row = new_row(name, self.key)

@@ -32,7 +32,7 @@ class PictureSource:
     rows: number of pictures in a table; None for a file.
     label: its name in the manifest, if that differs from ``name``.
     verdict: status and reason of what is not read: a table that has no rows to restore, a member of an archive.
-    archived: root is an archive, and the picture a member of it.
+    container: path of the archive or animation that it is a member or frame of.
     """
 
     root: str
@@ -41,11 +41,17 @@ class PictureSource:
     rows: int | None = None
     label: str | None = None
     verdict: tuple[str, str] | None = None
-    archived: bool = False
+    container: str | None = None
 
     @property
     def path(self) -> AnyPath:
         return path_of(self.root, self.name)
+
+    @property
+    def member(self) -> str:
+        """Its name in its container."""
+        assert self.container is not None
+        return os.path.relpath(self.path, self.container).replace(os.sep, "/")
 
     @property
     def ending(self) -> str:
