@@ -11,6 +11,7 @@ from PIL import Image
 from restore_settings import config_of
 
 from ufvnet.config import ConfigError
+from ufvnet.remote import RemotePath
 from ufvnet.restore.folder.animations import open_frames
 from ufvnet.restore.folder.run import restore_folder
 from ufvnet.restore.single import restore_single
@@ -39,6 +40,17 @@ def test_all_frames_become_pictures_in_a_folder_of_the_animation_s_name(folder: 
     for number in (2, 0, 1):  # in any order
         pixels = np.asarray(Image.open(opened[f"{number:06d}.png"]()).convert("RGB"))
         assert (pixels == np.asarray(Image.new("RGB", (20, 24), COLOURS[number]))).all()
+
+
+def test_so_do_those_of_an_animation_in_a_store(folder: Path, model: Path) -> None:
+    pytest.importorskip("fsspec")
+    stored = RemotePath("memory://animations/in/moving.gif")
+    with stored.open("wb") as file:
+        file.write((folder / "sub" / "moving.gif").read_bytes())
+    restore_folder(config_of(stored.parent, model, output=folder.parent / "out", frames="all"))
+    rows = pd.read_parquet(folder.parent / "out" / "manifest.parquet")
+    assert list(rows["path"]) == [f"moving.gif/{number:06d}.png" for number in range(3)]
+    assert list(rows["status"]) == ["restored"] * 3
 
 
 def test_by_default_the_first_frame_is_restored(folder: Path, model: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ufvnet.data.sources.cells import in_one_line
+from ufvnet.remote import AnyPath
 
 from .animations import open_frames
 from .source import MAX_BYTES
@@ -123,7 +124,7 @@ class Archives:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._opened: dict[Path, dict[str, Callable[[], IO[bytes]]]] = {}
+        self._opened: dict[AnyPath, dict[str, Callable[[], IO[bytes]]]] = {}
         self._files = contextlib.ExitStack()
         self._lock = threading.Lock()  # the members of an archive share its file
 
@@ -133,7 +134,7 @@ class Archives:
     def __exit__(self, *_: object) -> None:
         self._files.close()
 
-    def read(self, path: Path, name: str) -> bytes:
+    def read(self, path: AnyPath, name: str) -> bytes:
         """The bytes of a member.
 
         Raises:
@@ -155,9 +156,9 @@ class Archives:
             raise OSError(f"unpacks to over {MAX_BYTES:,} bytes")
         return data
 
-    def _open(self, path: Path) -> dict[str, Callable[[], IO[bytes]]]:
+    def _open(self, path: AnyPath) -> dict[str, Callable[[], IO[bytes]]]:
         """What opens each member, by its name as ``list_members`` gives it."""
-        if not is_archive_name(path.name):
+        if not isinstance(path, Path) or not is_archive_name(path.name):
             return open_frames(path)
         if _begins_with(path, ZIP):
             archive = self._files.enter_context(zipfile.ZipFile(path))
@@ -202,7 +203,7 @@ class ArchivedFile:
     """A member of an archive or a frame of an animation, which is read when it is asked for."""
 
     archives: Archives
-    path: Path
+    path: AnyPath
     name: str
 
     def read(self) -> bytes:

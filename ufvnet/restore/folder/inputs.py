@@ -60,11 +60,11 @@ def list_sources(config: RestoreConfig) -> list[PictureSource]:
 
 def _with_frames(root: str, name: str, config: RestoreConfig) -> list[InputFile]:
     """A file, or the frames of an animation if all are asked for, which are named as the files of a folder."""
-    path = os.path.join(root, name)
-    frames = list_frames(Path(path), config.max_pixels) if config.frames == "all" else []
+    path = path_of(root, name)
+    frames = list_frames(path, config.max_pixels) if config.frames == "all" else []
     if not frames:
         return [_with_rows(root, name, config)]
-    return [InputFile(root, f"{name}/{frame}", container=path) for frame in frames]
+    return [InputFile(root, f"{name}/{frame}", container=str(path)) for frame in frames]
 
 
 def _members(path: str, config: RestoreConfig) -> list[InputFile]:

@@ -24,7 +24,7 @@ class InputFile:
     named_as_table: its ending is that of a table.
     rows: number of pictures in a table; None for any other file.
     verdict: status and reason of what is not read: a table that has no rows to restore, a member of an archive.
-    container: path of the archive or animation that it is a member or frame of.
+    container: path of the archive, or path or URL of the animation, that it is a member or frame of.
     """
 
     root: str

@@ -6,14 +6,13 @@ import functools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ufvnet.config import RestoreConfig
 from ufvnet.crashes import Diary
 from ufvnet.data.sources.cells import Cell
 from ufvnet.files import escape_name
 from ufvnet.progress import Progress
-from ufvnet.remote import AnyPath
+from ufvnet.remote import AnyPath, path_or_url
 from ufvnet.restore.known_faces import KnownFaces
 from ufvnet.restore.resolved import ResolvedRestore, resolve
 
@@ -134,7 +133,7 @@ class _Jobs:
     def _content(self, source: PictureSource) -> AnyPath | ArchivedFile:
         if source.container is None:
             return source.path
-        return ArchivedFile(self.archives, Path(source.container), source.member)
+        return ArchivedFile(self.archives, path_or_url(source.container), source.member)
 
     def _job(self, name: str, content: Cell | ArchivedFile, ending: str, target: Target) -> Job:
         row = new_row(name, self.key)

@@ -32,7 +32,7 @@ class PictureSource:
     rows: number of pictures in a table; None for a file.
     label: its name in the manifest, if that differs from ``name``.
     verdict: status and reason of what is not read: a table that has no rows to restore, a member of an archive.
-    container: path of the archive or animation that it is a member or frame of.
+    container: path of the archive, or path or URL of the animation, that it is a member or frame of.
     """
 
     root: str
@@ -51,7 +51,7 @@ class PictureSource:
     def member(self) -> str:
         """Its name in its container."""
         assert self.container is not None
-        return os.path.relpath(self.path, self.container).replace(os.sep, "/")
+        return str(self.path).removeprefix(self.container).replace(os.sep, "/").lstrip("/")
 
     @property
     def ending(self) -> str:
