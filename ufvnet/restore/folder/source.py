@@ -51,7 +51,7 @@ class PictureSource:
     def member(self) -> str:
         """Its name in its container."""
         assert self.container is not None
-        return os.path.relpath(self.path, self.container).replace(os.sep, "/")
+        return os.path.relpath(str(self.path), self.container).replace(os.sep, "/")
 
     @property
     def ending(self) -> str:
