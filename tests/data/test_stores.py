@@ -270,3 +270,11 @@ def test_every_command_refuses_urls_for_paths(
 def test_a_windows_drive_and_a_name_with_a_colon_are_paths() -> None:
     assert isinstance(path_or_url("C:/photos"), Path)
     assert isinstance(path_or_url("photos: 2026/a"), Path)
+
+
+@pytest.mark.parametrize("paths", ["memory://b/x", "x", ("x", "y"), ("memory://b/x", "y")], ids=str)
+def test_a_key_of_one_or_several_paths_is_read_as_it_was_written(paths: str | tuple[str, ...]) -> None:
+    pytest.importorskip("fsspec")
+    config = load(RestoreConfig, {"input": paths, "output": "out"})
+    assert RestoreConfig.model_validate(config.model_dump()) == config
+    assert RestoreConfig.model_validate_json(config.model_dump_json()) == config

@@ -67,3 +67,10 @@ def test_the_exact_size_stands_out_where_a_whole_picture_was_enlarged_even_after
         small.resize((256, 256), way).save(buffer, "JPEG", quality=75)
         pictures.append(Image.open(buffer).convert("RGB"))
     assert effective_sizes(pictures) == [21, 37, 61]
+
+
+def test_a_flat_picture_smaller_than_the_networks_input_and_one_flat_in_the_middle_are_sharp() -> None:
+    edges = Image.new("L", (200, 60))
+    edges.paste(255, (0, 0, 20, 60))
+    assert effective_sizes([Image.new("RGB", (99, 99), "grey"), Image.new("RGB", (70, 50))]) == [99, 70]
+    assert 0 < effective_sizes([edges])[0] <= 200

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from ufvnet.remote import AnyPath, is_url, path_or_url
+from ufvnet.remote import AnyPath, RemotePath, is_url, path_or_url
 
 View = Literal["MR3", "MR7", "MR8"]
 HRSize = Literal[64, 128]
@@ -50,13 +50,20 @@ def _read_url(path: Any, as_path: ValidatorFunctionWrapHandler) -> AnyPath:
     return path_or_url(path) if is_url(path) else as_path(_refuse_empty(path))
 
 
+def _write_urls(value: Any) -> Any:
+    """Paths in stores as their URLs. In a key that takes one or several, it is given all of them at once."""
+    if isinstance(value, tuple):
+        return tuple(_write_urls(path) for path in value)
+    return str(value) if isinstance(value, RemotePath) else value
+
+
 FilePath = Annotated[Path, BeforeValidator(lambda path: refuse_url(_refuse_empty(path)))]
 """A path of a file or folder on this machine. An empty one is refused: ``Path("")`` would be the working directory."""
 
 SourcePath = Annotated[
     AnyPath,
     WrapValidator(_read_url),
-    PlainSerializer(lambda path: path if isinstance(path, Path) else str(path)),
+    PlainSerializer(_write_urls),
     WithJsonSchema({"type": "string", "format": "path"}),
 ]
 """As FilePath, or a URL of a store (``ufvnet.remote``): for what is only read."""

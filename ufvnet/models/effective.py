@@ -150,8 +150,14 @@ def _exact(image: Image.Image, estimate: float) -> int | None:
     sides = range(first, last + 1)
     if not sides:
         return None
-    best = min(sides, key=lambda side: errors[side] / (errors[side - 1] + errors[side + 1]))
-    return best if errors[best] < DIP * (errors[best - 1] + errors[best + 1]) / 2 else None
+    dips = {side: _dip(errors[side], errors[side - 1] + errors[side + 1]) for side in sides}
+    best = min(dips, key=lambda side: dips[side])
+    return best if dips[best] < DIP / 2 else None
+
+
+def _dip(error: float, neighbours: float) -> float:
+    """An error over the sum of its neighbours; infinity where nothing is lost at either, as in a flat picture."""
+    return error / neighbours if neighbours else math.inf
 
 
 def _middle(image: Image.Image) -> Image.Image:
