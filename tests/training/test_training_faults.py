@@ -10,6 +10,8 @@ import random
 import shutil
 import signal
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,8 +27,8 @@ from ufvnet.files import MARKER, seal, sha256, unseal, write_json
 from ufvnet.models.store import CARD, WEIGHTS, damage, read_card
 from ufvnet.training import engine, stages
 from ufvnet.training.checkpoints import checkpoints, last_whole, read_state
-from ufvnet.training.engine import train
-from ufvnet.training.launch import train_in_process
+from ufvnet.training.engine import Interrupted, train
+from ufvnet.training.launch import RUNNING, stop_running, train_in_process
 from ufvnet.training.part import Part
 from ufvnet.training.stages import resolve_parts
 
@@ -333,3 +335,13 @@ def test_a_full_disk_is_one_line_that_says_make_room(size: str, built: Path, tmp
     assert done.stderr.count("\n") == 1, done.stderr
     assert "No space left on device" in done.stderr
     assert "make room and run this again; what is finished stays" in done.stderr
+
+
+def test_a_training_that_is_asked_to_stop_while_it_starts_was_not_killed(built: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(train_in_process, whole_of(built, tmp_path))
+        while not RUNNING:
+            time.sleep(0.001)
+        stop_running()
+        with pytest.raises(Interrupted, match=r"^mine: asked to stop; run again to go on$"):
+            training.result(60)

@@ -29,7 +29,7 @@ class RealWidth:
 
     encoder: tuple[int, int, int] = (32, 48, 40)
     decoder: tuple[int, int, int] = (96, 128, 256)
-    blocks: tuple[int, int, int] = (2, 2, 4)
+    blocks: tuple[int, int, int] = (2, 2, 2)
     features: tuple[int, int, int] = (48, 56, 64)
 
     def scaled(self, factor: float) -> RealWidth:

@@ -31,6 +31,9 @@ ENVIRONMENT = {
 RUNNING: set[subprocess.Popen[str]] = set()
 """The training processes that this process has started and that have not ended."""
 
+STOPPING: set[subprocess.Popen[str]] = set()
+"""Those of them that were asked to stop. One that was still starting then dies of the signal, with no event."""
+
 GRACE = 20.0
 """Seconds for training processes to end their step and write a checkpoint, when they are asked to stop. Prefect kills a
 cancelled run after 30."""
@@ -44,6 +47,7 @@ def stop_running() -> None:
 def _stop(processes: Collection[subprocess.Popen[str]]) -> None:
     """Ask processes to stop. Those that have not in time are killed; they go on from their last checkpoint."""
     for child in processes:
+        STOPPING.add(child)
         child.terminate()
     deadline = time.monotonic() + GRACE
     for child in processes:
@@ -101,8 +105,10 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
             _stop([child])
             raise
         finally:
+            is_stopping = child in STOPPING
             RUNNING.discard(child)
-    if code == INTERRUPTED or "interrupted" in end_event:
+            STOPPING.discard(child)
+    if code == INTERRUPTED or "interrupted" in end_event or (is_stopping and code and "error" not in end_event):
         raise Interrupted(f"{part.name}: asked to stop; run again to go on")
     if code:
         raise _failure(part, code, end_event, errors)
