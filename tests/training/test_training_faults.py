@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -278,6 +279,21 @@ def test_a_killed_loader_process_is_one_line_and_a_rerun_goes_on(built: Path, tm
         train(part, kill)
     assert len(str(failure.value).splitlines()) == 1
     assert checkpoints(part.folder)
+    assert train(part) == part.model_folder
+
+
+def test_what_this_process_does_at_its_end_is_not_a_loader_process_s_to_do(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect registers such hooks where a flow ran; in a forked child they fail, after a while."""
+
+    def hook() -> None:
+        time.sleep(0.5)
+        raise RuntimeError("nothing to stop here")
+
+    monkeypatch.setattr(threading, "_threading_atexits", [hook])
+    part = whole_of(built, tmp_path, steps=3, validate_every=3)
+    part = dataclasses.replace(part, config=part.config.model_copy(update={"loader_workers": 1}))
     assert train(part) == part.model_folder
 
 

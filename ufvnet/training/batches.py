@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing.util
+import os
 import signal
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -224,7 +226,7 @@ class TrainingLoader(Dataset):
             prefetch_factor=PREFETCHED if workers else None,
             pin_memory=pin,
             generator=torch.Generator(),  # a separate one: the network's random numbers stay the same
-            worker_init_fn=_leave_signals_to_the_trainer,
+            worker_init_fn=_start_worker,
         )
 
 
@@ -234,7 +236,10 @@ def _reduced(face: np.ndarray, k: int, height: int, width: int) -> np.ndarray:
     return np.asarray(resize(Image.fromarray(face), width or side, height or side))
 
 
-def _leave_signals_to_the_trainer(_: int) -> None:
-    """A signal to the whole group must not end the workers before the trainer has written its checkpoint."""
+def _start_worker(_: int) -> None:
+    """A signal to the whole group must not end the workers before the trainer has written its checkpoint, and what
+    this process registered for its own end (Prefect does, where a flow ran in it) is not a forked worker's to run: it
+    would fail there, and the training with it."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    multiprocessing.util.Finalize(None, os._exit, (0,), exitpriority=-1000)  # the last of its finalizers
