@@ -134,7 +134,7 @@ def chain(drill: Drill) -> None:
     """A schedule fires; build, train and evaluate follow each other by triggers, each once."""
     site = drill.site
     found = site.client.read_deployment_by_name("build-datasets/build-datasets")
-    at = datetime.now(UTC) + timedelta(seconds=15)
+    at = datetime.now(UTC) + timedelta(seconds=90)  # the server plans ahead, once a minute
     once = f"DTSTART:{at:%Y%m%dT%H%M%SZ}\nRRULE:FREQ=YEARLY;COUNT=1"
     rule: SCHEDULE_TYPES = RRuleSchedule(rrule=once, timezone="UTC")
     with drill.notified():

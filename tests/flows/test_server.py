@@ -16,10 +16,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import httpx
+import pandas as pd
 import psutil
 import pytest
 import yaml
@@ -33,9 +34,13 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
-from prefect.states import Cancelling, Pending, Running, Scheduled
+from prefect.states import Cancelling, Crashed, Late, Pending, Running, Scheduled
 
 from tasks.automations import deploy_automations
+from ufvnet.config import TrainConfig, load
+from ufvnet.models import create
+from ufvnet.training.publish import publish
+from ufvnet.training.stages import resolve_parts
 
 pytestmark = pytest.mark.server
 
@@ -44,6 +49,8 @@ COMMANDS = Path(sys.executable).parent
 PHOTOS = 12
 CANCELLED_IN = 10
 """Seconds in which a cancelled training must have ended: twice what is promised, as other tests run beside this one."""
+
+DECLARED = yaml.safe_load((REPO / "automations.yaml").read_text())["automations"]
 
 T = TypeVar("T")
 
@@ -241,7 +248,7 @@ def test_everything_that_is_declared_is_deployed_and_scheduled(deployed: Deploye
     pools = {name: d["work_pool"]["name"] for name, d in declared.items()}
     assert {name: d.work_pool_name for name, d in there.items()} == pools
     assert [getattr(s.schedule, "cron", None) for s in there["train"].schedules if s.active] == ["0 3 * * 0"]
-    automations = {a["name"] for a in yaml.safe_load((REPO / "automations.yaml").read_text())["automations"]}
+    automations = {a["name"] for a in DECLARED}
     enabled = {a.name for a in client.read_automations() if a.enabled}
     assert enabled == {"train-after-build", "evaluate-after-train", *automations}
     scheduled = eventually(lambda: runs_of(client, "train", StateType.SCHEDULED, from_schedule=True), 90)
@@ -280,11 +287,8 @@ def _triggered(client: SyncPrefectClient, deployment: str) -> list[FlowRun]:
 @pytest.mark.kills
 def test_dead_runs_come_back_and_failed_ones_are_notified_once(deployed: Deployed) -> None:
     client = deployed.client
-    declared = yaml.safe_load((REPO / "automations.yaml").read_text())["automations"]
-    sooner = [raw | {"trigger": raw["trigger"] | {"within": 10}} if raw["name"] == "ufvnet-dead-runs" else raw
-              for raw in declared]  # fmt: skip
-    assert deploy_automations(client, sooner) == [raw["name"] for raw in declared]
-    assert len(client.read_automations()) == len(declared) + 2
+    hasten(client, "ufvnet-dead-runs")
+    assert len(client.read_automations()) == len(DECLARED) + 2
 
     # A run whose machine died: Running, and it has said only once that it lives.
     found = client.read_deployment_by_name("build-datasets/build-datasets")
@@ -313,6 +317,14 @@ def test_dead_runs_come_back_and_failed_ones_are_notified_once(deployed: Deploye
     assert eventually(lambda: deployed.notifications, 30), deployed.account()
     assert [text.split("\n")[0] for text in deployed.notifications] == ["ufvnet: build-datasets failed"]
     assert "nowhere.yaml: cannot be read" in deployed.notifications[0]
+    hasten(client)
+
+
+def hasten(client: SyncPrefectClient, *automations: str) -> None:
+    """Deploy the automations so that these wait for ten seconds only, and all others as they are declared."""
+    sooner = [raw | {"trigger": raw["trigger"] | {"within": 10}} if raw["name"] in automations else raw
+              for raw in DECLARED]  # fmt: skip
+    assert deploy_automations(client, sooner) == [raw["name"] for raw in DECLARED]
 
 
 def _end(worker: subprocess.Popen[bytes], run: str, deployed: Deployed) -> None:
@@ -325,7 +337,39 @@ def _end(worker: subprocess.Popen[bytes], run: str, deployed: Deployed) -> None:
     raise AssertionError(f"no process of the run\n{deployed.account()}")
 
 
-def endless(deployed: Deployed, name: str, **settings: object) -> dict[str, object]:
+@pytest.mark.kills
+def test_late_runs_given_up_runs_and_worse_models_are_notified_once_each(deployed: Deployed) -> None:
+    client, before, tomorrow = deployed.client, len(deployed.notifications), datetime.now(UTC) + timedelta(days=1)
+    hasten(client, "ufvnet-late")
+    training = endless(deployed, "worse", model="onesrg", replace="better")
+    training["recipe"] = {"steps": 1, "batch_size": 4, "threads": 1, "validation_faces": 2}
+    _, whole = resolve_parts(load(TrainConfig, training))
+    publish(whole, create("onesrg", "tiny", 64), pd.DataFrame([{"step": 1, "psnr": 99.0}]))
+    config = training | {"recipe": {**training["recipe"], "seed": 1}}
+    worse = deployed.start("train", config=config)
+
+    found = client.read_deployment_by_name("build-datasets/build-datasets")
+    late, given_up = (client.create_flow_run_from_deployment(found.id, state=Scheduled(scheduled_time=tomorrow)).id
+                      for _ in range(2))  # fmt: skip
+    client.set_flow_run_state(late, Late(scheduled_time=tomorrow), force=True)
+    for _ in range(4):  # tries
+        for state in (Scheduled(scheduled_time=tomorrow), Pending(), Running()):
+            client.set_flow_run_state(given_up, state, force=True)
+    client.set_flow_run_state(given_up, Crashed(message="It died again."))
+    deployed.becomes(worse, "NotPublished", 120)
+
+    subjects = {"ufvnet: build-datasets is late", "ufvnet: build-datasets crashed and is not run again",
+                "ufvnet: worse became worse and was not published"}  # fmt: skip
+    eventually(lambda: len(deployed.notifications) - before >= len(subjects), 60)
+    received = deployed.notifications[before:]
+    assert sorted(text.split("\n")[0] for text in received) == sorted(subjects), deployed.account()
+    assert any("It died again." in text for text in received)
+    for run in (late, given_up):
+        client.delete_flow_run(run)
+    hasten(client)
+
+
+def endless(deployed: Deployed, name: str, **settings: Any) -> dict[str, Any]:
     """A training that takes long and writes no checkpoint by itself."""
     folder, for_ever = deployed.folder, 10**6
     recipe = {"steps": for_ever, "anchor_steps": for_ever, "regressor_steps": for_ever, "batch_size": 4, "threads": 1,
