@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,6 +21,9 @@ OPERATOR = "10.77.0.1"
 """Address of the drill itself: of the switch to which every host is plugged."""
 
 ISOLATED = "UFVNET_DRILL_ISOLATED"
+
+RESTART = 5.0
+"""Seconds after which a service manager starts again what ended (RestartSec of deploy/systemd)."""
 
 
 def isolate() -> None:
@@ -68,6 +72,8 @@ class Program:
     environment: Mapping[str, str]
     folder: Path
     process: subprocess.Popen[bytes] | None = None
+    wanted: bool = False
+    """Whether it should run: a service manager starts it again when it ends by itself."""
 
     @property
     def log(self) -> Path:
@@ -81,11 +87,13 @@ class Program:
                 ["ip", "netns", "exec", self.host.name, *self.command], cwd=self.folder, env=dict(self.environment),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
+        self.wanted = True
         return self
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Send its process a signal; its group is killed if it does not end in half a minute."""
         assert self.process is not None
+        self.wanted = False
         self.process.send_signal(how)
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(30)
@@ -111,6 +119,7 @@ class Host:
             f"ip link set {cable} master sw up; ip -n {name} addr add {self.address}/24 dev eth0; "
             f"ip -n {name} link set eth0 up; ip -n {name} link set lo up"
         )
+        self.keep_running()
 
     @property
     def address(self) -> str:
@@ -129,6 +138,18 @@ class Host:
     def join(self) -> None:
         """Plug the cable in again."""
         _sh(f"ip link set to-{self.name} up")
+
+    def keep_running(self) -> None:
+        """Start again, for as long as the drill runs, what ended by itself: the service manager of this host."""
+
+        def keep() -> None:
+            while True:
+                time.sleep(RESTART)
+                for program in [*self.programs.values()]:
+                    if program.wanted and program.process is not None and program.process.poll() is not None:
+                        program.start()
+
+        threading.Thread(target=keep, daemon=True).start()
 
     def listening(self) -> set[tuple[str, int]]:
         """Every (address, port) on which a program of this host accepts connections."""

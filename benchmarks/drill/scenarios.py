@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -190,12 +190,9 @@ def _cut(drill: Drill, host: Host) -> None:
 def scheduler(drill: Drill) -> None:
     """The Dask scheduler is killed; its service manager starts it again."""
 
-    def kill() -> None:
-        drill.site.head.programs["scheduler"].stop(signal.SIGKILL)
-        time.sleep(5)
-        drill.site.head.programs["scheduler"].start()
-
-    _disturbed(drill, "scheduler", kill)
+    program = drill.site.head.programs["scheduler"].process
+    assert program is not None
+    _disturbed(drill, "scheduler", program.kill)
 
 
 def server(drill: Drill) -> None:
@@ -280,9 +277,11 @@ def dead_host(drill: Drill) -> None:
         drill.check(_is_training(drill, "dead", "whole"), "stage 2 did not begin")
         worker = gpu.programs["worker"].process
         assert worker is not None
-        for process in [*psutil.Process(worker.pid).children(recursive=True), psutil.Process(worker.pid)]:
-            process.kill()
+        children = psutil.Process(worker.pid).children(recursive=True)
         gpu.programs["worker"].stop(signal.SIGKILL)
+        for process in children:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         drill.site.becomes(run, "Crashed", "AwaitingRetry", seconds=300)
         gpu.programs["worker"].start()
         drill.ended(run)
@@ -314,6 +313,7 @@ def redeploy(drill: Drill) -> None:
     log = site.gpu.programs["worker"].log
 
     def deploy() -> None:
+        site.make_current("v2")
         site.deploy("v2", drill.parameters())
 
     _disturbed(drill, "redeployed", deploy)
@@ -322,6 +322,7 @@ def redeploy(drill: Drill) -> None:
         drill.ended(site.start("super-resolve", config=drill.restoring("new")))
     drill.check("the code of v2" in log.read_text(), "the old version ran after the new one was deployed")
     check_restored(drill, "new")
+    site.make_current("v1")
     site.deploy("v1", drill.parameters())
 
 

@@ -57,7 +57,7 @@ class Site:
             "PYTHONPATH": str(self.folder / version), "PREFECT_HOME": str(self.folder / "homes" / home),
             "PREFECT_API_URL": f"http://{self.head.address}:{SERVER}/api", "DO_NOT_TRACK": "1",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_WORKER_QUERY_SECONDS": "2",
-            "OMP_NUM_THREADS": "1", "PATH": f"{COMMANDS}:{os.environ['PATH']}",
+            "UFVNET_CHECKOUT": str(self.folder / "current"), "OMP_NUM_THREADS": "1", "PATH": f"{COMMANDS}:{os.environ['PATH']}",
         }  # fmt: skip
 
     def command(self, *command: str, version: str = "v1") -> str:
@@ -81,9 +81,16 @@ class Site:
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, target)
-        for name, text in (edits or {}).items():
+        pull = (REPO / "deploy" / "pull.yaml").read_text()
+        for name, text in {"prefect.yaml": pull, **(edits or {})}.items():
             with (self.folder / version / name).open("a") as file:
                 file.write(text)
+
+    def make_current(self, version: str) -> None:
+        """Let every host find a version where UFVNET_CHECKOUT says; runs that are on keep theirs."""
+        link = self.folder / "next"
+        link.symlink_to(version)
+        link.replace(self.folder / "current")
 
     def deploy(self, version: str, parameters: Mapping[str, Mapping[str, Any]]) -> None:
         """Deploy a version, with this site's parameters in place of the defaults."""
@@ -131,6 +138,7 @@ def site(folder: Path) -> Iterator[Site]:
         client = stack.enter_context(SyncPrefectClient(url, httpx_settings={"trust_env": False, "timeout": 20}))
         here = Site(folder, head, cpu, gpu, client, notifications, webhook)
         here.install("v1")
+        here.make_current("v1")
         stack.callback(_stop, gpu, cpu, head)
         start_server(here)
         start_scheduler(here)
