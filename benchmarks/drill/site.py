@@ -57,7 +57,8 @@ class Site:
             "PYTHONPATH": str(self.folder / version), "PREFECT_HOME": str(self.folder / "homes" / home),
             "PREFECT_API_URL": f"http://{self.head.address}:{SERVER}/api", "DO_NOT_TRACK": "1",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_WORKER_QUERY_SECONDS": "2",
-            "UFVNET_CHECKOUT": str(self.folder / "current"), "OMP_NUM_THREADS": "1", "PATH": f"{COMMANDS}:{os.environ['PATH']}",
+            "UFVNET_CHECKOUT": str(self.folder / "current"), "OMP_NUM_THREADS": "1",
+            "PATH": f"{COMMANDS}:{os.environ['PATH']}",
         }  # fmt: skip
 
     def command(self, *command: str, version: str = "v1") -> str:
