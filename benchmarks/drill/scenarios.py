@@ -38,6 +38,8 @@ class Drill:
     steps: int
     away: float
     """Seconds for which a host, a scheduler or the server is away."""
+    faketime: list[Path]
+    """libfaketime, if it is there."""
     saw: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
@@ -123,9 +125,8 @@ def check_restored(drill: Drill, out: str) -> None:
     whole, other = drill.folder / "undisturbed", drill.folder / out
     difference = same_files(whole, other, "*.png")
     drill.check(difference is None, str(difference))
-    columns = ["input", "output", "status"]
-    rows = [pd.read_parquet(f / "manifest.parquet")[columns].sort_values("input", ignore_index=True).map(
-        lambda text, f=f: str(text).replace(str(f), "")) for f in (whole, other)]  # fmt: skip
+    rows = [pd.read_parquet(f / "manifest.parquet").drop(columns="seconds") for f in (whole, other)]
+    rows = [table.sort_values("path", ignore_index=True) for table in rows]
     drill.check(rows[0].equals(rows[1]), f"{out}: the manifests differ ({len(rows[0])} and {len(rows[1])} rows)")
     drill.note(f"{len(rows[1])} rows")
 
@@ -253,6 +254,7 @@ def check_model(drill: Drill, out: str) -> None:
     """The trained network is byte for byte that of the chain, which nothing disturbed."""
     difference = same_files(drill.folder / "models" / "drilled", drill.folder / out / "drilled", "*.safetensors")
     drill.check(difference is None, str(difference))
+    drill.note("the same model")
 
 
 def _signal_run(host: Host, run: UUID, how: signal.Signals) -> None:
@@ -354,8 +356,29 @@ def late(drill: Drill) -> None:
 
 
 def clock(drill: Drill) -> None:
-    """The clock of the worker's host jumps by an hour while a run is on."""
-    drill.note("skipped: namespaces share one clock, and libfaketime is not used")
+    """The clock of the host on which the flow runs jumps by an hour, forth and back, while the run is on."""
+    library = next((str(path) for path in drill.faketime), None)
+    if library is None:
+        drill.note("skipped: namespaces share a clock, and there is no libfaketime (--faketime)")
+        return
+    jump, worker = drill.folder / "jump", drill.site.gpu.programs["worker"]
+    jump.write_text("+0")
+    usual = worker.environment
+    faked = {"LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(jump), "FAKETIME_CACHE_DURATION": "1",
+             "FAKETIME_DONT_FAKE_MONOTONIC": "1"}  # fmt: skip
+    worker.environment = dict(usual) | faked
+    worker.stop()
+    worker.start()
+
+    def turn() -> None:
+        jump.write_text("+1h")
+        time.sleep(drill.away)
+        jump.write_text("+0")
+
+    _disturbed(drill, "clock", turn)
+    worker.stop()
+    worker.environment = usual
+    worker.start()
 
 
 def prepare(drill: Drill) -> None:
