@@ -225,23 +225,36 @@ def test_folders_carry_our_marker_and_the_card_its_weights_sha256(part: Part) ->
 # Nothing in the working directory is run
 
 
+PLUGIN = """
+import sys
+open("plugin", "w")
+class Watch:
+    def find_spec(name, *_):
+        if name in ("torch._dynamo", "sympy"):
+            open("compiler", "w")
+sys.meta_path.insert(0, Watch)
+"""
+
+
 @pytest.mark.parametrize(("processes", "workers"), [(1, 1), (2, 0)])
 def test_a_training_runs_nothing_that_lies_in_the_working_directory(
     processes: int, workers: int, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    part = resolve_parts(config_of(built, tmp_path, "ufvnet-lite", steps=2))[1]
+    config = part.config.model_copy(update={"processes": processes, "loader_workers": workers})
     for name in ("torch", "json", "ufvnet", "numpy", "accelerate"):
         (tmp_path / f"{name}.py").write_text("open('ran', 'w')")
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "a_plugin.py").write_text("open('plugin', 'w')")
+    (tmp_path / "elsewhere" / "a_plugin.py").write_text(PLUGIN)
     monkeypatch.setenv("UFVNET_PLUGINS", "a_plugin")
     entries = [str(tmp_path / "elsewhere"), "", os.environ.get("PYTHONPATH", "")]  # an empty one is the current folder
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entries))
-    part = resolve_parts(config_of(built, tmp_path, "ufvnet-lite", steps=2))[1]
-    config = part.config.model_copy(update={"processes": processes, "loader_workers": workers})
     monkeypatch.chdir(tmp_path)
     train_in_process(dataclasses.replace(part, config=config))
     assert not (tmp_path / "ran").exists()
     assert (tmp_path / "plugin").exists()  # what PYTHONPATH names is found
+    if processes == 1:  # a part of its start that a training needs only to share tensors out
+        assert not (tmp_path / "compiler").exists(), "torch's compiler or sympy was imported"
 
 
 # One line, and a rerun goes on
