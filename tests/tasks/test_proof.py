@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -125,9 +126,10 @@ def _on(address: str, config: Path) -> None:
 
 
 def test_a_worker_with_an_empty_folder_over_the_photos_costs_nothing(
-    config: Path, cluster: Cluster, photos: Path, tmp_path: Path
+    config: Path, cluster: Cluster, photos: Path, tmp_path: Path, prefect_home: Path
 ) -> None:
     hide = _with_folder_hidden(photos)
+    shutil.copytree(prefect_home, tmp_path / "prefect")
     _built(config, tmp_path / "data")
     before = _digests(tmp_path / "data")
     blind = cluster.worker(before=hide)

@@ -372,18 +372,6 @@ def _losses(part: Part) -> list[float]:
     return [*state["losses"], *pd.read_parquet(part.model_folder / "log.parquet")["loss"]]
 
 
-def test_two_processes_that_are_asked_to_stop_write_a_checkpoint(built: Path, tmp_path: Path) -> None:
-    config = config_of(built, tmp_path, "ufvnet-lite", steps=4000, checkpoint_every=4000, validate_every=4000)
-    _, whole = resolve_parts(config.model_copy(update={"processes": 2}))
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train_in_process(whole, stop)
-    assert len(list((whole.folder / "checkpoints").glob("step-*"))) == 1
-
-
 def test_anchors_of_one_s_own_are_trained_saved_and_loaded(built: Path, tmp_path: Path) -> None:
     config = config_of(built, tmp_path, "ufvnet").model_copy(update={"anchors": (1, 8), "regressor_scales": (2, 8)})
     stage1, _ = resolve_parts(config)

@@ -240,7 +240,10 @@ sys.meta_path.insert(0, Watch)
 def test_a_training_runs_nothing_that_lies_in_the_working_directory(
     processes: int, workers: int, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    part = resolve_parts(config_of(built, tmp_path, "ufvnet-lite", steps=2))[1]
+    """Two processes are asked to stop as well, and write one checkpoint."""
+    steps = 2 if processes == 1 else 4000
+    recipe = {"steps": steps, "checkpoint_every": steps, "validate_every": steps}
+    part = resolve_parts(config_of(built, tmp_path, "ufvnet-lite", **recipe))[1]
     config = part.config.model_copy(update={"processes": processes, "loader_workers": workers})
     for name in ("torch", "json", "ufvnet", "numpy", "accelerate"):
         (tmp_path / f"{name}.py").write_text("open('ran', 'w')")
@@ -250,7 +253,17 @@ def test_a_training_runs_nothing_that_lies_in_the_working_directory(
     entries = [str(tmp_path / "elsewhere"), "", os.environ.get("PYTHONPATH", "")]  # an empty one is the current folder
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entries))
     monkeypatch.chdir(tmp_path)
-    train_in_process(dataclasses.replace(part, config=config))
+    part = dataclasses.replace(part, config=config)
+    if processes == 1:
+        train_in_process(part)
+    else:
+
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train_in_process(part, stop)
+        assert len(checkpoints(part.folder)) == 1
     assert not (tmp_path / "ran").exists()
     assert (tmp_path / "plugin").exists()  # what PYTHONPATH names is found
     if processes == 1:  # a part of its start that a training needs only to share tensors out
