@@ -49,8 +49,8 @@ def config_of(built: Path, out: Path, model: str = "onesrg", **recipe: Any) -> T
     )  # fmt: skip
 
 
-def whole_of(built: Path, out: Path, **recipe: Any) -> Part:
-    return resolve_parts(config_of(built, out, **recipe))[1]
+def whole_of(built: Path, out: Path, model: str = "onesrg", **recipe: Any) -> Part:
+    return resolve_parts(config_of(built, out, model, **recipe))[1]
 
 
 def flip(file: Path, rng: random.Random) -> None:
@@ -293,7 +293,7 @@ def test_a_gradient_that_is_not_finite_ends_at_its_own_step(
 
 @pytest.mark.kills
 def test_a_killed_loader_process_is_one_line_and_a_rerun_goes_on(built: Path, tmp_path: Path) -> None:
-    part = whole_of(built, tmp_path, steps=24, checkpoint_every=10, validate_every=24)
+    part = whole_of(built, tmp_path, "ufvnet-lite", steps=24, checkpoint_every=10, validate_every=24)
     part = dataclasses.replace(part, config=part.config.model_copy(update={"loader_workers": 1}))
 
     def kill(*_: object) -> None:
@@ -318,14 +318,14 @@ def test_what_this_process_does_at_its_end_is_not_a_loader_process_s_to_do(
         raise RuntimeError("nothing to stop here")
 
     monkeypatch.setattr(threading, "_threading_atexits", [hook])
-    part = whole_of(built, tmp_path, steps=3, validate_every=3)
+    part = whole_of(built, tmp_path, "ufvnet-lite", steps=3, validate_every=3)
     part = dataclasses.replace(part, config=part.config.model_copy(update={"loader_workers": 1}))
     assert train(part) == part.model_folder
 
 
 @pytest.mark.kills
 def test_a_killed_training_is_one_line(built: Path, tmp_path: Path) -> None:
-    part = whole_of(built, tmp_path, steps=4000, validate_every=4000)
+    part = whole_of(built, tmp_path, "ufvnet-lite", steps=4000, validate_every=4000)
 
     def kill(*_: object) -> None:
         for child in psutil.Process().children(recursive=True):
