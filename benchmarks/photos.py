@@ -1,10 +1,10 @@
 """What a first run shows: ``python -m benchmarks.photos PHOTOS OUTPUT`` restores PHOTOS/images with nothing set.
 
-PHOTOS is a folder as ``benchmarks.finding`` takes it. Of each photo: faces of boxes.csv whose crop (1.3 times the shorter
-side of the box) is under 128 pixels, those of them that were restored, the median crop of the restored faces, PSNR of
-RGB between the output and the photo enlarged by bicubic to the same size, in the crops of the restored faces and in
-their boxes, and the seam: the mean difference, in levels, between the two on the outermost pixels of those crops. With
-``--look`` each restored face is written beside its bicubic into OUTPUT/../look, to look at.
+PHOTOS is a folder as ``benchmarks.finding`` takes it. Of each photo: faces of boxes.csv whose crop (1.3 times the
+shorter side of the box) is under 128 pixels, those of them that were restored, the median crop of the restored faces,
+PSNR of RGB between the output and the photo enlarged by bicubic to the same size, in the crops of the restored faces
+and in their boxes, and the seam: the mean difference, in levels, between the two on the outermost pixels of a crop.
+``--look FOLDER`` writes each restored face beside its bicubic there, to look at.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ def main() -> None:
     subprocess.run(command, check=True)
     rows = pq.read_table(given.output / "manifest.parquet").to_pylist()
     truth = boxes_of(given.photos / "boxes.csv")
-    print(
-        "\n| photo | small faces | restored | median crop | crops, dB | boxes, dB | seam |\n|---|---|---|---|---|---|---|"
-    )
+    print("\n| photo | small faces | restored | median crop | crops, dB | boxes, dB | seam |")
+    print("|---" * 7 + "|")
     small = restored = 0
     dull = []
     for row in rows:
@@ -71,9 +70,7 @@ def main() -> None:
         for box in wanted:
             if box not in hit:
                 print(f"  missing in {row['path']}: {box}", file=sys.stderr)
-    print(
-        f"\n{restored} of {small} small faces restored; restored without a visible difference: {', '.join(dull) or 'none'}"
-    )
+    print(f"\n{restored} of {small} small faces restored; no visible difference: {', '.join(dull) or 'none'}")
 
 
 def _holds(face: Mapping[str, Any], box: Sides) -> bool:
