@@ -192,7 +192,7 @@ def test_semaphores_of_a_command_that_ends_at_once_are_freed_without_a_warning()
     ("command", "schema", "names"),
     [
         ("restore", RestoreConfig, sorted(RestoreConfig.model_fields.keys() - {"input", "output", "cluster"})),
-        ("serve", RestoreConfig, ["backend", "device", "model"]),
+        ("serve", RestoreConfig, ["backend", "device", "finder", "model", "self_ensemble", "size"]),
         ("build", BuildConfig, ["allow_loss"]),
     ],
 )

@@ -119,20 +119,25 @@ def _picture_to_picture(config: RestoreConfig) -> bool:
     )
 
 
-@options_of("RestoreConfig", "model", "device", "backend")
+@options_of(
+    "RestoreConfig", "model", "backend", "finder", "min_face", "max_face", "effective_size", "size", "scale", "device",
+    "precision", "self_ensemble", aliases={"scale": ("--upscale", "-s")},
+)  # fmt: skip
 def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on. Other machines can reach any but 127.0.0.1 and localhost.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8000,
-    self_ensemble: Annotated[
-        bool, typer.Option(help="Mean of the results of the face and its mirror image; twice the time.")
-    ] = False,
     **settings: Any,
 ) -> None:
-    """Serve a local web page that restores one picture at a time; Ctrl-C ends it."""
+    """Serve a local web page that restores pictures, one or many at a time; Ctrl-C ends it."""
     require("serve", "serve")
-    from ufvnet.restore.restorer import Restorer
+    from ufvnet.config import RestoreConfig, load
+
+    config = load(RestoreConfig, {"input": "-", "output": "-", **settings})
+    from ufvnet.restore.resolved import resolve
     from ufvnet.restore.server.app import run
 
-    run(Restorer.load(**settings, self_ensemble=self_ensemble), host, port)
+    resolved = resolve(config)
+    resolved.face_finder.finder.load()
+    run(resolved, host, port)
