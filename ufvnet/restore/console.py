@@ -74,7 +74,8 @@ def _print_summary(config: RestoreConfig, summary: Mapping[str, Any]) -> None:
     statuses = ", ".join(f"{n:,} {status}" for status, n in counts.items() if n or status in ("restored", "failed"))
     rate = spell_rate(summary["files"] / seconds) if seconds else ""
     rate = f", {rate.replace('/', ' pictures/')}" if rate else ""
-    print(f"{statuses}; {summary['faces']:,} faces{rate}: {printed_line(config.output)}")
+    faces = f"{summary['faces']:,} face{'s' * (summary['faces'] != 1)}"
+    print(f"{statuses}; {faces}{rate}: {printed_line(config.output)}")
     if summary["enlarged"] and config.size == "auto" and config.scale is None:
         photos = f"{summary['enlarged']:,} photo{'s' * (summary['enlarged'] > 1)}"
         print(f"  {photos} enlarged until the restored faces show (--size input keeps the size)")

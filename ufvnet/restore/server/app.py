@@ -142,11 +142,7 @@ def run(resolved: ResolvedRestore, host: str, port: int) -> None:
     listener = _listen(host, port)
     port = listener.getsockname()[1]
     print(f"http://{f'[{host}]' if ':' in host else host}:{port}/  (Ctrl-C ends it)", flush=True)
-    server = make_server(make_app(resolved, host))
-    server.handle_exit = lambda *_: os._exit(
-        0
-    )  # at once: nothing is stored; else a picture in work would be waited for
-    server.run(sockets=[listener])
+    make_server(make_app(resolved, host)).run(sockets=[listener])
 
 
 def make_server(app: Starlette, idle_seconds: float = IDLE_SECONDS) -> uvicorn.Server:
