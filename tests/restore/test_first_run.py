@@ -53,9 +53,9 @@ def test_a_first_run_shows_a_difference_and_says_what_became_of_all_others(
     assert lines[0].startswith("1 restored, 1 copied, 1 no_face, 0 failed; 1 face")
     assert lines[1:] == [
         "  1 photo enlarged until the restored faces show (--size input keeps the size)",
-        "  1 copied: faces already larger than 128 px (--max-face N restores those below N pixels too)",
         "  1 no_face: no face found (--min-face 8 searches for smaller ones; --mode aligned takes every picture for a "
         "face crop)",
+        "  1 copied: faces already larger than 128 px (--max-face N restores those below N pixels too)",
     ]
     assert json.loads(Path("out/summary.json").read_text())["finder"] == choose_finder().NAME
     output = Image.open("out/small.jpg")
