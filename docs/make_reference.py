@@ -23,8 +23,8 @@ from pydantic_core import PydanticUndefined
 
 from ufvnet import cli, config
 from ufvnet.data import schema
-from ufvnet.data.card import NO_FAILURES
 from ufvnet.data.build import assembly, shard_writer
+from ufvnet.data.card import NO_FAILURES
 from ufvnet.remote import RemotePath
 from ufvnet.restore.folder import records
 from ufvnet.restore.folder.columns import COLUMNS as MANIFEST_COLUMNS

@@ -67,10 +67,12 @@ def ssim_whole_and_inside(
 def _sums() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """The loops that Numba compiles, or the same sums as matrix products where Numba is not installed."""
     if is_installed("numba"):
-        from .ssim_kernel import sums
-    else:
-        from .ssim_matrix import sums
-    return sums
+        from . import ssim_kernel
+
+        return ssim_kernel.sums
+    from . import ssim_matrix
+
+    return ssim_matrix.sums
 
 
 def _taps() -> np.ndarray:

@@ -34,7 +34,9 @@ LARGEST_STATE = 2**26
 """Most bytes of a state.json that is read."""
 
 NAME = re.compile(r"step-\d{8,}")
-FILES = re.compile(r"(model|ema|optimizer|best)\.safetensors|random-\d+\.(safetensors|json)|log\.(parquet|csv)|state\.json")
+FILES = re.compile(
+    r"(model|ema|optimizer|best)\.safetensors|random-\d+\.(safetensors|json)|log\.(parquet|csv)|state\.json"
+)
 """Names of what a checkpoint holds; a folder with anything else is never removed."""
 
 Note = Callable[[str], None]
@@ -89,7 +91,8 @@ def read_state(checkpoint: Path) -> dict[str, Any] | None:
             if "version" in state or "sealed" in state:
                 return None
         digests = state.pop("sha256")
-        named = state["step"] == int(checkpoint.name[5:]) and "model.safetensors" in digests and digests.keys() & {*LOGS}
+        complete = "model.safetensors" in digests and any(name in digests for name in LOGS)
+        named = state["step"] == int(checkpoint.name[5:]) and complete
         whole = all(sha256(checkpoint / name) == digest for name, digest in digests.items())
         return state if named and whole and isinstance(state["param_groups"], list) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -100,8 +103,8 @@ class Checkpoints:
     """Writes and reads ``checkpoints/step-NNNNNNNN`` of a run folder.
 
     Each checkpoint holds model, ema, optimizer and, if they are kept, the best weights so far, as safetensors; the
-    random states of every process; the curves (log.parquet or log.csv); and state.json, which is sealed and holds the sha256 of
-    all other files. A checkpoint is written under a temporary name and then renamed.
+    random states of every process; the curves (log.parquet or log.csv); and state.json, which is sealed and holds the
+    sha256 of all other files. A checkpoint is written under a temporary name and then renamed.
     """
 
     def __init__(

@@ -26,8 +26,7 @@ LOG_COLUMNS = {
     "loss": "Mean loss since the row before.",
     "lr": "Learning rate.",
     "images_per_s": "Training faces per second since the row before.",
-    "waiting": "Share of that time in which the training process waited for a batch or prepared it. A GPU may still be busy "
-    "with earlier steps then, so that it is idle for less.",
+    "waiting": "Share of that time in which the training process waited for batches or prepared them; a GPU may work on.",
     "memory_gib": "Memory in GiB: the peak on the GPU if there is one, else what the process holds.",
     "psnr": "Mean PSNR of Y in dB over the validation faces and scales.",
     "gain": "That mean minus bicubic's.",
@@ -42,8 +41,7 @@ class Curves:
     """The rows of log.parquet, whose columns LOG_COLUMNS describes.
 
     Args:
-        folder: TensorBoard's events go into its folder ``tensorboard/``; None writes no events, as does a machine without
-            TensorBoard.
+        folder: TensorBoard's events go into its folder ``tensorboard/``, if TensorBoard is installed; None writes none.
         log: the rows so far, of a training that is resumed.
     """
 
