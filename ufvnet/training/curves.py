@@ -26,7 +26,7 @@ LOG_COLUMNS = {
     "loss": "Mean loss since the row before.",
     "lr": "Learning rate.",
     "images_per_s": "Training faces per second since the row before.",
-    "waiting": "Share of that time in which the training process waited for batches or prepared them; a GPU may work on.",
+    "waiting": "Share of that time in which the training process waited for batches; a GPU may work meanwhile.",
     "memory_gib": "Memory in GiB: the peak on the GPU if there is one, else what the process holds.",
     "psnr": "Mean PSNR of Y in dB over the validation faces and scales.",
     "gain": "That mean minus bicubic's.",
