@@ -1,7 +1,7 @@
 """A dataset's HR faces in few, small files, for a machine that has neither pyarrow nor the dataset.
 
-A part is a zip file: HR faces as lossless WebP (17 kB for one of 128x128), their landmarks, and the dataset's card. Every
-part can be used alone: its training faces are drawn at random. Part 0 has the faces to validate and to test on, too.
+A part is a zip file: HR faces as lossless WebP (17 kB for one of 128x128), their landmarks, and the dataset's card.
+Every part can be used alone: its training faces are drawn at random. Part 0 has faces to validate and to test on, too.
 LR images are made again from HR, bit for bit, so ``unpack`` gives the same decoded columns as the dataset has.
 """
 
@@ -12,6 +12,7 @@ import json
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def _fill(cache: Cache, faces: list[Face], hr_size: int) -> None:
     with ThreadPoolExecutor() as pool:
         for k in SIXTEENTHS:
             side = lr_side(hr_size, k)
-            cache.array(f"lr_{k}", (n, side, side, 3), lambda side=side: pool.map(_Reduce(side), faces))  # type: ignore[misc]
+            cache.array(f"lr_{k}", (n, side, side, 3), partial(pool.map, _Reduce(side), faces))
     if all(points is not None for *_, points in faces):
         cache.array("landmarks", (n, 68, 2), lambda: (p for *_, p in faces if p is not None), np.float32)
 
