@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
@@ -34,6 +35,24 @@ def ufvnet(*arguments: str | Path, cwd: Path = ROOT, **environment: str) -> subp
     return subprocess.run(command, cwd=cwd, env=given, capture_output=True, text=True, check=False)
 
 
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run_here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command in this process: for what it says and its exit code, not for what its process starts with."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end, exit_on_errors():
+            cli.app(list(arguments))
+        return subprocess.CompletedProcess(arguments, end.value.code or 0, *capfd.readouterr())
+
+    return run
+
+
 @functools.cache
 def shown(*arguments: str) -> str:
     """What a command that changes nothing prints, in wide lines; it is run once."""
@@ -47,17 +66,17 @@ def test_help_names_every_command(command: str) -> None:
     assert f" {command} " in shown("--help")
 
 
-def test_models_show_prints_the_paper_s_sizes() -> None:
-    printed = shown("models", "show", "ufvnet", "--preset", "paper")
+def test_models_show_prints_the_paper_s_sizes(run_here: Command) -> None:
+    printed = run_here("models", "show", "ufvnet", "--preset", "paper").stdout
     for number in ("71,595,590", "12.117 GMAC", "61,103,843", "0.666 GMAC", "5,242,211", "6.876 GMAC"):
         assert number in printed
-    printed = shown("models", "show", "onesrg", "--preset", "paper")
+    printed = run_here("models", "show", "onesrg", "--preset", "paper").stdout
     assert "5,242,211" in printed
     assert "6.876 GMAC" in printed
 
 
-def test_models_list_names_every_row_of_table_iv() -> None:
-    listed = {line.split()[0] for line in ufvnet("models", "list").stdout.splitlines()}
+def test_models_list_names_every_row_of_table_iv(run_here: Command) -> None:
+    listed = {line.split()[0] for line in run_here("models", "list").stdout.splitlines()}
     assert {"bicubic", "sparnet", "onesrg", "twosrg", "ufvnet", "foursrg", "ufvnet-nw", "ufvnet-fm"} <= listed
 
 
@@ -98,8 +117,8 @@ def test_models_list_names_every_row_of_table_iv() -> None:
         (("demo", "--photos", "nowhere"), "photos = nowhere: no such folder"),
     ],
 )
-def test_wrong_use_is_one_message_and_exit_code_2(arguments: tuple[str, ...], message: str) -> None:
-    done = ufvnet(*arguments)
+def test_wrong_use_is_one_message_and_exit_code_2(arguments: tuple[str, ...], message: str, run_here: Command) -> None:
+    done = run_here(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
