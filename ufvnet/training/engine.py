@@ -39,6 +39,7 @@ from .curves import DIVERGED, LOG_EVERY, Curves, first_bad, memory_gib
 from .device_batches import DeviceLoader, can_make, has_room
 from .distributed import synced
 from .losses import sr_loss, total_loss, weight_loss
+from .optimizers import OPTIMIZERS
 from .part import Part
 from .publish import publish
 from .validation import Validation
@@ -154,8 +155,7 @@ class _Run:
         if world > 1:
             self.module = channels_last(synced(self.module))
             torch.manual_seed(recipe.seed + rank)  # dropout differs between processes, as within one large batch
-        kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-        self.optimizer = kind(
+        self.optimizer = OPTIMIZERS[recipe.optimizer](
             self.module.parameters(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
         )
         self.average = None
@@ -166,7 +166,8 @@ class _Run:
             self.teacher = channels_last(self.teacher).to(self.accelerator.device)
         trained = _OwnLoss(self.module) if hasattr(self.module, "loss") else self.module
         network = torch.compile(trained) if recipe.compile else trained
-        self.network, self.prepared = self.accelerator.prepare(network, self.optimizer)
+        # Both are on their device; to look for itself, accelerate would import what shards tensors, and with it sympy.
+        self.network, self.prepared = self.accelerator.prepare(network, self.optimizer, device_placement=[False, False])
         self.checkpoints = Checkpoints(part.folder, self.module, self.optimizer, self.average, note)
         self.losses: list[Tensor] = []
         self.norms: list[Tensor] = []
@@ -264,7 +265,8 @@ class _Run:
         """
         norm = None
         if self.recipe.clip_norm is not None:
-            norm = self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+            self.accelerator.unscale_gradients()
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
         if self.accelerator.scaler is not None:
             return torch.zeros((), device=self.accelerator.device)
         if norm is None:
