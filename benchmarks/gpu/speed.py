@@ -8,6 +8,7 @@ matrix product in the same process, in bfloat16 on a GPU and float32 on a proces
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -115,10 +116,10 @@ def _work(
     """A function that does one step, its network, and the input."""
     torch.manual_seed(0)
     if device.type == "cuda":
+        torch.compiler.reset()  # what was compiled holds memory
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    is_shipped = name in shipped()
-    net = load_model(name)[0] if is_shipped else create(name, preset, hr_size)
+    net = load_model(name)[0] if name in shipped() else create(name, preset, hr_size)
     side = feed_of(net).example_side(getattr(net, "hr_size", hr_size))
     if way.startswith("plain"):
         net = plain(name, PRESETS[preset], hr_size, net)
@@ -202,6 +203,7 @@ def _seconds(work: Callable[[], Any], device: torch.device, at_least: float = 0.
     return min(row(count) for _ in range(3))
 
 
+@functools.cache
 def _flops(name: str, preset: str, hr_size: int) -> float:
     """Multiplications and additions of one face's forward pass, as they are computed."""
     from torch.utils.flop_counter import FlopCounterMode

@@ -74,7 +74,7 @@ def _up_kernel(weight: Tensor) -> Tensor:
 
 
 def _taps(like: Tensor) -> Tensor:
-    """_TAPS as a tensor. A GPU would wait for each copy, and a CUDA graph cannot hold it, so there it is copied once."""
+    """_TAPS as a tensor. A GPU waits for such a copy, and a CUDA graph cannot hold it, so there it is made once."""
     return _kept_taps(like.device, like.dtype) if like.is_cuda else like.new_tensor(_TAPS)
 
 
