@@ -212,7 +212,7 @@ def start_dask_worker(here: Site, host: Host, name: str, port: int, version: str
     """A Dask worker of one process that runs the code of a version."""
     return host.start(name, "dask", "worker", here.scheduler, "--host", host.address, "--nworkers", "1",
                       "--nthreads", "1", "--worker-port", str(port), "--nanny-port", str(port + 100),
-                      "--no-dashboard", "--local-directory", str(host.folder),
+                      "--dashboard-address", "127.0.0.1:0", "--local-directory", str(host.folder),
                       environment=here.environment(host.name, version), folder=host.folder)  # fmt: skip
 
 
