@@ -147,7 +147,7 @@ def site(folder: Path) -> Iterator[Site]:
         here.make_current("v1")
         here.small_disk.mkdir()  # before any program starts, which would not see it otherwise
         subprocess.run(["mount", "-t", "tmpfs", "drill", here.small_disk], check=True)
-        stack.callback(subprocess.run, ["umount", here.small_disk], check=True)
+        stack.callback(lambda: subprocess.run(["umount", here.small_disk], check=True))
         stack.callback(_stop, gpu, cpu, head)
         start_server(here)
         start_scheduler(here)
