@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -16,6 +16,8 @@ from ufvnet.imaging.resize import VIEWS
 from ufvnet.models.readme import model_readme
 from ufvnet.models.store import CARD, FAILED, WEIGHTS, check_model_folder, read_card, sealed_card, tensors_written
 from ufvnet.models.supervision import without_critic
+
+from .curves import LOGS, log_name, write_log
 
 if TYPE_CHECKING:
     from .part import Part
@@ -57,7 +59,7 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
         },
         "recipe": config.recipe.model_dump(mode="json"),
         "validation": last,
-        "versions": {name: version(name) for name in ("ufvnet", "torch", "accelerate")},
+        "versions": {name: _version(name) for name in ("ufvnet", "torch", "accelerate")},
         "fingerprint": part.fingerprint,
     }
     folder = part.kept_back_folder if _is_worse(part, card) else part.model_folder
@@ -67,7 +69,9 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
     (folder / CARD).unlink(missing_ok=True)  # without it, the folder counts as unfinished
     with tensors_written(folder / WEIGHTS):
         write_atomically(folder / WEIGHTS, lambda p: save_model(network, str(p)))
-    write_atomically(folder / "log.parquet", lambda p: log.to_parquet(p))
+    for other in LOGS:
+        (folder / other).unlink(missing_ok=True)
+    write_atomically(folder / log_name(), lambda p: write_log(log, p, log_name()))
     write_atomically(folder / "README.md", lambda p: p.write_text(model_readme(card)))
     write_json(folder / CARD, sealed_card(card, folder))
 
@@ -86,6 +90,13 @@ def publish_failure(part: Part, reason: str) -> bool:
     claim(folder, "model")
     write_json(folder / FAILED, {"reason": reason, "fingerprint": part.fingerprint})
     return True
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # ufvnet in a checkout that is not installed
+        return "not installed"
 
 
 def _is_worse(part: Part, card: dict[str, Any]) -> bool:
