@@ -278,3 +278,28 @@ def test_a_key_of_one_or_several_paths_is_read_as_it_was_written(paths: str | tu
     config = load(RestoreConfig, {"input": paths, "output": "out"})
     assert RestoreConfig.model_validate(config.model_dump()) == config
     assert RestoreConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_pictures_are_restored_into_a_store(
+    s3: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("a.png", "b.png"):
+        buffer = io.BytesIO()
+        Image.linear_gradient("L").resize((24, 24)).save(buffer, "PNG")
+        (s3 / "crops" / name).write_bytes(buffer.getvalue())
+    command = ["restore", f"{s3}/crops", f"{s3}/restored", "--mode", "aligned", "--threads", "1"]
+    for more in ([], ["--resume"]):
+        with pytest.raises(SystemExit) as end:
+            main([*command, *more])
+        assert end.value.code == 0
+        assert [path.name for path in (s3 / "restored").files()] == [
+            "a.png",
+            "b.png",
+            "manifest.parquet",
+            "summary.json",
+        ]
+        assert not (s3 / "restored" / ".ufvnet.json").is_file()
+    said = "".join(capfd.readouterr())
+    assert said.count("2 restored, 0 failed; 2 faces") == 2 and "s3://faces/restored" in said
+    assert "secret" not in said

@@ -81,7 +81,7 @@ def _picture_to_picture(config: RestoreConfig) -> bool:
         and not isinstance(picture, RemotePath)
         and bool(output.suffix)
         and os.path.isfile(picture)
-        and not os.path.isdir(output)
+        and (isinstance(output, RemotePath) or not os.path.isdir(output))
         and picture.suffix != ".parquet"
     )
 
