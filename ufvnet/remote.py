@@ -210,7 +210,7 @@ def path_or_url(value: str | Path) -> AnyPath:
     if not bucket:
         raise ConfigError("names no bucket")
     if "@" in bucket.partition("/")[0]:
-        raise ConfigError("names credentials; the environment or a profile of the store's own settings must hold them")
+        raise ConfigError("names credentials; they belong into the environment or a profile")
     if scheme == "gs" and find_spec("gcsfs") is None:  # in no extra: its gRPC cannot be installed beside TensorBoard's
         raise ConfigError("gs://: gcsfs is not installed; pip install gcsfs brings it")
     require("storage", f"{scheme}://", STORES[scheme])

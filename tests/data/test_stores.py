@@ -290,8 +290,9 @@ def test_pictures_are_restored_into_a_store(
         (s3 / "crops" / name).write_bytes(buffer.getvalue())
     command = ["restore", f"{s3}/crops", f"{s3}/restored", "--mode", "aligned", "--threads", "1"]
     for more in ([], ["--resume"]):
+        monkeypatch.setattr("sys.argv", ["ufvnet", *command, *more])
         with pytest.raises(SystemExit) as end:
-            main([*command, *more])
+            main()
         assert end.value.code == 0
         assert [path.name for path in (s3 / "restored").files()] == [
             "a.png",
@@ -301,5 +302,6 @@ def test_pictures_are_restored_into_a_store(
         ]
         assert not (s3 / "restored" / ".ufvnet.json").is_file()
     said = "".join(capfd.readouterr())
-    assert said.count("2 restored, 0 failed; 2 faces") == 2 and "s3://faces/restored" in said
+    assert said.count("2 restored, 0 failed; 2 faces") == 2
+    assert "s3://faces/restored" in said
     assert "secret" not in said

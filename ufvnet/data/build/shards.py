@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
+import pickle
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
 
 from ufvnet.config import BuildConfig, fingerprint
 from ufvnet.data.card import CARD, ShardFiles
@@ -20,6 +27,7 @@ from .degrade import DEGRADATIONS
 from .duplicates import find_dropped, rank
 from .folder import BUILDING, PAIRS, KnownFiles, dataset_root
 from .lost_photos import check_lost
+from .packed import Packed
 from .resolved import ResolvedBuild
 from .reuse import RETRY, EarlierFiles, files_by_key, used_photos
 from .scan import PhotoHashes, scan, scan_jobs
@@ -60,7 +68,7 @@ class ShardJob:
     index: int
     split: str | None
     index_in_split: int
-    photos: tuple[ShardPhoto, ...]
+    photos: Sequence[ShardPhoto]
     config: BuildConfig
     fingerprint: str
     earlier: tuple[EarlierFiles, ...] = ()
@@ -142,21 +150,21 @@ def plan_shards(build: ResolvedBuild, hashes: Iterable[PhotoHashes] | None = Non
         raise ConfigError(f"source.root = {printed(config.source.root)}: no photos in it")
     if hashes is None:
         hashes = (of_photo for job in scan_jobs(build) for of_photo in scan(job))
-    photos = _without_copies([ShardPhoto(*pair) for pair in zip(build.photos, hashes, strict=True)], config)
+    hashes = Packed(hashes)
+    copies, sizes = _find_copies(build.photos, hashes, config), Counter(photo.split for photo in build.photos)
     known = KnownFiles(build.root)
-    if not config.allow_loss:
-        used = used_photos(known.root, known.finished)
-        if used:
-            check_lost(known.root, used, dict(map(_expected, photos)))
-    settings = _settings_fingerprint(config)
-    photos = [replace(p, key=_key(settings, p)) for p in photos]
-    shards: list[ShardJob] = []
-    for split in sorted({p.photo.split for p in photos}, key=lambda s: (s is None, s)):
+    used = {} if config.allow_loss else used_photos(known.root, known.finished)
+    if used:
+        check_lost(known.root, used, map(_expected, _planned(build.photos, hashes, copies)))
+    for split in sizes:
         if split is not None:
             check_name("the name of a split", split)
-        for j, members in _buckets([p for p in photos if p.photo.split == split], config.shard_size):
-            mark = fingerprint("shard", [p.key for p in members])
-            shards.append(ShardJob(len(shards), split, j, tuple(members), config, mark))
+    settings = _settings_fingerprint(config)
+    photos = (replace(p, key=_key(settings, p)) for p in _planned(build.photos, hashes, copies))
+    shards = [
+        ShardJob(i, split, j, members, config, mark)
+        for i, (split, j, members, mark) in enumerate(_buckets(photos, sizes, config.shard_size))
+    ]
     shards = _beside_earlier(shards, known)
     if not all(s.digests is not None and s.finished_below() == s.root for s in shards):
         known.extend([s.files for s in shards], [CARD, PAIRS, *(name for s in shards for name in s.names)])
@@ -195,40 +203,116 @@ def _key(settings: str, planned: ShardPhoto) -> str:
     return fingerprint(settings, facts, digest, planned.copy_of, planned.alike)[:32]
 
 
-def _buckets(photos: list[ShardPhoto], size: int) -> Iterator[tuple[int, list[ShardPhoto]]]:
-    """(number, photos) of groups of between half of ``size`` and ``size`` on average; a table's block stays whole."""
-    count = 1
-    while count * size < len(photos):
-        count *= 2
-    buckets: dict[int, list[ShardPhoto]] = {}
+Bucket = tuple[str | None, int, Packed[ShardPhoto], str]
+"""Split, number, photos in order, and fingerprint of a shard."""
+
+GROUP = 250_000
+"""Photos that are opened at the same time, on average, while they are divided."""
+
+
+def _buckets(photos: Iterable[ShardPhoto], sizes: Mapping[str | None, int], size: int) -> list[Bucket]:
+    """Groups of between half of ``size`` and ``size`` photos on average, by split and number; those without a split
+    come last. A table's block stays whole.
+
+    More than GROUP photos go through files, a set of buckets in each, so that few are in memory at once.
+
+    Args:
+        photos: all of them, in any order.
+        sizes: number of photos of each split.
+        size: upper bound of the average number.
+    """
+    counts = {split: _power_of_two(-(-number // size)) for split, number in sizes.items()}
+    groups = _power_of_two(-(-sum(sizes.values()) // GROUP))
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        files = [stack.enter_context(Path(folder, str(g)).open("w+b")) for g in range(groups if groups > 1 else 0)]
+        opened = [list[ShardPhoto]() for _ in range(groups)]
+        for number, planned in enumerate(photos, start=1):
+            opened[_number(planned, counts) % groups].append(planned)
+            if files and number % GROUP == 0:
+                _put_away(opened, files)
+        if files:
+            _put_away(opened, files)
+        buckets = [bucket for g in range(groups) for bucket in _divided(_taken(opened[g], files[g:]), counts)]
+    return sorted(buckets, key=lambda bucket: (bucket[0] is None, bucket[0], bucket[1]))
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << max(0, least - 1).bit_length()
+
+
+def _number(planned: ShardPhoto, counts: Mapping[str | None, int]) -> int:
+    """The number of a photo's bucket among those of its split."""
+    row = planned.photo.table_row
+    name = f"{row.file}#{row.block}" if row else planned.photo.path
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:4], "big") % counts[planned.photo.split]
+
+
+def _put_away(opened: list[list[ShardPhoto]], files: Sequence[BinaryIO]) -> None:
+    for rows, file in zip(opened, files):
+        pickle.dump(Packed(rows), file)
+        rows.clear()
+
+
+def _taken(rows: list[ShardPhoto], files: Sequence[BinaryIO]) -> Iterator[ShardPhoto]:
+    """The photos of a group, from the first of the files, if there are files."""
+    yield from rows
+    for file in files[:1]:
+        file.seek(0)
+        with contextlib.suppress(EOFError):
+            while True:
+                yield from pickle.load(file)
+
+
+def _divided(photos: Iterable[ShardPhoto], counts: Mapping[str | None, int]) -> Iterator[Bucket]:
+    """The buckets of a group."""
+    buckets: dict[tuple[str | None, int], list[ShardPhoto]] = {}
     for planned in photos:
-        row = planned.photo.table_row
-        name = f"{row.file}#{row.block}" if row else planned.photo.path
-        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
-        buckets.setdefault(int.from_bytes(digest[:4], "big") % count, []).append(planned)
-    for j in sorted(buckets):
-        yield j, sorted(buckets[j], key=lambda p: p.photo.table_row or p.photo.path)
+        buckets.setdefault((planned.photo.split, _number(planned, counts)), []).append(planned)
+    while buckets:
+        (split, number), members = buckets.popitem()
+        members.sort(key=lambda p: p.photo.table_row or p.photo.path)
+        yield split, number, Packed(members), fingerprint("shard", [p.key for p in members])
 
 
-def _without_copies(photos: list[ShardPhoto], config: BuildConfig) -> list[ShardPhoto]:
-    """The photos; each one with the bytes of an earlier one, or that looks like it where such are dropped, points to
-    the earlier one. Earlier is by ``rank``."""
-    order = sorted(range(len(photos)), key=lambda i: rank(photos[i].photo.split, photos[i].photo.path))
-    first: dict[str, str] = {}
-    unique: list[int] = []
-    for i in order:
-        photo, hashes = photos[i].photo, photos[i].hashes
-        if hashes.sha256 is not None and photo.split is not None:
-            original = first.setdefault(hashes.sha256, photo.path)
-            if original != photo.path:
-                photos[i] = replace(photos[i], copy_of=original)
-            elif hashes.dhash is not None:
-                unique.append(i)
-    dropped = find_dropped([photos[i].hashes.dhash or "" for i in unique], config.near_distance)
-    for number, pair in dropped.items():
-        original = photos[unique[pair.original]].photo.path
-        photos[unique[number]] = replace(photos[unique[number]], copy_of=original, alike=pair.distance)
-    return photos
+# Copies
+
+Copies = dict[int, tuple[str, int | None]]
+"""Path of the original, and differing bits if the bytes are not equal, by the number of the photo."""
+
+
+def _planned(photos: Iterable[Photo], hashes: Iterable[PhotoHashes], copies: Copies) -> Iterator[ShardPhoto]:
+    """The photos with their hashes; copies point to the earlier photo."""
+    for i, (photo, of_photo) in enumerate(zip(photos, hashes, strict=True)):
+        yield ShardPhoto(photo, of_photo, *copies.get(i, (None, None)))
+
+
+def _find_copies(photos: Sequence[Photo], hashes: Sequence[PhotoHashes], config: BuildConfig) -> Copies:
+    """The photos with the bytes of an earlier one, or that look like it where such are dropped. Earlier is by ``rank``.
+
+    Names are compared only where the first 8 bytes of two digests are equal.
+    """
+    firsts = (h.sha256[:16] if p.split is not None and h.sha256 else "" for p, h in zip(photos, hashes, strict=True))
+    starts = np.fromiter((int(first, 16) | 1 if first else 0 for first in firsts), np.uint64, len(photos))
+    _, at, times = np.unique(starts, return_inverse=True, return_counts=True)
+    shared = (times[at] > 1) & (starts != 0)
+    del starts, at, times
+    groups: dict[str | None, list[tuple[tuple[int, str], int]]] = {}
+    unique: list[tuple[tuple[int, str], int, str]] = []
+    for i, (photo, of_photo) in enumerate(zip(photos, hashes)):
+        place = rank(photo.split, photo.path)
+        if shared[i]:
+            groups.setdefault(of_photo.sha256, []).append((place, i))
+        if of_photo.dhash is not None and of_photo.sha256 is not None and photo.split is not None:
+            unique.append((place, i, of_photo.dhash))
+    copies: Copies = {}
+    for group in groups.values():
+        (_, original), _ = min(group)
+        copies |= {i: (original, None) for (_, path), i in group if path != original}
+    unique = sorted(row for row in unique if row[1] not in copies)
+    for number, pair in find_dropped([looks for *_, looks in unique], config.near_distance).items():
+        copies[unique[number][1]] = unique[pair.original][0][1], pair.distance
+    return copies
 
 
 def _beside_earlier(shards: list[ShardJob], known: KnownFiles) -> list[ShardJob]:
@@ -242,10 +326,14 @@ def _beside_earlier(shards: list[ShardJob], known: KnownFiles) -> list[ShardJob]
     present = {name for s in known.shards for name in (s.photos, s.faces) if name and (known.root / name).exists()}
     aside = known.rebuild or any(read_fingerprint(known.root / n) != planned.get(n) for n in present)
     places = files_by_key(known.root, known.shards)
+
+    def earlier(shard: ShardJob) -> tuple[EarlierFiles, ...]:
+        return tuple(dict.fromkeys(places[p.key] for p in shard.photos if p.key in places)) if places else ()
+
     return [
         replace(
             s, aside=aside, digests=digests.get(s.fingerprint),
-            earlier=tuple(dict.fromkeys(places[p.key] for p in s.photos if p.key in places)),
+            earlier=earlier(s),
         )
         for s in shards
     ]  # fmt: skip
