@@ -20,7 +20,7 @@ from ufvnet.imaging.resize import SIXTEENTHS, lr_side
 from ufvnet.models import create, names, to_network
 from ufvnet.models.feed import feed_of
 from ufvnet.models.inference import channels_last
-from ufvnet.models.supervision import Target, needs_of
+from ufvnet.models.supervision import Target, needs_of, with_critic
 from ufvnet.training.batches import Batch, TrainingLoader
 
 STEPS = 3
@@ -44,7 +44,7 @@ def one(hr_size: int, batch_size: int, preset: str, name: str) -> None:
     """Measure one method in this process and print its row."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    network = channels_last(create(name, preset, hr_size))
+    network = channels_last(with_critic(create(name, preset, hr_size)))
     loader = _loader(network, hr_size, batch_size)
     seconds = []
     optimizer = torch.optim.Adam(network.parameters(), 1e-4, fused=True)

@@ -18,6 +18,7 @@ from ufvnet.results.statistics import MeanScore
 from ufvnet.results.tables.beside_paper import paper_table
 from ufvnet.results.tables.captions import failures
 from ufvnet.results.tables.measured import difference_table, gain_table, scale_table
+from ufvnet.results.tables.orderings import orderings_table
 from ufvnet.results.tables.overview import overview_table
 from ufvnet.results.tables.paper import TABLES
 from ufvnet.results.tables.render import to_csv, to_html, to_latex, to_markdown
@@ -133,6 +134,41 @@ def test_the_headers_of_a_csv_are_all_different(paper: Any, tmp_path: Path) -> N
     scores = _scores({"bicubic": 30, "mine": 31})
     for table in (paper_table(paper, _evaluation(config, scores, _method("mine"))), difference_table(scores, "A", 0)):
         assert len({*table.header} - {""}) == len(table.header)
+
+
+# Orderings
+
+
+def test_orderings_stand_beside_the_paper_s_with_what_came_out(config: EvaluateConfig) -> None:
+    """ufvnet over onesrg came out on MR8 and is reversed on MR3; nw's order with onesrg is not shown to be real."""
+    faces = np.arange(FACES)[:, None]
+    psnrs = {
+        "ufvnet (MR8)": 31, "onesrg (MR8)": 30, "ufvnet-nw (MR8)": 30 + np.where(faces % 2, 1.0, -1.0),
+        "ufvnet (MR3)": 28, "onesrg (MR3)": 29, "ufvnet seed 1 (MR8)": 29, "onesrg seed 1 (MR8)": 30,
+    }  # fmt: skip
+    names = [label.removesuffix(")").rsplit(" (", 1) for label in psnrs]
+    methods = [_method(name, view) for name, view in names]
+    table = orderings_table(TABLES[3], _evaluation(config, _scores(psnrs), *methods))
+    assert table
+    lines, mr8, mr3 = _lines(table), "trained MR8 → A-MR8", "trained MR3 → A-MR8"
+    line = lines["ufvnet over onesrg"]
+    assert (line[mr8], line["paper: trained MR8 → CelebA-MR8"]) == ("+1.00 [+1.00, +1.00]", "+0.26")
+    assert (line[mr3], line["paper: trained MR3 → CelebA-MR8"]) == ("-1.00 [-1.00, -1.00]", "+0.43")
+    assert (line["came out"], line["reversed"]) == ("1 of 2", "1 of 2")
+    line = lines["ufvnet-nw over onesrg"]
+    assert line[mr8].endswith("n.s.")
+    assert (line[mr3], line["came out"], line["reversed"]) == ("–", "0 of 1", "0 of 1")
+    assert lines["ufvnet over onesrg seed 1"]["reversed"] == "1 of 1"
+    assert lines["ufvnet: trained on all sizes over fewer"][mr3] == "+3.00 [+3.00, +3.00]"
+    more = lines["onesrg: trained on all sizes over fewer, more than ufvnet"]
+    assert (more[mr3], more["paper: trained MR3 → CelebA-MR8"]) == ("-2.00 [-2.00, -2.00]", "+0.17")
+    assert "twosrg" not in " ".join(lines)
+
+
+def test_without_two_methods_of_a_table_there_are_no_orderings(config: EvaluateConfig) -> None:
+    scores = _scores({"bicubic": 30, "mine": 31})
+    evaluation = _evaluation(config, scores, _method("bicubic"), _method("mine"))
+    assert [orderings_table(paper, evaluation) for paper in TABLES] == [None] * 4
 
 
 # Text

@@ -49,6 +49,8 @@ NARROW = {
     "sisn": ("FR", lambda h: SISN(4, 4, 1, 1, h)),
     "wipa": ("FR", lambda h: WIPA(4, 4, h)),
     "eipnet": ("OR", lambda h: EIPNet(4, h)),
+    "eipnet-gan": ("OR", lambda h: EIPNet(4, h, gan=True)),
+    "wipa-gan": ("FR", lambda h: WIPA(4, 4, h, gan=True)),
     "kdfsrnet": ("OR", lambda h: KDFSRNet(4, h)),
     "kdfsrnet-teacher": ("OR", lambda h: KDFSRTeacher(4, h)),
     "liif": ("SASR", lambda h: LIIF(4, 1, 8, h)),
@@ -95,15 +97,18 @@ def faces(built: Path) -> FaceArrays:
 def test_every_row_trains_to_a_model_that_is_measured(built: Path, tmp_path: Path, model: str) -> None:
     card = read_card(train_all(config_of(built, tmp_path, model)))
     assert np.isfinite(card["validation"]["psnr"])
-    own = {"dic": [2], "sisn": [4], "wipa": [4]}.get(model)
+    own = {"dic": [2], "sisn": [4], "wipa": [4], "wipa-gan": [4]}.get(model)
     assert card["scales"] == (own or list(range(1, 9)))
     assert card["trained_on"]["view"] == (f"k={own}" if own else "MR8")
 
 
-def test_a_killed_training_of_a_competitor_goes_on_with_the_same_bits(built: Path, tmp_path: Path) -> None:
-    """LIIF's crops and points are drawn anew for every batch; they depend on the seed and the step alone."""
-    whole = train_all(config_of(built, tmp_path / "a", "liif", {"steps": 3}))
-    killed = resolve_parts(config_of(built, tmp_path / "b", "liif", {"steps": 3}))[1]
+@pytest.mark.parametrize("model", ["liif", "wipa-gan"])
+def test_a_killed_training_of_a_competitor_goes_on_with_the_same_bits(built: Path, tmp_path: Path, model: str) -> None:
+    """LIIF's crops and points are drawn anew for every batch; they depend on the seed and the step alone. WIPA's critic
+    is in the checkpoint, and so is the state of its noisy labels.
+    """
+    whole = train_all(config_of(built, tmp_path / "a", model, {"steps": 3}))
+    killed = resolve_parts(config_of(built, tmp_path / "b", model, {"steps": 3}))[1]
 
     def kill(step: int, *_: object) -> None:
         raise KeyboardInterrupt

@@ -2,7 +2,8 @@
 
 A network without a method ``loss`` is trained by the mean absolute error. One with a method
 ``loss(fed, rate, target) -> Tensor``, which calls the network itself, may have ``needs``: what the target holds beside
-the HR faces.
+the HR faces. One with a method ``make_critic() -> nn.Module | None`` is given the result as its submodule ``critic``
+while it is trained; it is left out of the model's folder.
 """
 
 from __future__ import annotations
@@ -62,3 +63,18 @@ NOTHING = Needs()
 def needs_of(network: nn.Module) -> Needs:
     """What a network's loss needs; nothing for a network without one."""
     return getattr(network, "needs", None) or NOTHING
+
+
+def with_critic(network: nn.Module) -> nn.Module:
+    """The network, with the critic that it learns against, if it has one."""
+    critic = getattr(network, "make_critic", lambda: None)()
+    if critic is not None:
+        network.critic = critic
+    return network
+
+
+def without_critic(network: nn.Module) -> nn.Module:
+    """The network, without the critic that it learned against."""
+    if hasattr(network, "critic"):
+        del network.critic
+    return network

@@ -18,7 +18,7 @@ from ufvnet.models import PRESETS, SRG, UFVNet, WeightRegressor, create
 from ufvnet.models.fau import init_as_identity
 from ufvnet.models.feed import I_LS, Feed
 from ufvnet.models.store import CARD, check_model_folder, damage, find, load, load_weights, read_card
-from ufvnet.models.supervision import NOTHING, Needs
+from ufvnet.models.supervision import NOTHING, Needs, with_critic
 
 TRAINING_VERSION = 2
 """Raised when the same configuration no longer trains the same weights."""
@@ -219,7 +219,7 @@ class Part:
                 raise ConfigError(f"runs = {printed(path)}: is a symbolic link; nothing is written through it")
 
     def network(self) -> nn.Module:
-        """The network to train. The whole one has the anchors' encoders and the regressor of stage 1."""
+        """The network to train. The whole has the anchors' encoders and the regressor of stage 1, and its critic."""
         config, hr_size = self.config, self.hr_size
         width = PRESETS[config.preset]
         if self.role == "regressor":
@@ -248,7 +248,7 @@ class Part:
                 network.encoders[self.anchors.index(part.k)] = trained.encoder
             elif isinstance(trained, WeightRegressor):
                 network.regressor = trained
-        return network
+        return with_critic(network)
 
     def teacher(self) -> nn.Module | None:
         """The network that teaches this one, in evaluation mode, or None."""

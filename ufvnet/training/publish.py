@@ -15,6 +15,7 @@ from ufvnet.files import claim, write_atomically, write_json
 from ufvnet.imaging.resize import VIEWS
 from ufvnet.models.readme import model_readme
 from ufvnet.models.store import CARD, FAILED, WEIGHTS, check_model_folder, read_card, sealed_card, tensors_written
+from ufvnet.models.supervision import without_critic
 
 if TYPE_CHECKING:
     from .part import Part
@@ -31,6 +32,7 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
     """
     config = part.config
     datasets = part.datasets
+    network = without_critic(network)
     measured = [c for c in log.columns if c in ("psnr", "gain", "kl", "mae") or c.startswith("psnr_")]
     last = log.iloc[-1][measured].astype(float).to_dict() if len(log) else {}
     last = {name: value for name, value in last.items() if math.isfinite(value)}

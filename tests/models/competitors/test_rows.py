@@ -13,7 +13,8 @@ from ufvnet.models.complexity import complexity
 COUNTS = {
     "liif": ("SASR", 1_567_299, 22_978), "arbsr": ("SASR", 16_926_127, 4_190), "sisn": ("FR", 8_073_819, 6_304),
     "sisn-x8": ("FR", 8_304_475, 2_224), "wipa": ("FR", 679_040, 1_529), "wipa-x8": ("FR", 1_386_688, 1_708),
-    "wipa-x16": ("FR", 2_686_208, 1_791), "eipnet": ("OR", 11_912_582, 10_078), "kdfsrnet": ("OR", 5_203_995, 13_722),
+    "wipa-x16": ("FR", 2_686_208, 1_791), "wipa-gan": ("FR", 679_040, 1_529), "eipnet-gan": ("OR", 11_912_582, 10_078),
+    "eipnet": ("OR", 11_912_582, 10_078), "kdfsrnet": ("OR", 5_203_995, 13_722),
     "kdfsrnet-teacher": ("OR", 2_526_027, 5_710), "dic": ("FR", 21_803_849, 45_337),
     "mlgdn": ("FR", 21_822_473, 45_393), "dic-nolm": ("FR", 9_804_677, None),
 }  # fmt: skip

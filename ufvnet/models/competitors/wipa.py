@@ -8,23 +8,33 @@ What the paper leaves open, decided here:
 - The low resolution is the project's (the authors': anti-aliased bilinear on floats; their text: bicubic).
 - x4, of which the authors report no numbers, follows the formula of x8 and x16.
 - With hr_size 64 every stage's output is enlarged to 64.
-- Initialisation is PyTorch's own. The supervised network alone is here, without the authors' adversary.
+- Initialisation is PyTorch's own.
+- The terms of other networks' features (VGG, identity) are left out; the adversarial one is an option (``gan=True``),
+  by the authors' schedule: of 200 epochs, the critic learns from the third on, the network from it from the fifth on.
+  The bounds of its labels move linearly.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..supervision import Target
+from .adversary import adversarial_loss
 from .common import check_input, to_unit
 
 SCALES = (4, 8, 16)
 DETAILS = 9
 """Maps of a wavelet prediction: horizontal, vertical and diagonal detail of each colour."""
+ADVERSARIAL = 0.001
+"""Weight of the adversarial term."""
+CRITIC_FROM, ADVERSARIAL_FROM = 2 / 200, 4 / 200
+"""Shares of the training after which the critic learns, and after which the network learns from it."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,24 @@ class Stage(nn.Module):
         return _lrelu(self.up(self.fuse(torch.cat([x, w], 1)))), self.predict(w)
 
 
+class Critic(nn.Module):
+    """The authors' discriminator: (N, 3, H, H) in [-1, 1] -> (N, 1) logits; ``channels`` as in ``WIPA``."""
+
+    def __init__(self, channels: int, hr_size: int):
+        super().__init__()
+        widths = [3, *(channels << i for i in range(4))]
+        layers: list[nn.Module] = []
+        for c_in, c_out in pairwise(widths):
+            norm = [nn.BatchNorm2d(c_out)] if c_in > 3 else []
+            layers += [nn.Conv2d(c_in, c_out, 4, 2, 1), *norm, nn.LeakyReLU(0.1)]
+        layers += [nn.Conv2d(widths[-1], channels, hr_size // 16), nn.LeakyReLU(0.1), nn.Flatten()]
+        self.layers = nn.Sequential(*layers, nn.Linear(channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layers(x)
+        return logits
+
+
 class WIPA(nn.Module):
     """Stages to the full side, all their outputs enlarged and summed, a convolution and tanh.
 
@@ -84,12 +112,16 @@ class WIPA(nn.Module):
         scale: 4, 8 or 16: the input's side is hr_size / scale.
         channels: of every map.
         hr_size: side of the output.
+        gan: learn against a critic too.
 
     Raises:
         ValueError: scale is not one of SCALES, or does not divide hr_size.
     """
 
-    def __init__(self, scale: int = 4, channels: int = 64, hr_size: int = 128):
+    critic: Critic
+    """There only while it is trained."""
+
+    def __init__(self, scale: int = 4, channels: int = 64, hr_size: int = 128, gan: bool = False):
         super().__init__()
         if scale not in SCALES or hr_size % scale:
             raise ValueError(f"scale must be one of {SCALES} and divide hr_size, got {scale} and {hr_size}")
@@ -99,6 +131,15 @@ class WIPA(nn.Module):
         stages = scale.bit_length() - 1
         self.stages = nn.ModuleList(Stage(channels, scale >> i) for i in range(stages))
         self.head = _conv(channels, 3)
+        self.critic_size = (channels, hr_size) if gan else None
+
+    def make_critic(self) -> Critic | None:
+        """What training adds as ``critic``."""
+        return Critic(*self.critic_size) if self.critic_size else None
+
+    def frozen(self, progress: float) -> Iterable[nn.Parameter]:
+        """What does not learn yet."""
+        return self.critic.parameters() if hasattr(self, "critic") and progress < CRITIC_FROM else ()
 
     def forward(self, lr: Tensor, rate: Tensor | None = None) -> WIPAOutput:
         """LR (N, 3, lr_size, lr_size) in [-1, 1] -> WIPAOutput."""
@@ -113,11 +154,23 @@ class WIPA(nn.Module):
         return WIPAOutput(torch.tanh(self.head(torch.stack(enlarged).sum(0))), tuple(wavelets))
 
     def loss(self, fed: Tensor, rate: Tensor, target: Target) -> Tensor:
-        """Mean squared error of the picture in [0, 1] and, a quarter as heavy at each coarser level, of the details."""
+        """Mean squared error of the picture in [0, 1]; absolute ones of the details, each coarser level's a quarter as
+        heavy; and the adversarial term.
+        """
         output, hr = self(fed), to_unit(target.hr)
         targets = wavelet_targets(hr, len(output.wavelets))
         levels = [F.l1_loss(w, t) / 4**i for i, (w, t) in enumerate(zip(output.wavelets, targets))]
-        return F.mse_loss(to_unit(output.sr), hr) + torch.stack(levels).mean()
+        loss = F.mse_loss(to_unit(output.sr), hr) + torch.stack(levels).mean()
+        if hasattr(self, "critic"):
+            loss = loss + self._adversarial(output.sr, target)
+        return loss
+
+    def _adversarial(self, sr: Tensor, target: Target) -> Tensor:
+        done, noise = target.progress, torch.rand(2, len(sr), device=sr.device)
+        real = 1 - noise[0] * (0.2 - 0.1 * done)  # in [0.8, 1] at first, in [0.9, 1] at last
+        fake = noise[1] * (0.2 - 0.1 * done)
+        weight = ADVERSARIAL if done >= ADVERSARIAL_FROM else 0.0
+        return adversarial_loss(self.critic, sr, target.hr, weight, real, fake)
 
     def _enlarge(self, x: Tensor) -> Tensor:
         if x.shape[2] == self.hr_size:

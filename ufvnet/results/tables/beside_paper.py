@@ -69,7 +69,7 @@ def _lines(paper: PaperTable, columns: Sequence[Column], methods: Sequence[Resol
     """
     lines: list[Line] = []
     for name in [*paper.rows, *_new_methods(methods)]:
-        candidates = [_labels(name, column, methods) for column in columns]
+        candidates = [labels_of(name, column, methods) for column in columns]
         lines.append((name, [labels[0] if labels else None for labels in candidates]))
         others = dict.fromkeys(label for labels in candidates for label in labels[1:])
         lines += [(label, [label if label in labels else None for labels in candidates]) for label in others]
@@ -82,7 +82,7 @@ def _new_methods(methods: Sequence[ResolvedMethod]) -> list[str]:
     return list(dict.fromkeys(method.name for method in methods if method.name not in known))
 
 
-def _labels(name: str, column: Column, methods: Sequence[ResolvedMethod]) -> list[str]:
+def labels_of(name: str, column: Column, methods: Sequence[ResolvedMethod]) -> list[str]:
     """The methods that may fill a cell: those of the very name first, then those that were not trained on a view."""
     names = (name, SAME_NETWORK.get(name, name))
     fitting = [m for m in methods if m.name in names and m.trained_on in ("", column.trained)]

@@ -16,6 +16,7 @@ from .beside_paper import paper_table
 from .damaged import damage_tables, identity_table
 from .groups import group_tables
 from .measured import assigned_table, cost_table, difference_table, gain_table, scale_table
+from .orderings import orderings_table
 from .paper import TABLES
 from .render import to_csv, to_html, to_latex, to_markdown
 from .summary import FILE, summary_csv, summary_rows
@@ -23,9 +24,10 @@ from .table import Table
 
 
 def all_tables(evaluation: ScoredEvaluation) -> list[Table]:
-    """The paper's four tables, then for each test set those of what was measured on it, then the assigned view."""
+    """The paper's four tables and their orderings, then those of each test set's scores, then the assigned view."""
     seed = evaluation.config.seed
     tables = [paper_table(paper, evaluation) for paper in TABLES]
+    tables += filter(None, (orderings_table(paper, evaluation) for paper in TABLES))
     for test_set in evaluation.config.datasets:
         name, scores = test_set.name, evaluation.scores_on(test_set.name)
         tables += _clean_tables(undamaged(scores), name, seed)
