@@ -197,7 +197,8 @@ def path_or_url(value: str | Path) -> AnyPath:
     """A local path, or the path in a store that a URL names.
 
     Raises:
-        ConfigError: the URL's scheme is none of STORES, it names no bucket, or credentials, or the package for it is not installed.
+        ConfigError: the URL's scheme is none of STORES, it names no bucket, it names credentials, or the package for it
+            is not installed.
     """
     match = _SCHEME.match(str(value))
     if match is None:

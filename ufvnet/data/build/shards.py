@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import pickle
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
-
-import numpy as np
 
 from ufvnet.config import BuildConfig, fingerprint
 from ufvnet.data.card import CARD, ShardFiles
 from ufvnet.data.schema import SCHEMA_VERSION, read_fingerprint
-from ufvnet.data.sources.photo import Photo
 from ufvnet.errors import ConfigError
 from ufvnet.faces.finders import choose_finder
 from ufvnet.files import check_name, escape_name, printed
 from ufvnet.imaging.rgb import READING
 
+from .copies import ShardPhoto, find_copies, planned
 from .degrade import DEGRADATIONS
-from .duplicates import find_dropped, rank
+from .divide import divide
 from .folder import BUILDING, PAIRS, KnownFiles, dataset_root
 from .lost_photos import check_lost
 from .packed import Packed
@@ -34,22 +27,6 @@ from .scan import PhotoHashes, scan, scan_jobs
 
 DECIDING = ("hr_size", "faces", "min_face", "crop", "degradation", "max_pixels")
 """Settings that decide a photo's rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShardPhoto:
-    """A photo of a shard, with all that decides its rows.
-
-    copy_of: path of the photo that this one duplicates.
-    alike: number of differing bits of the difference hashes; None if the bytes are equal.
-    key: fingerprint of all that decides its rows.
-    """
-
-    photo: Photo
-    hashes: PhotoHashes
-    copy_of: str | None = None
-    alike: int | None = None
-    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,19 +128,19 @@ def plan_shards(build: ResolvedBuild, hashes: Iterable[PhotoHashes] | None = Non
     if hashes is None:
         hashes = (of_photo for job in scan_jobs(build) for of_photo in scan(job))
     hashes = Packed(hashes)
-    copies, sizes = _find_copies(build.photos, hashes, config), Counter(photo.split for photo in build.photos)
+    copies, sizes = find_copies(build.photos, hashes, config), Counter(photo.split for photo in build.photos)
     known = KnownFiles(build.root)
     used = {} if config.allow_loss else used_photos(known.root, known.finished)
     if used:
-        check_lost(known.root, used, map(_expected, _planned(build.photos, hashes, copies)))
+        check_lost(known.root, used, map(_expected, planned(build.photos, hashes, copies)))
     for split in sizes:
         if split is not None:
             check_name("the name of a split", split)
     settings = _settings_fingerprint(config)
-    photos = (replace(p, key=_key(settings, p)) for p in _planned(build.photos, hashes, copies))
+    photos = (replace(p, key=_key(settings, p)) for p in planned(build.photos, hashes, copies))
     shards = [
         ShardJob(i, split, j, members, config, mark)
-        for i, (split, j, members, mark) in enumerate(_buckets(photos, sizes, config.shard_size))
+        for i, (split, j, members, mark) in enumerate(divide(photos, sizes, config.shard_size))
     ]
     shards = _beside_earlier(shards, known)
     if not all(s.digests is not None and s.finished_below() == s.root for s in shards):
@@ -203,118 +180,6 @@ def _key(settings: str, planned: ShardPhoto) -> str:
     return fingerprint(settings, facts, digest, planned.copy_of, planned.alike)[:32]
 
 
-Bucket = tuple[str | None, int, Packed[ShardPhoto], str]
-"""Split, number, photos in order, and fingerprint of a shard."""
-
-GROUP = 250_000
-"""Photos that are opened at the same time, on average, while they are divided."""
-
-
-def _buckets(photos: Iterable[ShardPhoto], sizes: Mapping[str | None, int], size: int) -> list[Bucket]:
-    """Groups of between half of ``size`` and ``size`` photos on average, by split and number; those without a split
-    come last. A table's block stays whole.
-
-    More than GROUP photos go through files, a set of buckets in each, so that few are in memory at once.
-
-    Args:
-        photos: all of them, in any order.
-        sizes: number of photos of each split.
-        size: upper bound of the average number.
-    """
-    counts = {split: _power_of_two(-(-number // size)) for split, number in sizes.items()}
-    groups = _power_of_two(-(-sum(sizes.values()) // GROUP))
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        files = [stack.enter_context(Path(folder, str(g)).open("w+b")) for g in range(groups if groups > 1 else 0)]
-        opened = [list[ShardPhoto]() for _ in range(groups)]
-        for number, planned in enumerate(photos, start=1):
-            opened[_number(planned, counts) % groups].append(planned)
-            if files and number % GROUP == 0:
-                _put_away(opened, files)
-        if files:
-            _put_away(opened, files)
-        buckets = [bucket for g in range(groups) for bucket in _divided(_taken(opened[g], files[g:]), counts)]
-    return sorted(buckets, key=lambda bucket: (bucket[0] is None, bucket[0], bucket[1]))
-
-
-def _power_of_two(least: int) -> int:
-    return 1 << max(0, least - 1).bit_length()
-
-
-def _number(planned: ShardPhoto, counts: Mapping[str | None, int]) -> int:
-    """The number of a photo's bucket among those of its split."""
-    row = planned.photo.table_row
-    name = f"{row.file}#{row.block}" if row else planned.photo.path
-    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
-    return int.from_bytes(digest[:4], "big") % counts[planned.photo.split]
-
-
-def _put_away(opened: list[list[ShardPhoto]], files: Sequence[BinaryIO]) -> None:
-    for rows, file in zip(opened, files):
-        pickle.dump(Packed(rows), file)
-        rows.clear()
-
-
-def _taken(rows: list[ShardPhoto], files: Sequence[BinaryIO]) -> Iterator[ShardPhoto]:
-    """The photos of a group, from the first of the files, if there are files."""
-    yield from rows
-    for file in files[:1]:
-        file.seek(0)
-        with contextlib.suppress(EOFError):
-            while True:
-                yield from pickle.load(file)
-
-
-def _divided(photos: Iterable[ShardPhoto], counts: Mapping[str | None, int]) -> Iterator[Bucket]:
-    """The buckets of a group."""
-    buckets: dict[tuple[str | None, int], list[ShardPhoto]] = {}
-    for planned in photos:
-        buckets.setdefault((planned.photo.split, _number(planned, counts)), []).append(planned)
-    while buckets:
-        (split, number), members = buckets.popitem()
-        members.sort(key=lambda p: p.photo.table_row or p.photo.path)
-        yield split, number, Packed(members), fingerprint("shard", [p.key for p in members])
-
-
-# Copies
-
-Copies = dict[int, tuple[str, int | None]]
-"""Path of the original, and differing bits if the bytes are not equal, by the number of the photo."""
-
-
-def _planned(photos: Iterable[Photo], hashes: Iterable[PhotoHashes], copies: Copies) -> Iterator[ShardPhoto]:
-    """The photos with their hashes; copies point to the earlier photo."""
-    for i, (photo, of_photo) in enumerate(zip(photos, hashes, strict=True)):
-        yield ShardPhoto(photo, of_photo, *copies.get(i, (None, None)))
-
-
-def _find_copies(photos: Sequence[Photo], hashes: Sequence[PhotoHashes], config: BuildConfig) -> Copies:
-    """The photos with the bytes of an earlier one, or that look like it where such are dropped. Earlier is by ``rank``.
-
-    Names are compared only where the first 8 bytes of two digests are equal.
-    """
-    firsts = (h.sha256[:16] if p.split is not None and h.sha256 else "" for p, h in zip(photos, hashes, strict=True))
-    starts = np.fromiter((int(first, 16) | 1 if first else 0 for first in firsts), np.uint64, len(photos))
-    _, at, times = np.unique(starts, return_inverse=True, return_counts=True)
-    shared = (times[at] > 1) & (starts != 0)
-    del starts, at, times
-    groups: dict[str | None, list[tuple[tuple[int, str], int]]] = {}
-    unique: list[tuple[tuple[int, str], int, str]] = []
-    for i, (photo, of_photo) in enumerate(zip(photos, hashes)):
-        place = rank(photo.split, photo.path)
-        if shared[i]:
-            groups.setdefault(of_photo.sha256, []).append((place, i))
-        if of_photo.dhash is not None and of_photo.sha256 is not None and photo.split is not None:
-            unique.append((place, i, of_photo.dhash))
-    copies: Copies = {}
-    for group in groups.values():
-        (_, original), _ = min(group)
-        copies |= {i: (original, None) for (_, path), i in group if path != original}
-    unique = sorted(row for row in unique if row[1] not in copies)
-    for number, pair in find_dropped([looks for *_, looks in unique], config.near_distance).items():
-        copies[unique[number][1]] = unique[pair.original][0][1], pair.distance
-    return copies
-
-
 def _beside_earlier(shards: list[ShardJob], known: KnownFiles) -> list[ShardJob]:
     """The shards with what earlier builds left: digests of those that are finished, files of rows for the others.
 
@@ -330,10 +195,4 @@ def _beside_earlier(shards: list[ShardJob], known: KnownFiles) -> list[ShardJob]
     def earlier(shard: ShardJob) -> tuple[EarlierFiles, ...]:
         return tuple(dict.fromkeys(places[p.key] for p in shard.photos if p.key in places)) if places else ()
 
-    return [
-        replace(
-            s, aside=aside, digests=digests.get(s.fingerprint),
-            earlier=earlier(s),
-        )
-        for s in shards
-    ]  # fmt: skip
+    return [replace(s, aside=aside, digests=digests.get(s.fingerprint), earlier=earlier(s)) for s in shards]
