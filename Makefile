@@ -21,7 +21,7 @@ test: .venv/ready
 
 # The tests that look for photos beside the checkout, as where there are none; ON names files or folders of tests.
 test-without-photos: .venv/ready
-	UFVNET_TEST_FACES=none OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "photos and not server" $(ON)
+	UFVNET_TEST_FACES=none OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "photos and not server and not kills" $(ON)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _print_photos(folder: Path, finders: Sequence[Finder], falses: Path | None) -> None:
-    truth = _boxes(folder / "boxes.csv")
+    truth = boxes_of(folder / "boxes.csv")
     print("\n| finder | size | found | false | s / megapixel |\n|---|---|---|---|---|")
     by_height: dict[str, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for reduced in REDUCED:
@@ -88,7 +88,7 @@ def _print_photos(folder: Path, finders: Sequence[Finder], falses: Path | None) 
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
-def _boxes(path: Path) -> dict[str, list[Sides]]:
+def boxes_of(path: Path) -> dict[str, list[Sides]]:
     boxes = defaultdict(list)
     with path.open(newline="") as file:
         for row in csv.DictReader(file):

@@ -12,13 +12,13 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 from safetensors.torch import load_file
 
 from ufvnet.config import TrainConfig, load
 from ufvnet.errors import TrainingError
 from ufvnet.models.store import save_half
 from ufvnet.training.checkpoints import last_whole
+from ufvnet.training.curves import read_log
 from ufvnet.training.publish import publish
 from ufvnet.training.stages import resolve_parts
 
@@ -42,7 +42,7 @@ def keep(config: TrainConfig, out: Path) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         so_far = config.model_copy(update={"recipe": recipe, "out": Path(folder)})
         part = replace(whole, config=so_far)
-        publish(part, network, pd.read_parquet(last / "log.parquet"))
+        publish(part, network, read_log(last))
         return save_half(part.model_folder, out)
 
 

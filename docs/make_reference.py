@@ -24,6 +24,7 @@ from pydantic_core import PydanticUndefined
 from ufvnet import cli, config
 from ufvnet.data import schema
 from ufvnet.data.build import assembly, shard_writer
+from ufvnet.data.card import NO_FAILURES
 from ufvnet.remote import RemotePath
 from ufvnet.restore.folder import records
 from ufvnet.restore.folder.columns import COLUMNS as MANIFEST_COLUMNS
@@ -209,7 +210,7 @@ def statuses_page() -> str:
     parts = {
         "Photos of a dataset": (
             "Column `status` of `photos/`. `ufvnet build` exits with 1 if a photo has another status than "
-            f"{', '.join(f'`{status}`' for status in schema.NO_FAILURES)}.",
+            f"{', '.join(f'`{status}`' for status in NO_FAILURES)}.",
             schema.STATUSES,
         ),
         "Pictures of a restored folder": (

@@ -7,12 +7,15 @@ import io
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from ufvnet.config import BuildConfig, FolderSource
@@ -31,7 +34,7 @@ FACES = Path(os.environ.get("UFVNET_TEST_FACES") or REPO.parent / "shared" / "fa
 
 FIRST = (
     "training/test_batches", "training/test_engine", "tests/flows", "tests/tasks", "restore/test_survive",
-    "tests/training", "hostile_folder",
+    "tests/training", "models/test_export", "restore/test_command", "tests/results", "hostile_folder",
 )  # fmt: skip
 """Parts of names of the files that begin first: test_batches, whose loaders fork this process, before other tests have
 loaded libraries and begun threads in it; then those that take longest, so that all processes end at about one time."""
@@ -147,6 +150,31 @@ def _declared_png(width: int, height: int) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+MIGRATE = """
+import asyncio
+from prefect.server.database import provide_database_interface
+asyncio.run(provide_database_interface().create_db())
+"""
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PREFECT_HOME with its database, made once for all processes of tests; copy it, do not use it.
+
+    A flow in a new home makes the database first, 4 CPU-seconds each time.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    home = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "prefect-home"
+    with FileLock(f"{home}.lock"):
+        if not home.is_dir():
+            making = home.with_name("making")
+            variables = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+            variables |= {"PREFECT_HOME": str(making), "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+            subprocess.run([sys.executable, "-c", MIGRATE], env=variables, check=True, capture_output=True)
+            making.rename(home)
+    return home
 
 
 @pytest.fixture(scope="session")

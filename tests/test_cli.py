@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
@@ -14,12 +16,15 @@ import pytest
 import typer
 
 from ufvnet import cli
+from ufvnet.cli.options import wrong_use_is_refused
 from ufvnet.cli.preflight import check_server
 from ufvnet.config import BuildConfig, RestoreConfig, Schema, load
+from ufvnet.console import exit_on_errors
 from ufvnet.data.build.folder import locked
 from ufvnet.data.sample import jittered_photos
 from ufvnet.errors import ConfigError
 from ufvnet.faces.finders import choose_finder, hog
+from ufvnet.restore import supervise
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,6 +33,24 @@ def ufvnet(*arguments: str | Path, cwd: Path = ROOT, **environment: str) -> subp
     command = [sys.executable, "-m", "ufvnet.cli", *map(str, arguments)]
     given = {**os.environ, **environment}
     return subprocess.run(command, cwd=cwd, env=given, capture_output=True, text=True, check=False)
+
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run_here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command in this process: for what it says and its exit code, not for what its process starts with."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end, exit_on_errors():
+            cli.app(list(arguments))
+        return subprocess.CompletedProcess(arguments, end.value.code or 0, *capfd.readouterr())
+
+    return run
 
 
 @functools.cache
@@ -43,17 +66,17 @@ def test_help_names_every_command(command: str) -> None:
     assert f" {command} " in shown("--help")
 
 
-def test_models_show_prints_the_paper_s_sizes() -> None:
-    printed = shown("models", "show", "ufvnet", "--preset", "paper")
+def test_models_show_prints_the_paper_s_sizes(run_here: Command) -> None:
+    printed = run_here("models", "show", "ufvnet", "--preset", "paper").stdout
     for number in ("71,595,590", "12.117 GMAC", "61,103,843", "0.666 GMAC", "5,242,211", "6.876 GMAC"):
         assert number in printed
-    printed = shown("models", "show", "onesrg", "--preset", "paper")
+    printed = run_here("models", "show", "onesrg", "--preset", "paper").stdout
     assert "5,242,211" in printed
     assert "6.876 GMAC" in printed
 
 
-def test_models_list_names_every_row_of_table_iv() -> None:
-    listed = {line.split()[0] for line in ufvnet("models", "list").stdout.splitlines()}
+def test_models_list_names_every_row_of_table_iv(run_here: Command) -> None:
+    listed = {line.split()[0] for line in run_here("models", "list").stdout.splitlines()}
     assert {"bicubic", "sparnet", "onesrg", "twosrg", "ufvnet", "foursrg", "ufvnet-nw", "ufvnet-fm"} <= listed
 
 
@@ -94,8 +117,8 @@ def test_models_list_names_every_row_of_table_iv() -> None:
         (("demo", "--photos", "nowhere"), "photos = nowhere: no such folder"),
     ],
 )
-def test_wrong_use_is_one_message_and_exit_code_2(arguments: tuple[str, ...], message: str) -> None:
-    done = ufvnet(*arguments)
+def test_wrong_use_is_one_message_and_exit_code_2(arguments: tuple[str, ...], message: str, run_here: Command) -> None:
+    done = run_here(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -174,7 +197,7 @@ def test_control_characters_in_a_message_are_escaped(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="semaphores have no names there")
 def test_semaphores_of_a_command_that_ends_at_once_are_freed_without_a_warning() -> None:
     code = (
-        "import os, ufvnet.cli\nfrom multiprocessing import get_context\ndef app():\n"
+        "import os, ufvnet.cli\nfrom multiprocessing import get_context\ndef app(**_):\n"
         "    kept = get_context('spawn').Semaphore()\n    os._exit(3)\nufvnet.cli.app = app\nufvnet.cli.main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -188,23 +211,24 @@ def test_semaphores_of_a_command_that_ends_at_once_are_freed_without_a_warning()
     ("command", "schema", "names"),
     [
         ("restore", RestoreConfig, sorted(RestoreConfig.model_fields.keys() - {"input", "output", "cluster"})),
-        ("serve", RestoreConfig, ["backend", "device", "model"]),
+        ("serve", RestoreConfig, ["backend", "device", "finder", "model", "self_ensemble", "size"]),
         ("build", BuildConfig, ["allow_loss"]),
     ],
 )
 def test_options_have_the_names_choices_and_defaults_of_the_configuration(
     command: str, schema: type[Schema], names: list[str]
 ) -> None:
-    help = " ".join(shown(command, "--help").split())
+    help = " ".join(shown(command, "--help").split()).partition("Options:")[2]
     assert names
     for name in names:
-        field, option = schema.model_fields[name], f"--{name.replace('_', '-')} "
-        assert option in help
-        entry = help.partition(option)[2].partition(" --")[0].partition("│ │")[0]
+        field = schema.model_fields[name]
+        entries = re.split(rf" --{name.replace('_', '-')}\b", help, maxsplit=1)
+        assert len(entries) == 2, name
+        entry = entries[1].partition(" --")[0]
         if get_origin(field.annotation) is Literal:
             assert "|".join(get_args(field.annotation)) in entry
         if field.default not in (None, (), "", False, True):
-            assert f"[default: {field.default}]" in entry
+            assert f"[default:{field.default}]" in entry.replace(" ", ""), entry
 
 
 def test_every_option_explains_itself_in_one_sentence() -> None:
@@ -239,19 +263,63 @@ def test_every_option_explains_itself_in_one_sentence() -> None:
         (("--cluster", "0"), "cluster.workers = 0: Input should be greater than or equal to 1"),
     ],
 )
-def test_a_wrong_option_is_refused_by_its_key_value_and_what_is_allowed(option: tuple[str, str], message: str) -> None:
-    done = ufvnet("restore", "in", "out", *option)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert message in done.stderr
+def test_a_wrong_option_is_refused_by_its_key_value_and_what_is_allowed(
+    option: tuple[str, str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in refusal(capsys, "restore", "in", "out", *option)
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a command that is used wrongly prints to standard error, as it leaves with exit code 2."""
+    with pytest.raises(SystemExit) as left, exit_on_errors(), wrong_use_is_refused():
+        cli.app([*words], standalone_mode=False)
+    out, err = capsys.readouterr()
+    assert (left.value.code, out) == (2, "")
+    return err
 
 
 @pytest.mark.parametrize(
     ("paths", "key"), [(("", "out"), "input"), (("in", ""), "output"), (("a", "", "b"), "input.1")]
 )
-def test_an_empty_path_is_not_the_working_directory(paths: tuple[str, ...], key: str) -> None:
-    done = ufvnet("restore", *paths)
-    assert done.returncode == 2
-    assert f"{key} = '': is empty; it must be a path" in done.stderr
+def test_an_empty_path_is_not_the_working_directory(
+    paths: tuple[str, ...], key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"{key} = '': is empty; it must be a path" in refusal(capsys, "restore", *paths)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "missing INPUT and OUTPUT, as in: ufvnet restore photos/ restored/"),
+        (("photos",), "missing OUTPUT after photos, as in"),
+        (("-i", "photos"), "missing OUTPUT after photos, as in"),
+        (("-o", "restored"), "missing INPUT, as in"),
+        (("a", "b", "--has_aligned"), "No such option: --has_aligned; here it is --mode aligned ("),
+        (("a", "b", "--nosuch"), "No such option: --nosuch"),
+        (("https://a.org/b.jpg", "out"), "input = 'https://a.org/b.jpg': https:// is not supported"),
+        (("a", "b", "--upscale", "99"), "scale = '99': Input should be less than or equal to 16"),
+    ],
+    ids=str,
+)
+def test_every_refusal_has_the_form_of_all_others(
+    words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = refusal(capsys, "restore", *words)
+    assert refused.startswith("ufvnet: ")
+    assert message in refused
+
+
+@pytest.mark.parametrize(
+    "words", ["a b out", "-i a -i b -o out", "-i a b -o out", "--input a b out", "a b --output out"]
+)
+def test_input_and_output_are_named_by_place_or_as_other_tools_name_them(
+    words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs: list[RestoreConfig] = []
+    monkeypatch.setattr(supervise, "supervise", lambda config, _: configs.append(config) or 0)
+    assert cli.app(["restore", *words.split(), "-s", "2"], standalone_mode=False) == 0
+    assert (configs[0].inputs, configs[0].output) == ((Path("a"), Path("b")), Path("out"))
+    assert configs[0].scale == 2
 
 
 def test_help_of_restore_ends_with_three_examples() -> None:

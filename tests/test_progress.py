@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ufvnet import progress
-from ufvnet.progress import Tally, shown
+from ufvnet.progress import Rate, Tally, shown, spell_rate, spell_seconds
 
 
 class Terminal(io.StringIO):
@@ -34,6 +34,17 @@ def test_without_a_terminal_there_is_a_line_now_and_then(
     assert "failed" not in err
 
 
+def test_a_rate_needs_enough_things_follows_the_last_minute_and_is_never_nought() -> None:
+    rate = Rate()
+    assert rate.account(0.0, 5_000, 9_000) == "5,000 of 9,000", "a resumed run begins with many done"
+    assert rate.account(30.0, 5_009, 9_000) == "5,009 of 9,000", "nine say nothing"
+    assert rate.account(100.0, 5_010, 9_000) == "5,010 of 9,000, 6.0/min, 11.1 hours left"
+    for second in range(101, 181):
+        account = rate.account(float(second), 5_010 + 10 * (second - 100), 9_000)
+    assert account == "5,810 of 9,000, 10.0/s, 5 minutes left", "the slow beginning is forgotten"
+    assert [spell_rate(1 / 1000), spell_rate(0.0), spell_seconds(40)] == ["3.6/h", "", "40 seconds"]
+
+
 def test_lines_go_where_they_are_wanted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
     lines: list[str] = []
@@ -54,7 +65,7 @@ def test_on_a_terminal_works_side_by_side_have_a_bar_each_and_none_stays(monkeyp
         assert progress._display.live is not None
         progress._display.live.refresh()
     assert progress._display.live is None
-    for text in ("first [red]", "second", "1/10", "7/9", "1 ok"):
+    for text in ("first [red]", "second", "1 of 10", "7 of 9", "1 ok"):
         assert text in terminal.getvalue()
 
 

@@ -27,3 +27,8 @@ class OutputLostError(PipelineError):
 
 class EvaluationError(PipelineError):
     """An evaluation that cannot continue, or not on this machine; the message says where and why."""
+
+
+def in_one_line(error: Exception) -> str:
+    """Another library's error about a damaged file, in one line of at most 300 characters."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

@@ -23,7 +23,7 @@ EXTRAS = {
 
 def missing(extra: str) -> list[str]:
     """Names of the packages of an extra that are not installed."""
-    return [package for package, module in EXTRAS[extra].items() if not _is_installed(module)]
+    return [package for package, module in EXTRAS[extra].items() if not is_installed(module)]
 
 
 def require(extra: str, purpose: str, *packages: str) -> None:
@@ -47,7 +47,8 @@ def install_command(extra: str) -> str:
     return f'pip install "ufvnet[{extra}]"'
 
 
-def _is_installed(module: str) -> bool:
+def is_installed(module: str) -> bool:
+    """True if a module can be imported here."""
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,9 @@ Progress = Callable[[int, int, Mapping[str, float]], None]
 
 LINE_EVERY = 30.0
 """Seconds between two lines where there is no terminal, e.g. under nohup."""
+
+ENOUGH, RECENT = 10, 60.0
+"""Things that must be done before their rate means something, and the last seconds that it is taken of."""
 
 
 class Tally:
@@ -64,20 +67,38 @@ def _print(line: str) -> None:
 
 
 class Rate:
-    """Things per second since the first call, which may find many done: an interrupted work goes on."""
+    """Things per second of late, which may begin with many done at once: an interrupted work goes on."""
 
     def __init__(self) -> None:
-        self.start: tuple[float, int] | None = None
+        self.seen: deque[tuple[float, int]] = deque()
 
     def at(self, now: float, done: int) -> float:
-        self.start = self.start or (now, done)
-        return (done - self.start[1]) / max(1e-9, now - self.start[0])
+        """Things per second; 0 while too few were seen to mean something."""
+        if not self.seen or now - self.seen[-1][0] >= 1:
+            self.seen.append((now, done))
+        while len(self.seen) > 2 and now - self.seen[1][0] >= RECENT and done - self.seen[1][1] >= ENOUGH:
+            self.seen.popleft()
+        start, first = self.seen[0]
+        return (done - first) / (now - start) if done - first >= ENOUGH and now > start else 0.0
 
     def account(self, now: float, done: int, total: int) -> str:
-        """How far work has come in words: numbers, things per second, and the time left."""
+        """How far work has come in words: numbers, and as soon as they mean something a rate and the time left."""
         rate = self.at(now, done)
-        left = f", {(total - done) / rate / 60:.0f} minutes left" if rate > 0 else ""
-        return f"{done:,} of {total:,}, {rate:.1f}/s{left}"
+        left = f"{spell_seconds((total - done) / rate)} left" if rate and done < total else ""
+        return ", ".join(filter(None, [f"{done:,} of {total:,}", spell_rate(rate), left]))
+
+
+def spell_rate(rate: float) -> str:
+    """Things per second in a unit in which they are one or more, e.g. ``4.2/min``; empty for none."""
+    units = (("s", 1), ("min", 60), ("h", 3600), ("day", 86400))
+    return next((f"{rate * seconds:,.1f}/{unit}" for unit, seconds in units if rate * seconds >= 0.95), "")
+
+
+def spell_seconds(seconds: float) -> str:
+    """A time in the unit that suits it, e.g. ``40 seconds``, ``15 minutes``, ``2.5 hours``."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:,.1f} hours"
 
 
 class _Lines:
@@ -107,11 +128,11 @@ class _Display:
     @contextlib.contextmanager
     def bar(self, title: str) -> Iterator[Progress]:
         live, rate = self._enter(), Rate()
-        line = live.add_task(_plain(title), total=None, rate="", figures="")
+        line = live.add_task(_plain(title), total=None, account="", figures="")
 
         def update(done: int, total: int, figures: Mapping[str, float]) -> None:
-            speed = f"{rate.at(time.perf_counter(), done):.1f}/s"
-            live.update(line, completed=done, total=total, rate=speed, figures=_plain(_text(figures)))
+            account = rate.account(time.perf_counter(), done, total)
+            live.update(line, completed=done, total=total, account=account, figures=_plain(_text(figures)))
 
         try:
             yield update
@@ -140,12 +161,12 @@ _display = _Display()
 
 def _rich_display() -> Display:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Display
 
     return Display(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[account]}"), TimeElapsedColumn(),
+        TextColumn("{task.fields[figures]}"),
         console=Console(stderr=True), transient=True,
     )  # fmt: skip
 

@@ -182,8 +182,13 @@ def _build_and_die_at(shard: ShardJob, names: set[str]) -> None:
 
 
 def _in_a_child(shard: ShardJob, names: set[str]) -> int | None:
-    """The exit code of a fresh process, as workers are: a fork has what other tests left in this one."""
-    child = multiprocessing.get_context("spawn").Process(target=_build_and_die_at, args=(shard, names))
+    """The exit code of a fresh process, as workers are: a fork has what other tests left in this one.
+
+    It is forked from a process that has only imported what these children need.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ufvnet.data.build.assembly", "ufvnet.data.build.photo", "pytest"])
+    child = context.Process(target=_build_and_die_at, args=(shard, names))
     child.start()
     child.join()
     return child.exitcode

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -62,10 +64,17 @@ class Reproduced:
 
 
 @pytest.fixture(scope="module")
-def prefect_server() -> Iterator[None]:
+def prefect_server(prefect_home: Path) -> Iterator[None]:
     """A temporary Prefect database and its server."""
+
+    def copied() -> str:
+        folder = tempfile.mkdtemp()
+        shutil.copy(prefect_home / "prefect.db", Path(folder, "prefect-test.db"))
+        return folder
+
     with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}):
         patch.setenv("DO_NOT_TRACK", "1")
+        patch.setattr("prefect.testing.utilities.mkdtemp", copied)  # where the harness has its database
         with prefect_test_harness(server_startup_timeout=120):
             yield
 

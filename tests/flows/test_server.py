@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import FlowRun
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterName,
@@ -33,9 +35,13 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Pending, Running, Scheduled
+from prefect.workers.process import ProcessWorker
 
 from tasks.automations import deploy_automations
+from tasks.deployments import run_deployment
+from ufvnet.config import ConfigError
 
 pytestmark = pytest.mark.server
 
@@ -103,9 +109,13 @@ def eventually(found: Callable[[], T], seconds: float) -> T:
 
 
 @contextmanager
-def shell(folder: Path, port: int) -> Iterator[Shell]:
-    """Commands that know only the server on this port, and whose proxy for every other host is a closed port."""
+def shell(folder: Path, port: int, home: Path) -> Iterator[Shell]:
+    """Commands that know only the server on this port, and whose proxy for every other host is a closed port.
+
+    The server begins with a copy of the Prefect home.
+    """
     folder.mkdir()
+    shutil.copytree(home, folder / "home")
     environment = {k: v for k, v in os.environ.items() if not k.upper().startswith(("PREFECT_", "DASK_"))}
     nowhere = {name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
     environment |= nowhere | {
@@ -180,7 +190,7 @@ class Deployed:
 
 @pytest.fixture(scope="module")
 def deployed(
-    tmp_path_factory: pytest.TempPathFactory, put_photos: Callable[[Path, int], list[Path]]
+    tmp_path_factory: pytest.TempPathFactory, put_photos: Callable[[Path, int], list[Path]], prefect_home: Path
 ) -> Iterator[Deployed]:
     """Everything that prefect.yaml and automations.yaml declare, on a server of this machine."""
     folder, port = tmp_path_factory.mktemp("server"), free_port()
@@ -192,15 +202,14 @@ def deployed(
         "source": {"kind": "folder", "root": str(folder / "photos"), "fractions": fractions},
     }))  # fmt: skip
     with ExitStack() as stack:
-        commands = stack.enter_context(shell(folder / "prefect", port))
+        commands = stack.enter_context(shell(folder / "prefect", port, prefect_home))
         server, server_log = commands.start("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
         assert eventually(lambda: answers(url) or server.poll() is not None, 180), server_log.read_text()
         assert server.poll() is None, server_log.read_text()
         client = stack.enter_context(SyncPrefectClient(url, httpx_settings={"trust_env": False}))
-        pools = [commands.start("prefect", "work-pool", "create", f"{kind}-pool", "--type", "process")
-                 for kind in ("cpu", "gpu")]  # fmt: skip
-        for process, log in pools:
-            assert process.wait(120) == 0, log.read_text()
+        for kind in ("cpu", "gpu"):  # as `prefect work-pool create --type process` does
+            template = ProcessWorker.get_default_base_job_template()
+            client.create_work_pool(WorkPoolCreate(name=f"{kind}-pool", type="process", base_job_template=template))
         webhook = stack.enter_context(_webhook(received))
         code, printed = commands.run("ufvnet", "deploy", "--webhook", webhook)
         assert code == 0, printed
@@ -247,7 +256,7 @@ def test_everything_that_is_declared_is_deployed_and_scheduled(deployed: Deploye
 
 
 @pytest.mark.kills
-def test_a_build_runs_and_its_training_gets_what_was_built(deployed: Deployed) -> None:
+def test_a_build_runs_and_its_training_gets_what_was_built(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     client, commands = deployed.client, deployed.commands
     code, printed = commands.run("ufvnet", "run", "build-datasets", "-p", f"config={deployed.build}", "--watch")
     assert code == 0, printed + deployed.account()
@@ -263,10 +272,10 @@ def test_a_build_runs_and_its_training_gets_what_was_built(deployed: Deployed) -
     assert skipped.state is not None
     assert skipped.state.message == f"ufvnet-tiny is trained on data/aaf64, not on {root}"
 
-    code, printed = commands.run("ufvnet", "run", "nonsense")
-    assert code == 2
-    assert "0 deployments are named 'nonsense'" in printed
-    assert "Traceback" not in printed
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    unknown = pytest.raises(ConfigError, match=r"^0 deployments are named 'nonsense'")
+    with temporary_settings({PREFECT_API_URL: str(client.api_url)}), unknown:
+        run_deployment("nonsense", [], watch=False)
 
 
 def _triggered(client: SyncPrefectClient, deployment: str) -> list[FlowRun]:

@@ -22,6 +22,7 @@ from ufvnet.data.build.shards import plan_shards
 from ufvnet.imaging.decode import ImageProblem
 from ufvnet.restore import Restorer
 from ufvnet.restore.folder.run import restore_folder
+from ufvnet.restore.resolved import resolve as resolve_restore
 
 MENDED = list(damaged.mended())
 OTHERS = [*damaged.of_other_formats(), ("not an image", b"hello")]
@@ -75,19 +76,20 @@ def test_a_dataset_has_a_row_for_each_of_them(folder: Path) -> None:
     assert "EPS is not a format that is read" in rows.loc["other-00.jpg", "reason"]
 
 
-def test_the_page_answers_for_all_kinds_of_them(restorer: Restorer) -> None:
+def test_the_page_answers_for_all_kinds_of_them() -> None:
     from ufvnet.restore.server.answer import answer
 
+    resolved = resolve_restore(load(RestoreConfig, {"input": "-", "output": "-", "device": "cpu"}))
     for name, data, _ in MENDED[::5]:
-        given = answer(data, "aligned", restorer)
+        given = answer(data, "aligned", resolved)
         assert (given["width"], given["height"]) == damaged.SIZE, name
     for name, data in damaged.incomplete():
         with pytest.raises(ImageProblem) as problem:
-            answer(data, "aligned", restorer)
+            answer(data, "aligned", resolved)
         assert problem.value.status in ("unreadable", "not_a_picture"), name
     for name, data in damaged.of_other_formats():
         with pytest.raises(ImageProblem) as problem:
-            answer(data, "aligned", restorer)
+            answer(data, "aligned", resolved)
         assert problem.value.status == "not_a_picture"
         assert name == "PDF" or name in problem.value.reason
 

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -222,7 +223,7 @@ def test_a_run_does_its_work_whatever_became_of_its_standard_streams(
 
 
 def test_on_a_cluster_nothing_in_the_working_directory_is_run_and_failures_show_in_the_state(
-    face: Path, model: Path, repo: Path
+    face: Path, model: Path, repo: Path, prefect_home: Path
 ) -> None:
     """Prefect's server and Dask's workers are child processes too."""
     here = face.parent / "here"
@@ -232,6 +233,7 @@ def test_on_a_cluster_nothing_in_the_working_directory_is_run_and_failures_show_
     (face.parent / "broken.png").write_text("no picture")
     environment = {**os.environ, "PYTHONPATH": str(repo), "PREFECT_HOME": str(face.parent / "prefect")}
     environment.pop("PREFECT_API_URL", None)
+    shutil.copytree(prefect_home, face.parent / "prefect")
     done = subprocess.run(
         [sys.executable, "-P", "-m", "ufvnet.cli", "restore", str(face), str(face.parent / "broken.png"),
          str(face.parent / "out"), "--model", str(model), "--cluster", "1"],

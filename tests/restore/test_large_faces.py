@@ -14,6 +14,7 @@ from restore_settings import config_of
 from ufvnet.data.sample import FACE
 from ufvnet.restore import Restorer
 from ufvnet.restore.folder.run import restore_folder
+from ufvnet.restore.resolved import resolve
 from ufvnet.restore.server.answer import answer
 
 
@@ -114,6 +115,6 @@ def test_in_a_photo_an_enlarged_face_is_pasted_back_and_nothing_else_changes(
 
 
 def test_the_web_page_is_told_what_a_large_face_holds(folder: Path, lite: Path) -> None:
-    said = answer((folder / "enlarged.png").read_bytes(), "aligned", Restorer.load(lite, "cpu"))
+    said = answer((folder / "enlarged.png").read_bytes(), "aligned", resolve(config_of(folder, lite)))
     assert said["effective_size"] == pytest.approx(24, rel=0.4)
-    assert "holds no more than" in said["notes"][0]
+    assert said["notes"][1] == "1 face reduced to the size of its content first."

@@ -83,3 +83,14 @@ def test_processes_that_share_a_run_receive_the_boxes_of_their_pictures_and_reco
         for name in ("alone", "shared")
     )
     assert alone.to_json() == shared.to_json()
+
+
+def test_a_self_ensemble_is_the_restorer_s_and_part_of_what_a_resumed_run_compares(few: Path, lite: Path) -> None:
+    restore_folder(config_of(few, lite))
+    alone = Image.open(few.parent / "out" / "a.png")
+    summary = restore_folder(config_of(few, lite, resume=True, self_ensemble=True))
+    both = Image.open(few.parent / "out" / "a.png")
+    assert summary["counts"]["restored"] == 3
+    assert both.tobytes() != alone.tobytes()
+    face = Image.open(few / "a.png")
+    assert both.tobytes() == Restorer.load(lite, "cpu", self_ensemble=True)(face).tobytes()

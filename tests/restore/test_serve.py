@@ -13,7 +13,9 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,18 +28,17 @@ from safetensors.torch import save_model
 from starlette.testclient import TestClient
 
 from ufvnet.children import environment, python
+from ufvnet.config import RestoreConfig, load
 from ufvnet.errors import ConfigError
-from ufvnet.faces.crop import crop_box
-from ufvnet.faces.finders import hog
 from ufvnet.files import write_json
-from ufvnet.imaging.decode import ImageProblem
-from ufvnet.imaging.rgb import ReadImage
 from ufvnet.models import create
 from ufvnet.models.store import CARD, WEIGHTS
 from ufvnet.restore import Restorer
+from ufvnet.restore.resolved import ResolvedRestore, resolve
 from ufvnet.restore.server import answer as answers
 from ufvnet.restore.server import app as serve
 from ufvnet.restore.server.admission import WAITING, WORKERS
+from ufvnet.restore.single import restore_single
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
@@ -57,13 +58,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def restorer(model: Path) -> Restorer:
-    return Restorer.load(model, "cpu")
+def resolved(model: Path) -> ResolvedRestore:
+    return resolve(load(RestoreConfig, {"input": "-", "output": "-", "model": model, "device": "cpu"}))
 
 
 @pytest.fixture
-def client(restorer: Restorer) -> TestClient:
-    return TestClient(serve.make_app(restorer), base_url=BASE)
+def client(resolved: ResolvedRestore) -> TestClient:
+    return TestClient(serve.make_app(resolved), base_url=BASE)
+
+
+def with_network(resolved: ResolvedRestore, network: Any) -> ResolvedRestore:
+    """The same, with another network."""
+    restorer = resolved.restorer
+    return replace(resolved, restorer=Restorer(network, restorer.hr_size, "f", restorer.device))
 
 
 def png(width: int, height: int) -> bytes:
@@ -73,12 +80,12 @@ def png(width: int, height: int) -> bytes:
     return buffer.getvalue()
 
 
-def head() -> bytes:
-    """A sharp head, 200 pixels wide."""
+def head(side: int = 200) -> bytes:
+    """A sharp head; its picture has 200 pixels a side unless it is enlarged."""
     from skimage.data import astronaut
 
     buffer = io.BytesIO()
-    Image.fromarray(astronaut()[:200, 125:325]).save(buffer, "PNG")
+    Image.fromarray(astronaut()[:200, 125:325]).resize((side, side)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -109,21 +116,30 @@ def test_a_face_crop_comes_back_restored_with_what_was_found(client: TestClient)
         assert found["rate"] == pytest.approx(22 / 128)
         assert sum(found["weights"]) == pytest.approx(1, abs=1e-5)
         assert found["anchors"] == [16, 32, 64]
-        assert "stretched" in found["notes"][0]
+        assert found["notes"] == ["Taken for a face crop and not square (24×20): it was stretched."]
+        assert (found["mode"], found["type"]) == ("aligned", "image/png")
 
 
-def test_a_photo_s_small_faces_are_restored_in_it(client: TestClient, photos: Path) -> None:
+def test_an_upload_becomes_what_the_command_makes_of_it_and_its_faces_are_shown(
+    client: TestClient, photos: Path, model: Path, tmp_path: Path
+) -> None:
     photo = Image.open(sorted(photos.iterdir())[0]).convert("RGB")
-    left, _, right, _ = crop_box(hog.find_faces(photo)[0].landmarks, *photo.size)
-    photo = photo.resize([round(side * 90 / (right - left)) for side in photo.size], Image.Resampling.BOX)
-    buffer = io.BytesIO()
-    photo.save(buffer, "PNG")
-    found = client.post("/restore?mode=photo", content=buffer.getvalue()).json()
-    before, after = decoded(found["before"]), decoded(found["after"])
-    assert after.size == before.size == (4 * photo.width, 4 * photo.height)
-    assert not np.array_equal(np.asarray(after), np.asarray(before))
-    assert re.match(r"\d+ faces? found, \d+ restored\.", found["notes"][0])
-    assert len(found["weights"]) == 3
+    photo.thumbnail((150, 150))
+    photo.save(tmp_path / "photo.jpg", quality=95)
+    reply = client.post("/restore", content=(tmp_path / "photo.jpg").read_bytes())
+    assert reply.status_code == 200, reply.text
+    found = reply.json()
+    settings = {"input": tmp_path / "photo.jpg", "output": tmp_path / "out.jpg", "model": model, "device": "cpu"}
+    row = restore_single(load(RestoreConfig, settings))
+    assert base64.b64decode(found["after"]) == (tmp_path / "out.jpg").read_bytes()
+    assert (found["mode"], found["type"], found["ending"]) == ("photo", "image/jpeg", ".jpg")
+    assert decoded(found["before"]).size == (row["output_width"], row["output_height"])
+    assert re.match(r"\d+ faces? found, \d+ restored; the photo is enlarged", found["notes"][0])
+    assert len(found["faces"]) == row["faces_restored"]
+    face = found["faces"][0]
+    assert decoded(face["input"]).size == (face["box"][2] - face["box"][0], face["box"][3] - face["box"][1])
+    assert decoded(face["restored"]).size == (128, 128)
+    assert len(face["weights"]) == len(found["weights"]) == 3
 
 
 @pytest.mark.parametrize(
@@ -135,11 +151,12 @@ def test_a_photo_s_small_faces_are_restored_in_it(client: TestClient, photos: Pa
         (declared(11_000, 10_000), "aligned", 413, "The picture has over 24 megapixels."),
         (declared(20_000, 10_000), "aligned", 413, "The picture has over 24 megapixels."),
         (head(), "aligned", 422, "nothing to restore. To search it for a small face, choose “photo”"),
-        (png(1, 1), "aligned", 422, "no face shows in fewer than 4"),
+        (png(1, 1), "aligned", 422, "1x1: no face in fewer than 4 pixels"),
         (png(120, 90), "photo", 422, "No face was found"),
-        (png(20, 20), "video", 400, "mode = video: must be one of aligned, photo"),
+        (head(360), "auto", 422, "1 face found, none smaller than 128 pixels"),
+        (png(20, 20), "video", 400, "mode = video: must be one of auto, aligned, photo"),
     ],
-    ids=["empty", "text", "cut off", "110 megapixels", "200 megapixels", "large", "dot", "no face", "mode"],
+    ids=["empty", "text", "cut off", "110 MP", "200 MP", "large", "dot", "no face", "large photo", "mode"],
 )  # fmt: skip
 def test_what_cannot_be_restored_is_a_status_and_a_reason(
     client: TestClient, body: bytes, mode: str, status: int, message: str
@@ -152,7 +169,7 @@ def test_what_cannot_be_restored_is_a_status_and_a_reason(
         assert time.perf_counter() - started < 5  # from the header: decoding would need gigabytes
 
 
-def test_reading_stops_at_the_limit(restorer: Restorer) -> None:
+def test_reading_stops_at_the_limit(resolved: ResolvedRestore) -> None:
     parts, sent = 0, []
 
     async def receive() -> dict[str, Any]:
@@ -168,20 +185,20 @@ def test_reading_stops_at_the_limit(restorer: Restorer) -> None:
         "type": "http", "method": "POST", "path": "/restore", "query_string": b"", "http_version": "1.1",
         "headers": [(b"host", b"127.0.0.1")], "scheme": "http", "server": ("127.0.0.1", 8000),
     }  # fmt: skip
-    asyncio.run(serve.make_app(restorer, max_bytes=100_000)(scope, receive, send))
+    asyncio.run(serve.make_app(resolved, max_bytes=100_000)(scope, receive, send))
     assert sent[0]["status"] == 413
     assert parts <= 12
-    declared_longer = TestClient(serve.make_app(restorer, max_bytes=10), base_url=BASE).post(
+    declared_longer = TestClient(serve.make_app(resolved, max_bytes=10), base_url=BASE).post(
         "/restore", content=b"x" * 11
     )
     assert declared_longer.status_code == 413
 
 
-def test_a_failing_model_is_a_message_not_a_silence(restorer: Restorer) -> None:
+def test_a_failing_model_is_a_message_not_a_silence(resolved: ResolvedRestore) -> None:
     def fail(*_: object) -> Any:
         raise RuntimeError("out of memory")
 
-    broken = Restorer(fail, restorer.hr_size, "f", restorer.device)
+    broken = with_network(resolved, fail)
     reply = TestClient(serve.make_app(broken), base_url=BASE).post("/restore", content=png(20, 20))
     assert (reply.status_code, reply.json()) == (500, {"error": "The model failed: out of memory"})
 
@@ -195,8 +212,8 @@ def test_a_failing_model_is_a_message_not_a_silence(restorer: Restorer) -> None:
         ("my-host", "My-Host:8000", 200), ("127.0.0.1", "[::1", 421),
     ],
 )  # fmt: skip
-def test_only_this_host_s_names_are_served(restorer: Restorer, bound: str, header: str, status: int) -> None:
-    client = TestClient(serve.make_app(restorer, bound), base_url=BASE)
+def test_only_this_host_s_names_are_served(resolved: ResolvedRestore, bound: str, header: str, status: int) -> None:
+    client = TestClient(serve.make_app(resolved, bound), base_url=BASE)
     assert client.get("/", headers={"host": header}).status_code == status
 
 
@@ -225,7 +242,7 @@ def test_the_page_is_one_file_that_loads_nothing(client: TestClient) -> None:
     assert reply.headers["cache-control"] == "no-store"
 
 
-def test_other_requests_are_answered_while_a_picture_is_in_work(restorer: Restorer) -> None:
+def test_other_requests_are_answered_while_a_picture_is_in_work(resolved: ResolvedRestore) -> None:
     import httpx
 
     started, go_on = threading.Event(), threading.Event()
@@ -233,9 +250,9 @@ def test_other_requests_are_answered_while_a_picture_is_in_work(restorer: Restor
     def slow(*inputs: Any) -> Any:
         started.set()
         assert go_on.wait(20)
-        return restorer.network(*inputs)
+        return resolved.restorer.network(*inputs)
 
-    app = serve.make_app(Restorer(slow, restorer.hr_size, "f", restorer.device))
+    app = serve.make_app(with_network(resolved, slow))
 
     async def both() -> tuple[int, int]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as client:
@@ -256,16 +273,10 @@ def test_a_taken_port_and_an_unknown_host_are_refused() -> None:
         serve._listen("no.such.host.invalid", 0)
 
 
-def test_without_the_extra_the_message_names_it(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_message_names_it(resolved: ResolvedRestore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(ConfigError, match=r'pip install "ufvnet\[serve\]"'):
-        serve.run(restorer, "127.0.0.1", 0)
-
-
-def test_a_face_as_large_as_the_output_is_left_alone(restorer: Restorer) -> None:
-    with pytest.raises(ImageProblem) as refused:
-        answers.restore_picture(Image.open(io.BytesIO(head())).convert("RGB").resize((128, 128)), "aligned", restorer)
-    assert refused.value.status == "not_smaller"
+        serve.run(resolved, "127.0.0.1", 0)
 
 
 @pytest.mark.parametrize("origin", ["http://[", "http://[::1", "//]["])
@@ -287,26 +298,19 @@ def test_whatever_fails_inside_is_a_sentence(client: TestClient, monkeypatch: py
     def fail(*_: object) -> Any:
         raise TypeError("what\x1b[2J")
 
-    monkeypatch.setattr(answers, "restore_picture", fail)
+    monkeypatch.setattr(answers, "_account", fail)
     reply = client.post("/restore", content=png(20, 20))
     assert reply.json() == {"error": r"The picture cannot be restored (TypeError: what\x1b[2J)."}
 
 
-def test_what_is_optional_in_a_picture_fails_nothing(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    image = Image.new("RGB", (24, 24), "tan")
-    image.info = {"exif": b"Exif\0\0broken", "transparency": object(), "dpi": (0, None), "icc_profile": "no bytes"}
-    monkeypatch.setattr(answers, "read_image", lambda *_: ReadImage(image, "PNG", ()))
-    assert decoded(answers.answer(b"", "aligned", restorer)["after"]).size == (128, 128)
-
-
-def test_what_is_only_shown_is_no_larger_than_a_page_can_show(restorer: Restorer) -> None:
-    found = answers.answer(png(20, 5000), "aligned", restorer)
+def test_what_is_only_shown_is_no_larger_than_a_page_can_show(resolved: ResolvedRestore) -> None:
+    found = answers.answer(png(20, 5000), "aligned", resolved)
     assert (found["width"], found["height"]) == (20, 5000)
     assert decoded(found["input"]).size == (8, 2048)
     assert decoded(found["before"]).size == (128, 128)
 
 
-def _held(restorer: Restorer, count: int, **limits: float) -> list[tuple[int, str]]:
+def _held(resolved: ResolvedRestore, count: int, **limits: float) -> list[tuple[int, str]]:
     """Statuses and sentences of so many requests at once, while no picture in work becomes ready."""
     import httpx
 
@@ -314,9 +318,9 @@ def _held(restorer: Restorer, count: int, **limits: float) -> list[tuple[int, st
 
     def slow(*inputs: Any) -> Any:
         assert go_on.wait(60)
-        return restorer.network(*inputs)
+        return resolved.restorer.network(*inputs)
 
-    app = serve.make_app(Restorer(slow, restorer.hr_size, "f", restorer.device), **limits)
+    app = serve.make_app(with_network(resolved, slow), **limits)
 
     async def all_of_them() -> list[httpx.Response]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as client:
@@ -331,20 +335,20 @@ def _held(restorer: Restorer, count: int, **limits: float) -> list[tuple[int, st
     return [(r.status_code, r.json().get("error", "")) for r in asyncio.run(all_of_them())]
 
 
-def test_more_requests_than_there_are_seats_are_sent_away_at_once(restorer: Restorer) -> None:
-    found = _held(restorer, WORKERS + WAITING + 3)
+def test_more_requests_than_there_are_seats_are_sent_away_at_once(resolved: ResolvedRestore) -> None:
+    found = _held(resolved, WORKERS + WAITING + 3)
     assert sorted(status for status, _ in found) == [200] * (WORKERS + WAITING) + [503] * 3
     assert found[-1][1] == "Too many pictures are in work; try again in a minute."
 
 
-def test_a_picture_that_takes_too_long_and_those_behind_it_are_given_up(restorer: Restorer) -> None:
-    found = _held(restorer, WORKERS + 1, work_seconds=0.5)
+def test_a_picture_that_takes_too_long_and_those_behind_it_are_given_up(resolved: ResolvedRestore) -> None:
+    found = _held(resolved, WORKERS + 1, work_seconds=0.5)
     assert sorted(status for status, _ in found) == [503] + [504] * WORKERS
     assert any("took over 0.5 seconds" in message for _, message in found)
     assert any("before this one take too long" in message for _, message in found)
 
 
-def test_a_slow_upload_is_cut_off(restorer: Restorer) -> None:
+def test_a_slow_upload_is_cut_off(resolved: ResolvedRestore) -> None:
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -358,9 +362,32 @@ def test_a_slow_upload_is_cut_off(restorer: Restorer) -> None:
         "type": "http", "method": "POST", "path": "/restore", "query_string": b"", "http_version": "1.1",
         "headers": [(b"host", b"127.0.0.1")], "scheme": "http", "server": ("127.0.0.1", 8000),
     }  # fmt: skip
-    asyncio.run(serve.make_app(restorer, upload_seconds=0.5)(scope, receive, send))
+    asyncio.run(serve.make_app(resolved, upload_seconds=0.5)(scope, receive, send))
     assert sent[0]["status"] == 408
     assert b"The upload took over 0.5 seconds." in sent[1]["body"]
+
+
+def test_connections_without_a_request_are_closed_so_that_others_get_in(resolved: ResolvedRestore) -> None:
+    server = serve.make_server(serve.make_app(resolved), idle_seconds=0.5)
+    with serve._listen("127.0.0.1", 0) as listener, contextlib.ExitStack() as stack:
+        address = listener.getsockname()
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        for number in range(serve.CONNECTIONS):
+            idle = stack.enter_context(socket.create_connection(address))
+            idle.sendall(b"GET / HT" if number % 2 else b"")
+
+        def status() -> bytes:
+            with socket.create_connection(address, timeout=30) as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+                return connection.recv(12)
+
+        while (answered := status()) != b"HTTP/1.1 200" and server.server_state.connections:
+            assert answered == b"HTTP/1.1 503"
+            time.sleep(0.2)
+        server.should_exit = True
+        thread.join(30)
+    assert answered == b"HTTP/1.1 200"
 
 
 @contextlib.contextmanager
@@ -440,20 +467,20 @@ def test_the_page_restores_compares_downloads_and_tells_errors(url: str, tmp_pat
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("request", lambda request: asked.append(request.url))
         page.goto(url)
-        slider, download, alert = page.get_by_label("Slide"), page.get_by_role("link"), page.get_by_role("alert")
+        slider, download, alert = page.get_by_label("Slide"), page.locator("#download"), page.get_by_role("alert")
 
         def choose(name: str, done: Callable[[], None]) -> None:
             page.set_input_files("#file", tmp_path / name)
             done()
 
         def restored(name: str) -> None:
-            page.get_by_text(f"Restored {name}.").wait_for()
+            page.get_by_text(re.compile(f"Restored .*{name}\\.")).wait_for()
             assert slider.input_value() == "50"
             assert not alert.is_visible()
 
         choose("face.png", lambda: restored("face.png"))
         assert page.evaluate("document.documentElement.scrollWidth") == 390  # nothing sticks out of a phone
-        assert page.get_by_text("24×24 pixels").is_visible()
+        assert page.locator("#size").inner_text() == "24×24 pixels"
         assert page.get_by_role("progressbar").count() == 3
         _slide_by_keyboard_and_mouse(page, slider)
         with page.expect_download() as started:
@@ -471,11 +498,32 @@ def test_the_page_restores_compares_downloads_and_tells_errors(url: str, tmp_pat
         for name, message in (("text.txt", "no picture of a kind"), ("huge.png", "over 24 megapixels")):
             choose(name, lambda message=message: alert.get_by_text(message).wait_for())
             assert not download.is_visible()
-        choose("face.png", lambda: restored("face.png"))
+        _a_batch(page, tmp_path)
         browser.close()
-    assert len(errors) == 2
+    assert len(errors) == 3
     assert all("Failed to load resource" in e for e in errors)  # Chromium's own line on any 4xx
     assert all(a.startswith((url, "data:", "blob:")) for a in asked)
+
+
+def _a_batch(page: Any, folder: Path) -> None:
+    """Several pictures at once: a row each, and one archive of all that were restored."""
+    page.get_by_role("button", name="Clear").click()
+    (folder / "also").mkdir()
+    (folder / "also" / "face.jpg").write_bytes(png(24, 24))
+    page.set_input_files("#file", [folder / name for name in ("face.png", "text.txt", "other.png", "also/face.jpg")])
+    page.get_by_text("Restored 3 of 4 pictures").wait_for()
+    rows = page.locator("#list li")
+    assert rows.count() == 4
+    assert "no picture of a kind" in rows.nth(1).inner_text()
+    rows.nth(2).get_by_role("button").click()
+    assert page.locator("#size").inner_text() == "32×32 pixels"
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Download ZIP").click()
+    with zipfile.ZipFile(started.value.path()) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["face-restored.png", "other-restored.png", "face-restored-2.png"]
+        assert Image.open(archive.open("other-restored.png")).size == (128, 128)
 
 
 def _slide_by_keyboard_and_mouse(page: Any, slider: Any) -> None:

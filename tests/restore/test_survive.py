@@ -148,7 +148,7 @@ def test_the_process_that_restores_shows_its_progress_on_the_terminal(faces: Pat
     os.close(ours)
     assert running.returncode == 0
     assert b"restore" in shown
-    assert b"/40" in shown
+    assert b" of 40" in shown
 
 
 def test_memory_settings_are_those_of_the_process_that_restores_and_not_of_a_caller(

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -50,12 +51,12 @@ def _undisturbed(config: Path, out: Path) -> dict[str, str]:
 
 @pytest.fixture
 def config(tmp_path: Path, put_photos: PutPhotos, put_lists: PutLists) -> Path:
-    """The file of a build of 240 photos in some 16 shards."""
-    put_photos(tmp_path / "photos", 240)
-    splits = put_lists(tmp_path / "photos", {"train": 200, "test": 40})
+    """The file of a build of 96 photos in some 16 shards."""
+    put_photos(tmp_path / "photos", 96)
+    splits = put_lists(tmp_path / "photos", {"train": 80, "test": 16})
     path = tmp_path / "faces.yaml"
     source = {"root": str(tmp_path / "photos"), "splits": {s: str(p) for s, p in splits.items()}}
-    raw = {"name": "faces", "source": source, "out": str(tmp_path / "data"), "hr_size": 64, "shard_size": 15}
+    raw = {"name": "faces", "source": source, "out": str(tmp_path / "data"), "hr_size": 64, "shard_size": 6}
     path.write_text(yaml.safe_dump(raw))
     return path
 
@@ -109,7 +110,8 @@ def _kill_tree(pid: int) -> None:
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def environment(tmp_path: Path, prefect_home: Path) -> dict[str, str]:
+    shutil.copytree(prefect_home, tmp_path / "prefect")
     return os.environ | {
         "PREFECT_HOME": str(tmp_path / "prefect"), "OMP_NUM_THREADS": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
@@ -194,7 +196,7 @@ def test_a_full_disk_is_one_clear_error_and_a_rerun_with_room_goes_on(
 ) -> None:
     disk = tmp_path / "data"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=800k", "tmpfs", disk], capture_output=True).returncode:
         pytest.skip("a small file system cannot be mounted here")
     try:
         command = [BIN / "ufvnet", "build", str(config)]

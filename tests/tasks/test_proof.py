@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from distributed import Client
+from distributed import Client, LocalCluster
 
 from tasks.cluster import map_jobs
 from ufvnet.config import BuildConfig, load
@@ -37,26 +37,19 @@ PIL.Image.Image.resize = lambda self, size, resample=None, *rest, **more: real(s
 
 
 class Cluster:
-    """A Dask scheduler and workers, each a process of the dask command."""
+    """A Dask scheduler in this process, and workers, each a process of the dask command."""
 
-    def __init__(self, folder: Path):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-        self.folder = folder
+    def __init__(self, folder: Path, address: str):
+        self.folder, self.address = folder, address
         self.processes: list[subprocess.Popen[bytes]] = []
-        self.start("scheduler", "--host", "127.0.0.1", "--port", self.address.rpartition(":")[2], "--no-dashboard")
 
-    def start(self, *words: str, before: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[bytes]:
-        log = (self.folder / f"dask-{words[0]}.log").open("ab")
+    def worker(self, before: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[bytes]:
+        log = (self.folder / "dask-worker.log").open("ab")
         every = os.environ | {"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"} | environment
+        words = ("worker", self.address, "--nthreads", "1", "--no-dashboard", "--no-nanny")
         command = [*before, str(DASK), *words]
         self.processes.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, env=every))
         return self.processes[-1]
-
-    def worker(self, before: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[bytes]:
-        words = ("worker", self.address, "--nthreads", "1", "--no-dashboard", "--no-nanny")
-        return self.start(*words, before=before, **environment)
 
     def stop(self, process: subprocess.Popen[bytes]) -> None:
         for one in (*psutil.Process(process.pid).children(recursive=True), process):
@@ -67,10 +60,11 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    made = Cluster(tmp_path)
-    yield made
-    for process in list(made.processes):
-        made.stop(process)
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as scheduler:
+        made = Cluster(tmp_path, scheduler.scheduler_address)
+        yield made
+        for process in list(made.processes):
+            made.stop(process)
 
 
 @pytest.fixture
@@ -125,9 +119,10 @@ def _on(address: str, config: Path) -> None:
 
 
 def test_a_worker_with_an_empty_folder_over_the_photos_costs_nothing(
-    config: Path, cluster: Cluster, photos: Path, tmp_path: Path
+    config: Path, cluster: Cluster, photos: Path, tmp_path: Path, prefect_home: Path
 ) -> None:
     hide = _with_folder_hidden(photos)
+    shutil.copytree(prefect_home, tmp_path / "prefect")
     _built(config, tmp_path / "data")
     before = _digests(tmp_path / "data")
     blind = cluster.worker(before=hide)

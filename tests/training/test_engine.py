@@ -212,7 +212,8 @@ def test_a_training_killed_at_a_checkpoint_ends_in_the_same_bits(
 
 @pytest.mark.kills
 def test_kills_with_changing_loader_workers_end_in_the_same_bits(built: Path, tmp_path: Path) -> None:
-    undisturbed, config = (config_of(built, tmp_path / name, steps=20, validate_every=10) for name in "ab")
+    recipe = {"steps": 20, "validate_every": 10}
+    undisturbed, config = (config_of(built, tmp_path / name, "ufvnet-lite", **recipe) for name in "ab")
     for kind, workers in ((signal.SIGKILL, 0), (signal.SIGKILL, 1), (signal.SIGTERM, 2)):
         _, whole = resolve_parts(config.model_copy(update={"loader_workers": workers}))
         whole.folder.mkdir(parents=True, exist_ok=True)
@@ -233,7 +234,7 @@ def test_kills_with_changing_loader_workers_end_in_the_same_bits(built: Path, tm
 
 
 def test_a_training_whose_parent_is_gone_stops_with_a_checkpoint(built: Path, tmp_path: Path) -> None:
-    _, whole = resolve_parts(config_of(built, tmp_path, steps=60, checkpoint_every=60))
+    _, whole = resolve_parts(config_of(built, tmp_path, "ufvnet-lite", steps=60, checkpoint_every=60))
     whole.folder.mkdir(parents=True)
     write_json(whole.folder / "job.json", job_of(whole))
     command = [sys.executable, "-m", "ufvnet.training.worker", str(whole.folder / "job.json")]
@@ -246,7 +247,8 @@ def test_a_training_whose_parent_is_gone_stops_with_a_checkpoint(built: Path, tm
 
 @pytest.mark.kills
 def test_a_training_whose_parent_is_killed_stops_with_a_checkpoint(built: Path, tmp_path: Path) -> None:
-    _, whole = resolve_parts(config_of(built, tmp_path, steps=100_000, checkpoint_every=50_000, validate_every=50_000))
+    recipe = {"steps": 100_000, "checkpoint_every": 50_000, "validate_every": 50_000}
+    _, whole = resolve_parts(config_of(built, tmp_path, "ufvnet-lite", **recipe))
     (tmp_path / "job").write_bytes(pickle.dumps(whole))
     program = f"""
 import pickle
@@ -278,9 +280,9 @@ train_in_process(part, lambda *_: Path({str(tmp_path / "begun")!r}).touch())
 def test_every_option_resumes_to_the_same_bits(
     built: Path, tmp_path: Path, trained: Training, recipe: dict[str, Any]
 ) -> None:
-    undisturbed = train_all(config_of(built, tmp_path / "a", **recipe))
-    assert sha256(undisturbed) != sha256(model_of(trained()))
-    _, whole = resolve_parts(config_of(built, tmp_path / "b", **recipe))
+    undisturbed = train_all(config_of(built, tmp_path / "a", "ufvnet-lite", **recipe))
+    assert sha256(undisturbed) != sha256(model_of(trained("ufvnet-lite"), "ufvnet-lite"))
+    _, whole = resolve_parts(config_of(built, tmp_path / "b", "ufvnet-lite", **recipe))
 
     with pytest.raises(Killed):
         train(whole, kill)
@@ -370,18 +372,6 @@ def _losses(part: Part) -> list[float]:
     """Of the first 9 steps, which stand in the checkpoint, and the mean of all."""
     state = json.loads((part.folder / "checkpoints" / "step-00000009" / "state.json").read_text())
     return [*state["losses"], *pd.read_parquet(part.model_folder / "log.parquet")["loss"]]
-
-
-def test_two_processes_that_are_asked_to_stop_write_a_checkpoint(built: Path, tmp_path: Path) -> None:
-    config = config_of(built, tmp_path, "ufvnet-lite", steps=4000, checkpoint_every=4000, validate_every=4000)
-    _, whole = resolve_parts(config.model_copy(update={"processes": 2}))
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train_in_process(whole, stop)
-    assert len(list((whole.folder / "checkpoints").glob("step-*"))) == 1
 
 
 def test_anchors_of_one_s_own_are_trained_saved_and_loaded(built: Path, tmp_path: Path) -> None:

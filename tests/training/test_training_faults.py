@@ -49,8 +49,8 @@ def config_of(built: Path, out: Path, model: str = "onesrg", **recipe: Any) -> T
     )  # fmt: skip
 
 
-def whole_of(built: Path, out: Path, **recipe: Any) -> Part:
-    return resolve_parts(config_of(built, out, **recipe))[1]
+def whole_of(built: Path, out: Path, model: str = "onesrg", **recipe: Any) -> Part:
+    return resolve_parts(config_of(built, out, model, **recipe))[1]
 
 
 def flip(file: Path, rng: random.Random) -> None:
@@ -225,23 +225,49 @@ def test_folders_carry_our_marker_and_the_card_its_weights_sha256(part: Part) ->
 # Nothing in the working directory is run
 
 
+PLUGIN = """
+import sys
+open("plugin", "w")
+class Watch:
+    def find_spec(name, *_):
+        if name in ("torch._dynamo", "sympy"):
+            open("compiler", "w")
+sys.meta_path.insert(0, Watch)
+"""
+
+
 @pytest.mark.parametrize(("processes", "workers"), [(1, 1), (2, 0)])
 def test_a_training_runs_nothing_that_lies_in_the_working_directory(
     processes: int, workers: int, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Two processes are asked to stop as well, and write one checkpoint."""
+    steps = 2 if processes == 1 else 4000
+    recipe = {"steps": steps, "checkpoint_every": steps, "validate_every": steps}
+    part = resolve_parts(config_of(built, tmp_path, "ufvnet-lite", **recipe))[1]
+    config = part.config.model_copy(update={"processes": processes, "loader_workers": workers})
     for name in ("torch", "json", "ufvnet", "numpy", "accelerate"):
         (tmp_path / f"{name}.py").write_text("open('ran', 'w')")
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "a_plugin.py").write_text("open('plugin', 'w')")
+    (tmp_path / "elsewhere" / "a_plugin.py").write_text(PLUGIN)
     monkeypatch.setenv("UFVNET_PLUGINS", "a_plugin")
     entries = [str(tmp_path / "elsewhere"), "", os.environ.get("PYTHONPATH", "")]  # an empty one is the current folder
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entries))
-    part = resolve_parts(config_of(built, tmp_path, "ufvnet-lite", steps=2))[1]
-    config = part.config.model_copy(update={"processes": processes, "loader_workers": workers})
     monkeypatch.chdir(tmp_path)
-    train_in_process(dataclasses.replace(part, config=config))
+    part = dataclasses.replace(part, config=config)
+    if processes == 1:
+        train_in_process(part)
+    else:
+
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train_in_process(part, stop)
+        assert len(checkpoints(part.folder)) == 1
     assert not (tmp_path / "ran").exists()
     assert (tmp_path / "plugin").exists()  # what PYTHONPATH names is found
+    if processes == 1:  # a part of its start that a training needs only to share tensors out
+        assert not (tmp_path / "compiler").exists(), "torch's compiler or sympy was imported"
 
 
 # One line, and a rerun goes on
@@ -267,7 +293,7 @@ def test_a_gradient_that_is_not_finite_ends_at_its_own_step(
 
 @pytest.mark.kills
 def test_a_killed_loader_process_is_one_line_and_a_rerun_goes_on(built: Path, tmp_path: Path) -> None:
-    part = whole_of(built, tmp_path, steps=24, checkpoint_every=10, validate_every=24)
+    part = whole_of(built, tmp_path, "ufvnet-lite", steps=24, checkpoint_every=10, validate_every=24)
     part = dataclasses.replace(part, config=part.config.model_copy(update={"loader_workers": 1}))
 
     def kill(*_: object) -> None:
@@ -292,14 +318,14 @@ def test_what_this_process_does_at_its_end_is_not_a_loader_process_s_to_do(
         raise RuntimeError("nothing to stop here")
 
     monkeypatch.setattr(threading, "_threading_atexits", [hook])
-    part = whole_of(built, tmp_path, steps=3, validate_every=3)
+    part = whole_of(built, tmp_path, "ufvnet-lite", steps=3, validate_every=3)
     part = dataclasses.replace(part, config=part.config.model_copy(update={"loader_workers": 1}))
     assert train(part) == part.model_folder
 
 
 @pytest.mark.kills
 def test_a_killed_training_is_one_line(built: Path, tmp_path: Path) -> None:
-    part = whole_of(built, tmp_path, steps=4000, validate_every=4000)
+    part = whole_of(built, tmp_path, "ufvnet-lite", steps=4000, validate_every=4000)
 
     def kill(*_: object) -> None:
         for child in psutil.Process().children(recursive=True):

@@ -15,12 +15,14 @@ from ufvnet.children import ignore_leaked_semaphores
 from ufvnet.console import escape_logs, exit_on_errors, leave_at_once, prepare_streams
 
 from . import data, doctor, models, pipeline, restore
-from .options import ConfiguredCommand, PathCommand
+from .options import ConfiguredCommand, PathCommand, wrong_use_is_refused
 
 app = typer.Typer(
     help="One model that super-resolves face images of any low resolution, and the pipeline around it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich gives the explanations of options a quarter of a terminal's width
+    context_settings={"max_content_width": 120},
     add_completion=False,
 )
 app.command(cls=PathCommand)(pipeline.demo)
@@ -53,8 +55,8 @@ def main() -> None:
     escape_logs()
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that this one starts imports what lies in the working directory
     ignore_leaked_semaphores()
-    with exit_on_errors():
-        app()
+    with exit_on_errors(), wrong_use_is_refused():
+        sys.exit(app(standalone_mode=False))
 
 
 def entry() -> NoReturn:

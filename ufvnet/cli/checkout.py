@@ -33,6 +33,16 @@ def find_checkout() -> Path:
     return checkout
 
 
+def check_prefect() -> None:
+    """See that Prefect can write to its folder, and that the server of the environment answers.
+
+    Raises:
+        ConfigError: it cannot, or none answers.
+    """
+    check_prefect_home()
+    check_server(os.environ.get("PREFECT_API_URL"))
+
+
 def import_from_checkout(module: str, name: str, direct: bool = False) -> Any:
     """A function of ``flows`` or ``tasks``, after what Prefect needs was checked.
 
@@ -53,8 +63,7 @@ def import_from_checkout(module: str, name: str, direct: bool = False) -> Any:
     if direct:
         os.environ["UFVNET_DIRECT"] = "1"
     else:
-        check_prefect_home()
-        check_server(os.environ.get("PREFECT_API_URL"))
+        check_prefect()
     if str(checkout) not in sys.path:
         sys.path.insert(0, str(checkout))
     with without_collection():

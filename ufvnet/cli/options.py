@@ -2,39 +2,81 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand
 
+from ufvnet.errors import ConfigError
+
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 Command = Callable[..., None]
+Aliases = Mapping[str, Sequence[str]]
 
-_fields: dict[Command, tuple[str, Collection[str], Collection[str]]] = {}
-"""For each decorated command: schema, names of its fields or () for all, and names of fields to leave out."""
+_fields: dict[Command, tuple[str, Collection[str], Collection[str], Aliases]] = {}
+"""For each decorated command: schema, names of its fields or () for all, names of fields to leave out, and aliases."""
+
+OTHER_NAMES = {
+    "--aligned": "--mode aligned", "--has_aligned": "--mode aligned", "--ext": "--format",
+    "--input_path": "--input", "--output_path": "--output", "--test_path": "--input",
+}  # fmt: skip
+"""What options of other face tools are called here."""
 
 
-def options_of(schema: str, *names: str, without: Collection[str] = ()) -> Callable[[Command], Command]:
+_WrongUse: Any = typer.BadParameter.__mro__[1]
+"""What typer raises for any wrong use, and does not export."""
+
+
+@contextlib.contextmanager
+def wrong_use_is_refused() -> Iterator[None]:
+    """Make what typer refuses, such as an unknown option, an error of ours, so that all refusals look alike.
+
+    Raises:
+        ConfigError: typer refused the words of the command.
+    """
+    try:
+        yield
+    except _WrongUse as error:
+        context, message = error.ctx, error.format_message().rstrip(".")
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(message, file=sys.stderr)
+            raise SystemExit(2) from None
+        option = getattr(error, "option_name", "")
+        if option in OTHER_NAMES:
+            message = f"No such option: {option}; here it is {OTHER_NAMES[option]}"
+        hint = f" ({context.command_path} --help lists all)" if context else ""
+        raise ConfigError(f"{message}{hint}") from None
+
+
+def options_of(
+    schema: str,
+    *names: str,
+    without: Collection[str] = (),
+    aliases: Aliases = {},  # noqa: B006 (is not changed)
+) -> Callable[[Command], Command]:
     """A decorator that gives a command options for fields of a configuration, which it takes as ``**settings``.
 
     Args:
         schema: name of a class in ``ufvnet.config``.
         names: its fields; all of them if none is named.
         without: fields to leave out.
+        aliases: further names of options, by the name of the field.
     """
 
     def decorate(command: Command) -> Command:
         own = inspect.signature(command, eval_str=True)
         parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
         command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-        _fields[command] = schema, names, without
+        _fields[command] = schema, names, without, aliases
         return command
 
     return decorate
@@ -42,6 +84,14 @@ def options_of(schema: str, *names: str, without: Collection[str] = ()) -> Calla
 
 class PathCommand(TyperCommand):
     """A command whose paths are those of a file system: URLs are refused before it begins."""
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """The first clause of its help, whole; typer would cut the sentence off."""
+        return inspect.cleandoc(self.help or "").partition("\n")[0].partition(";")[0]
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """As typer's; a metavar of several words says by itself what is needed and how often."""
+        return [re.sub(r"\[(\S+ .+)\]\.\.\.", r"\1", piece) for piece in super().collect_usage_pieces(ctx)]
 
     def invoke(self, ctx: Any) -> Any:
         from ufvnet.remote import check_local
@@ -84,14 +134,14 @@ def _with_options(command: Command) -> Command:
 def _options(command: Command) -> Iterator[inspect.Parameter]:
     from ufvnet import config
 
-    schema, names, without = _fields[command]
+    schema, names, without, aliases = _fields[command]
     fields = getattr(config, schema).model_fields
     for name in names or fields:
         if name not in without:
-            yield _option(name, fields[name])
+            yield _option(name, fields[name], aliases.get(name, ()))
 
 
-def _option(name: str, field: FieldInfo) -> inspect.Parameter:
+def _option(name: str, field: FieldInfo, aliases: Sequence[str]) -> inspect.Parameter:
     """A flag, a repeatable option, or one whose text the configuration converts and checks."""
     kind: Any = str
     default: Any = None if field.default is None else str(field.default)
@@ -100,7 +150,9 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     elif get_origin(field.annotation) is tuple:
         kind, default = list[str], list(field.default)
     help = re.split(r"(?<=\.)\s+(?=[A-Z`])", field.description or "")[0].replace("``", "")
-    option = typer.Option(help=help, metavar=None if kind is bool else _allowed(field.annotation, field.metadata))
+    names = (f"--{name.replace('_', '-')}", *aliases) if aliases else ()
+    metavar = None if kind is bool else _allowed(field.annotation, field.metadata)
+    option = typer.Option(*names, help=help, metavar=metavar)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
 
 

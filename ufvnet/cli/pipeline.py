@@ -16,7 +16,7 @@ from ufvnet.console import SOME_FAILED
 from ufvnet.errors import ConfigError, NothingUsableError
 from ufvnet.extras import require
 
-from .checkout import find_checkout, import_from_checkout
+from .checkout import check_prefect, find_checkout, import_from_checkout
 from .exits import leave_on_signals
 from .options import options_of
 
@@ -42,6 +42,7 @@ def demo(
         require("demo", "the sample photo")
     elif not photos.is_dir():
         raise ConfigError(f"photos = {photos}: no such folder")
+    check_prefect()
     from ufvnet.data.sample import demo_folders
 
     demo_folders(out, photos)

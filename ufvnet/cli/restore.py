@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ufvnet.console import SOME_FAILED
+from ufvnet.errors import ConfigError
 from ufvnet.extras import require
+from ufvnet.files import printed
 
 from .checkout import import_from_checkout
 from .exits import leave_on_signals
@@ -23,35 +25,50 @@ RESTORE_EXAMPLES = """Examples:
 
 ufvnet restore small-faces/ restored/
 
-ufvnet restore photos/ restored/ --mode photo --scale 4
+ufvnet restore -i photos/ -o restored/ --upscale 2 --compare sheets/
 
 ufvnet restore small.png large.png --overwrite
 """
 
 
-@options_of("RestoreConfig", without=("input", "output", "cluster"))
+@options_of("RestoreConfig", without=("input", "output", "cluster"), aliases={"scale": ("--upscale", "-s")})
 def restore(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT... OUTPUT",
+            help="Files, folders, globs, archives or tables; last a folder, or for one picture a file; - is a standard "
+            "stream.",
+        ),
+    ] = None,
     inputs: Annotated[
         list[str],
-        typer.Argument(
+        typer.Option(
+            "--input",
+            "-i",
             metavar="INPUT",
-            help="Files, folders, globs, zip or tar archives, Parquet or Arrow tables; - for standard input.",
+            help="INPUT as an option: file, folder, glob, zip, tar, Parquet or Arrow (may be repeated).",
         ),
-    ],
+    ] = [],  # noqa: B006 (typer copies it)
     output: Annotated[
-        str,
-        typer.Argument(
-            metavar="OUTPUT", help="A folder; for one picture also a file, by its ending, or - for standard output."
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUTPUT",
+            help="OUTPUT as an option: a folder; for one picture also a file, by its ending.",
         ),
-    ],
+    ] = None,
     cluster: Annotated[
-        int | None, typer.Option(help="Share the pictures among this many processes (the super-resolve flow).")
+        int | None,
+        typer.Option(metavar="INT", help="Share the pictures among this many processes (the super-resolve flow)."),
     ] = None,
     **settings: Any,
 ) -> None:
     """Restore small faces in bulk, each with a row of the manifest; exit code 1 if one failed, or none was usable."""
     from ufvnet.config import RestoreConfig, load
 
+    inputs, output = _inputs_and_output(paths or [], inputs, output)
     workers = None if cluster is None else {"workers": cluster}
     config = load(RestoreConfig, {"input": inputs, "output": output, "cluster": workers, **settings})
     if cluster is None and "-" not in (*inputs, output):
@@ -65,6 +82,22 @@ def restore(
     from ufvnet.restore.console import restore_here
 
     raise typer.Exit(SOME_FAILED if restore_here(config, flow) else 0)
+
+
+def _inputs_and_output(paths: list[str], inputs: list[str], output: str | None) -> tuple[list[str], str]:
+    """What is named by place and by option: the last path is the output, unless an option names it.
+
+    Raises:
+        ConfigError: there is no input or no output.
+    """
+    if output is None and paths and (inputs or len(paths) > 1):
+        *paths, output = paths
+    inputs = [*inputs, *paths]
+    absent = [name for name, value in (("INPUT", inputs or None), ("OUTPUT", output)) if value is None]
+    if output is None or absent:
+        given = f" after {printed(inputs[-1])}" if inputs else ""
+        raise ConfigError(f"missing {' and '.join(absent)}{given}, as in: ufvnet restore photos/ restored/")
+    return inputs, output
 
 
 def _stop_restoring() -> None:
@@ -86,20 +119,25 @@ def _picture_to_picture(config: RestoreConfig) -> bool:
     )
 
 
-@options_of("RestoreConfig", "model", "device", "backend")
+@options_of(
+    "RestoreConfig", "model", "backend", "finder", "min_face", "max_face", "effective_size", "size", "scale", "device",
+    "precision", "self_ensemble", aliases={"scale": ("--upscale", "-s")},
+)  # fmt: skip
 def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on. Other machines can reach any but 127.0.0.1 and localhost.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8000,
-    self_ensemble: Annotated[
-        bool, typer.Option(help="Mean of the results of the face and its mirror image; twice the time.")
-    ] = False,
     **settings: Any,
 ) -> None:
-    """Serve a local web page that restores one picture at a time; Ctrl-C ends it."""
+    """Serve a local web page that restores pictures, one or many at a time; Ctrl-C ends it."""
     require("serve", "serve")
-    from ufvnet.restore.restorer import Restorer
+    from ufvnet.config import RestoreConfig, load
+
+    config = load(RestoreConfig, {"input": "-", "output": "-", **settings})
+    from ufvnet.restore.resolved import resolve
     from ufvnet.restore.server.app import run
 
-    run(Restorer.load(**settings, self_ensemble=self_ensemble), host, port)
+    resolved = resolve(config)
+    resolved.face_finder.finder.load()
+    run(resolved, host, port)

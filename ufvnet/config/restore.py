@@ -101,6 +101,8 @@ class RestoreConfig(Schema):
     """Where the model runs."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the model; bf16 and fp16 are for GPUs, and bf16 for processors that have instructions for it."""
+    self_ensemble: bool = False
+    """Take the mean of what the model makes of a face and of its mirror image: a little truer, in twice the time."""
     threads: int | None = Field(default=None, ge=1)
     """Threads that compute (default: one per CPU core). As many read and search for faces, and as many write."""
     cluster: Cluster | None = None

@@ -39,8 +39,10 @@ class Cache:
         write_json(file, seal({"face_ids": names}))
         return names
 
-    def array(self, column: str, shape: tuple[int, ...], make: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:
-        """A uint8 memory map of this shape; ``make`` gives its rows if the cache does not have them complete.
+    def array(
+        self, column: str, shape: tuple[int, ...], make: Callable[[], Iterable[np.ndarray]], dtype: type = np.uint8
+    ) -> np.ndarray:
+        """A memory map of this shape; ``make`` gives its rows if the cache does not have them complete.
 
         Raises:
             ConfigError: see ``_file``.
@@ -48,7 +50,7 @@ class Cache:
         file, record_file = self._file(f"{column}.npy"), self._file(f"{column}.json")
 
         def fill(temporary: Path) -> None:
-            array = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+            array = np.lib.format.open_memmap(temporary, "w+", dtype, shape)
             for i, row in enumerate(make()):
                 array[i] = row
             array.flush()

@@ -15,10 +15,13 @@ from ufvnet.files import check_name, printed, seal, unseal, write_json
 from ufvnet.remote import check_local
 
 from .build.degrade import DEGRADATIONS
-from .schema import NO_FAILURES, SCHEMA_VERSION
 
+SCHEMA_VERSION = 2
+"""Raised when datasets that were built before can no longer be read."""
 CARD = "dataset.json"
 REMEDY = "move this folder away and build it again"
+NO_FAILURES = ("ok", "duplicate", "near_duplicate", "not_listed")
+"""Statuses of photos that need no attention."""
 Digest = Field(pattern=r"^[0-9a-f]{64}$")
 Count = Field(ge=0)
 

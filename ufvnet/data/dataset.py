@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from ufvnet.errors import ConfigError
@@ -24,7 +22,6 @@ from ufvnet.remote import check_local
 from .cache import Cache
 from .card import read, split_of
 from .damage.recut import Original
-from .schema import ROW_GROUP
 
 
 @dataclass(frozen=True)
@@ -113,6 +110,10 @@ class DatasetView:
 
     def column(self, name: str) -> Iterator[np.ndarray]:
         """The images of one column (``hr``, ``lr_1`` ... ``lr_8``) as (h, w, 3) uint8, in order."""
+        import pyarrow.parquet as pq
+
+        from .schema import ROW_GROUP
+
         for shard in self.shards:
             for group in pq.ParquetFile(shard).iter_batches(ROW_GROUP, columns=[name]):
                 yield from map(decode, group.column(0).to_pylist())
@@ -123,6 +124,8 @@ class DatasetView:
         Raises:
             IndexError: there are not so many faces.
         """
+        import pyarrow.parquet as pq
+
         left = index
         for name, digest in self.files if index >= 0 else ():
             if left >= (rows := _rows(self.root / name)):
@@ -137,7 +140,7 @@ class DatasetView:
         raise IndexError(f"face {index} of {len(self)}")
 
     def face_ids(self) -> tuple[str, ...]:
-        return tuple(i for p in self.shards for i in pq.read_table(p, columns=["face_id"])["face_id"].to_pylist())
+        return tuple(row["face_id"] for row in self._rows_of("face_id"))
 
     def originals(self, root: Path) -> tuple[Original, ...]:
         """Where the faces were cut from.
@@ -148,8 +151,7 @@ class DatasetView:
         Raises:
             ConfigError: a photograph is missing, or the faces were turned when they were cut.
         """
-        columns = ["photo", "sha256", "box", "angle"]
-        rows = [row for p in self.shards for row in pq.read_table(p, columns=columns).to_pylist()]
+        rows = self._rows_of("photo", "sha256", "box", "angle")
         if any(row["angle"] for row in rows):
             raise ConfigError(f"{printed(self.root)}: its faces were turned (crop.align) and cannot be cut again")
         originals = tuple(Original(root / row["photo"], row["sha256"], tuple(row["box"])) for row in rows)
@@ -159,14 +161,18 @@ class DatasetView:
             raise ConfigError(f"{printed(self.root)}: the photograph {name} is not there; faces are cut again from it")
         return originals
 
+    def _rows_of(self, *columns: str) -> list[dict[str, Any]]:
+        import pyarrow.parquet as pq
+
+        return [row for shard in self.shards for row in pq.read_table(shard, columns=[*columns]).to_pylist()]
+
     def landmarks(self) -> np.ndarray:
         """(N, 68, 2) float32: each face's landmarks, x and y in pixels of its HR crop.
 
         Raises:
             ConfigError: a face has none.
         """
-        columns = ["face_id", "landmarks", "box", "angle"]
-        rows = [row for p in self.shards for row in pq.read_table(p, columns=columns).to_pylist()]
+        rows = self._rows_of("face_id", "landmarks", "box", "angle")
         for row in rows:
             if len(row["landmarks"] or ()) != 136:
                 name = printed(row["face_id"])
@@ -199,7 +205,8 @@ class DatasetView:
             for name, side in sides.items()
         }
         originals = () if photos is None else self.originals(photos)
-        points = self.landmarks() if landmarks else None
+        shape = (len(ids), 68, 2)
+        points = cache.array("landmarks", shape, self.landmarks, np.float32) if landmarks else None
         return FaceArrays(maps["hr"], {k: maps[f"lr_{k}"] for k in self.ks}, ids, originals, points)
 
 
@@ -208,6 +215,9 @@ def _rows(shard: Path) -> int:
     Raises:
         ConfigError: it cannot be read.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         return pq.read_metadata(shard).num_rows
     except (OSError, pa.ArrowException) as error:

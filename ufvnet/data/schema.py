@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from ufvnet.files import write_atomically
 from ufvnet.imaging.resize import SIXTEENTHS
 
-SCHEMA_VERSION = 2
 FINGERPRINT = b"ufvnet.fingerprint"
 ROW_GROUP = 100
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -71,9 +70,6 @@ STATUSES = {
     "landmarks_missing": "The landmarks that a file gives do not make a crop.",
 }
 """Values of ``status``, what can become of a photo, and their meanings."""
-
-NO_FAILURES = ("ok", "duplicate", "near_duplicate", "not_listed")
-"""Statuses of photos that need no attention."""
 
 
 def schema_of(columns: Columns, metadata: dict[str, str] | None = None) -> pa.Schema:

@@ -13,7 +13,7 @@ PILLOW_ONE = 2**22
 
 
 @functools.lru_cache(maxsize=256)
-def _kernel(n_in: int, n_out: int) -> Tensor:
+def pillow_kernel(n_in: int, n_out: int) -> Tensor:
     """Pillow's bicubic (a = -0.5) as a matrix: (n_in, n_out) float64 holding integers, 2**22 = 1."""
     scale = n_in / n_out
     stretch = max(scale, 1.0)
@@ -39,7 +39,7 @@ def upscale(lr: Tensor, hr_size: int) -> Tensor:
     """
     out = lr.double()
     for _ in range(2):  # rows, then columns; each pass leaves the picture transposed
-        kernel = _kernel(out.shape[-1], hr_size).to(out.device)
+        kernel = pillow_kernel(out.shape[-1], hr_size).to(out.device)
         out = (out @ kernel).add_(PILLOW_ONE / 2).div_(PILLOW_ONE).floor_().clamp_(0, 255).transpose(-1, -2)
     return out.to(torch.uint8)
 

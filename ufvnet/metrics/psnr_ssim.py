@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
+
+from ufvnet.extras import is_installed
 
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
@@ -49,15 +54,25 @@ def ssim_whole_and_inside(
     Raises:
         ValueError: shapes differ, or a side, without the border, is under 11 pixels.
     """
-    from .ssim_kernel import sums
-
     _check(a, b)
     if a.ndim != 3 or min(a.shape[1:]) - 2 * border < WINDOW:
         raise ValueError(f"ssim takes (N, H, W) with sides of {WINDOW + 2 * border} and more, got {a.shape}")
     x, y = (np.ascontiguousarray(image, dtype=np.float64) for image in (a, b))
-    whole, inside = sums(x, y, TAPS, border, data_range, (K1 * data_range) ** 2, (K2 * data_range) ** 2)
+    whole, inside = _sums()(x, y, TAPS, border, data_range, (K1 * data_range) ** 2, (K2 * data_range) ** 2)
     rows, columns = (side - WINDOW + 1 for side in a.shape[1:])
     return whole / (rows * columns), inside / ((rows - 2 * border) * (columns - 2 * border))
+
+
+@functools.cache
+def _sums() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """The loops that Numba compiles, or the same sums as matrix products where Numba is not installed."""
+    if is_installed("numba"):
+        from . import ssim_kernel
+
+        return ssim_kernel.sums
+    from . import ssim_matrix
+
+    return ssim_matrix.sums
 
 
 def _taps() -> np.ndarray:

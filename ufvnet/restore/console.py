@@ -10,7 +10,7 @@ from typing import Any
 
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.files import printed_line
-from ufvnet.progress import shown
+from ufvnet.progress import shown, spell_rate
 
 from .folder.reasons import advice
 from .folder.source import PIPE
@@ -72,8 +72,10 @@ def _print_summary(config: RestoreConfig, summary: Mapping[str, Any]) -> None:
     """Print counts and rate, and the first failures to standard error."""
     counts, seconds = summary["counts"], summary["seconds"]
     statuses = ", ".join(f"{n:,} {status}" for status, n in counts.items() if n or status in ("restored", "failed"))
-    rate = f", {summary['files'] / seconds:,.1f} pictures a second" if seconds else ""
-    print(f"{statuses}; {summary['faces']:,} faces{rate}: {printed_line(config.output)}")
+    rate = spell_rate(summary["files"] / seconds) if seconds else ""
+    rate = f", {rate.replace('/', ' pictures/')}" if rate else ""
+    faces = f"{summary['faces']:,} face{'s' * (summary['faces'] != 1)}"
+    print(f"{statuses}; {faces}{rate}: {printed_line(config.output)}")
     if summary["enlarged"] and config.size == "auto" and config.scale is None:
         photos = f"{summary['enlarged']:,} photo{'s' * (summary['enlarged'] > 1)}"
         print(f"  {photos} enlarged until the restored faces show (--size input keeps the size)")

@@ -12,7 +12,7 @@ from PIL import Image
 from ufvnet.imaging.colour import name_of, to_srgb
 from ufvnet.imaging.decode import Decoded, decode, quiet
 from ufvnet.imaging.encode import save
-from ufvnet.imaging.formats import heif_is_known
+from ufvnet.imaging.formats import heif_is_known, kind_of
 from ufvnet.imaging.png import encode
 from ufvnet.imaging.upright import upright
 
@@ -146,7 +146,7 @@ def choose_format(format: str, input_format: str, ending: str, is_lossy_photo: b
     if format != "same":
         return format.upper(), ENDINGS[format], ""
     if input_format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF"):
-        known = Image.registered_extensions().get(ending.lower()) == input_format
+        known = kind_of(ending) == input_format
         return input_format, ending if known else ENDINGS[input_format.lower()], ""
     if input_format == "MPO":  # what cameras name .jpg
         return "JPEG", ending if ending.lower() in (".jpg", ".jpeg") else ".jpg", ""

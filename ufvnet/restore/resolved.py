@@ -15,7 +15,7 @@ from .restorer import Restorer
 ALGORITHM = 3
 """Part of every key; another number makes all earlier outputs stale."""
 DECISIVE = ("backend", "mode", "min_face", "max_face", "effective_size", "size", "scale", "format", "quality", "suffix",
-            "image_column", "unrestored", "precision", "max_pixels")  # fmt: skip
+            "image_column", "unrestored", "precision", "self_ensemble", "max_pixels")  # fmt: skip
 """Settings that decide what an output holds or is called."""
 
 
@@ -61,7 +61,9 @@ def resolve(config: RestoreConfig, known_faces: KnownFaces | None = None) -> Res
     Raises:
         ConfigError: there is no such model, device, back end or finder, or a file of faces is missing or malformed.
     """
-    restorer = Restorer.load(config.model, config.device, config.backend, precision=config.precision)
+    restorer = Restorer.load(
+        config.model, config.device, config.backend, self_ensemble=config.self_ensemble, precision=config.precision
+    )
     known_faces = read_known_faces(config) if known_faces is None else known_faces
     finder = choose_finder(config.finder)
     config = config.model_copy(update={"finder": finder.NAME})

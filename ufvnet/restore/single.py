@@ -11,7 +11,7 @@ from PIL import Image
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.data.sources.files import TABLES
 from ufvnet.files import check_writable, printed, write_bytes
-from ufvnet.imaging.formats import heif_is_known
+from ufvnet.imaging.formats import heif_is_known, kind_of
 from ufvnet.remote import AnyPath, RemotePath
 
 from .folder.job import Job
@@ -33,10 +33,11 @@ def is_single(config: RestoreConfig) -> bool:
         return True
     if len(config.inputs) > 1 or not _is_file(config.inputs[0]) or config.output.is_dir():
         return False
-    heif_is_known()
     ending = config.output.suffix.lower()
-    is_table = config.inputs[0].suffix.lower() in TABLES
-    return ending in Image.registered_extensions() if is_table else ending != ""
+    if config.inputs[0].suffix.lower() not in TABLES:
+        return ending != ""
+    heif_is_known()
+    return ending in Image.registered_extensions()
 
 
 def _is_file(path: AnyPath) -> bool:
@@ -118,7 +119,7 @@ def _with_format(config: RestoreConfig) -> RestoreConfig:
         raise ConfigError("format = parquet: one picture is written as a picture")
     if config.output == PIPE or config.output.is_dir():
         return config
-    format = Image.registered_extensions().get(config.output.suffix.lower(), "").lower()
+    format = kind_of(config.output.suffix).lower()
     if format not in ENDINGS:
         raise ConfigError(
             f"output = {printed(config.output)}: its ending must be one of {', '.join(ENDINGS.values())}; a folder for "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing.util
 import os
 import signal
@@ -52,6 +53,21 @@ class Batch(NamedTuple):
     points: Tensor | None = None
     colours: Tensor | None = None
     extent: Tensor | None = None
+
+
+class Drawn(NamedTuple):
+    """What is drawn for the faces of a batch.
+
+    rows, ks, flips: (B,) int64. gains: (B, 3) float32. sizes: (B, 2) int64, 0 for images of a scale.
+    places: (B,) int64 in the whole batch, of all processes.
+    """
+
+    rows: np.ndarray
+    ks: np.ndarray
+    flips: np.ndarray
+    gains: np.ndarray
+    sizes: np.ndarray
+    places: np.ndarray
 
 
 BETWEEN = (6 / 128, 112 / 128)
@@ -119,8 +135,7 @@ class TrainingLoader(Dataset):
         positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         rows, ks, flips = (np.empty(len(positions), dtype=np.int64) for _ in range(3))
         for epoch in np.unique(positions // n):
-            rng = np.random.default_rng((self.seed, int(epoch)))
-            order, shift, coins = rng.permutation(n), rng.integers(len(self.ks)), rng.integers(0, 2, n)
+            order, shift, coins = _epoch(self.seed, int(epoch), n, len(self.ks))
             here = positions // n == epoch
             at = positions[here] % n
             rows[here] = order[at]
@@ -142,24 +157,46 @@ class TrainingLoader(Dataset):
         sizes = np.stack([sides * stretch, sides / stretch], 1).round().astype(int).clip(2, hr_size - 1)
         return np.where(chosen[:, None], sizes, 0)
 
+    def drawn(self, step: int) -> Drawn:
+        """What is drawn for this process's share of batch ``step``."""
+        plan = (*self.plan(step), self.sizes(step, self.hr_size), np.arange(self.batch_size))
+        return Drawn(*(array[self.rank :: self.world] for array in plan))
+
+    @property
+    def hr_size(self) -> int:
+        return self.faces.hr.shape[1]
+
+    def by_axis(self, drawn: Drawn) -> np.ndarray:
+        """(B, 2) float32, the rates of rows and columns."""
+        return np.where(drawn.sizes > 0, drawn.sizes / self.hr_size, drawn.ks[:, None] / 16).astype(np.float32)
+
+    def cut_anew(self, step: int, drawn: Drawn) -> dict[int, np.ndarray]:
+        """The faces that are cut again from their photographs, (H, H, 3) uint8 by their number in the share."""
+        cut = (self._cut(int(row), (self.seed, step, 4, int(place))) for row, place in zip(drawn.rows, drawn.places))
+        return {n: face for n, face in enumerate(cut) if face is not None}
+
+    def damaged(
+        self, step: int, drawn: Drawn, faces: list[np.ndarray], small: list[np.ndarray]
+    ) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
+        """HR and LR images after the damage, and its (B, 5) amounts. Images that it does not change stay the same."""
+        if self.damage is None:
+            return faces, small, np.zeros((len(drawn.rows), len(KINDS)), dtype=np.float32)
+        seeds = [(self.seed, step, 3, int(place)) for place in drawn.places]  # whichever process prepares the face
+        results = [damaged(face, lr, self.damage, seed) for face, lr, seed in zip(faces, small, seeds)]
+        return [r.hr for r in results], [r.lr for r in results], np.stack([r.amounts for r in results])
+
     def __getitem__(self, step: int) -> Batch:
         """This process's share of batch ``step``."""
-        rows, ks, flips, gains = (a[self.rank :: self.world] for a in self.plan(step))
-        places = range(self.rank, self.batch_size, self.world)
-        cut = [self._cut(int(i), (self.seed, step, 4, place)) for i, place in zip(rows, places)]
-        faces = [self.faces.hr[int(i)] if new is None else new for i, new in zip(rows, cut)]
-        sizes = self.sizes(step, faces[0].shape[0])[self.rank :: self.world]
+        drawn = self.drawn(step)
+        rows, ks, flips, gains, sizes, places = drawn
+        cut = self.cut_anew(step, drawn)
+        faces = [cut.get(n, self.faces.hr[int(i)]) for n, i in enumerate(rows)]
         small = [
-            self.faces.lr[k][i] if new is None and not h else _reduced(face, k, h, w)
-            for face, new, i, k, (h, w) in zip(faces, cut, rows.tolist(), ks.tolist(), sizes.tolist())
+            self.faces.lr[k][i] if n not in cut and not h else reduced_face(face, k, h, w)
+            for n, (face, i, k, (h, w)) in enumerate(zip(faces, rows.tolist(), ks.tolist(), sizes.tolist()))
         ]
-        amounts = np.zeros((len(faces), len(KINDS)), dtype=np.float32)
-        if self.damage is not None:
-            seeds = [(self.seed, step, 3, place) for place in places]  # one per face, whichever process prepares it
-            results = [damaged(face, lr, self.damage, seed) for face, lr, seed in zip(faces, small, seeds)]
-            small, faces = [result.lr for result in results], [result.hr for result in results]
-            amounts = np.stack([result.amounts for result in results])
-        by_axis = np.where(sizes > 0, sizes / faces[0].shape[0], ks[:, None] / 16).astype(np.float32)
+        faces, small, amounts = self.damaged(step, drawn, faces, small)
+        by_axis = self.by_axis(drawn)
         points: dict[str, Any] = {}
         if self.needs.points:
             rngs = [np.random.default_rng((self.seed, step, 6, place)) for place in places]
@@ -170,11 +207,11 @@ class TrainingLoader(Dataset):
         fed[mirror], hr[mirror] = fed[mirror].flip(-1), hr[mirror].flip(-1)
         axes, gain, row, damage = (torch.from_numpy(array) for array in (by_axis, gains, rows, amounts))
         batch = Batch(fed, hr, torch.from_numpy(by_axis.mean(1)), axes, gain[:, :, None, None], row, damage)
-        return batch._replace(**self._parts(rows, flips, hr), **points)
+        return batch._replace(**self.parts(rows, flips, hr), **points)
 
-    def _parts(self, rows: np.ndarray, flips: np.ndarray, hr: Tensor) -> dict[str, Any]:
-        """Landmarks, masks and edges of the mirrored faces, as far as they are needed."""
-        needs, side, parts = self.needs, hr.shape[-1], dict[str, Any]()
+    def parts(self, rows: np.ndarray, flips: np.ndarray, hr: Tensor | None = None) -> dict[str, Any]:
+        """Landmarks, masks and edges of the mirrored faces, as far as they are needed; edges need the faces."""
+        needs, side, parts = self.needs, self.hr_size, dict[str, Any]()
         if needs.landmarks or needs.masks:
             assert self.faces.landmarks is not None
             found = [
@@ -186,6 +223,7 @@ class TrainingLoader(Dataset):
             if needs.masks:
                 parts["masks"] = torch.from_numpy(np.stack([masks(points, side) for points in found]))
         if needs.edges:
+            assert hr is not None
             maps = zip(*(edges(face.permute(1, 2, 0).numpy()) for face in hr))
             parts["edges"] = tuple(torch.from_numpy(np.stack(size))[:, None] for size in maps)
         return parts
@@ -218,22 +256,39 @@ class TrainingLoader(Dataset):
 
     def batches(self, start: int, end: int, workers: int = 0, pin: bool = False) -> Iterable[Batch]:
         """Batches ``start`` to ``end`` - 1, prepared by ``workers`` processes, or by this one if it is 0."""
-        return DataLoader(
-            self,
-            batch_size=None,
-            sampler=range(start, end),
-            num_workers=workers,
-            prefetch_factor=PREFETCHED if workers else None,
-            pin_memory=pin,
-            generator=torch.Generator(),  # a separate one: the network's random numbers stay the same
-            worker_init_fn=_start_worker,
-        )
+        return prepared(self, start, end, workers, pin)
 
 
-def _reduced(face: np.ndarray, k: int, height: int, width: int) -> np.ndarray:
+def prepared(loader: Dataset, start: int, end: int, workers: int, pin: bool) -> DataLoader:
+    """Items ``start`` to ``end`` - 1 of a loader, as ``TrainingLoader.batches`` gives its own."""
+    return DataLoader(
+        loader,
+        batch_size=None,
+        collate_fn=_as_it_is,
+        sampler=range(start, end),
+        num_workers=workers,
+        prefetch_factor=PREFETCHED if workers else None,
+        pin_memory=pin,
+        generator=torch.Generator(),  # a separate one: the network's random numbers stay the same
+        worker_init_fn=_start_worker,
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _epoch(seed: int, epoch: int, faces: int, scales: int) -> tuple[np.ndarray, int, np.ndarray]:
+    """An epoch's order of the faces, the shift of their scales, and their coins for mirroring."""
+    rng = np.random.default_rng((seed, epoch))
+    return rng.permutation(faces), int(rng.integers(scales)), rng.integers(0, 2, faces)
+
+
+def reduced_face(face: np.ndarray, k: int, height: int, width: int) -> np.ndarray:
     """The LR image of this height and width, or of scale k if they are 0."""
     side = lr_side(len(face), k)
     return np.asarray(resize(Image.fromarray(face), width or side, height or side))
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
 
 
 def _start_worker(_: int) -> None:

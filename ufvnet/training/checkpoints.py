@@ -22,6 +22,8 @@ from ufvnet.errors import TrainingError
 from ufvnet.files import printed, read_small, seal, sha256, unseal
 from ufvnet.models.store import tensors_written
 
+from .curves import LOGS, log_name, read_log, write_log
+
 KEEP = 2
 """Number of checkpoints that stay; older ones are deleted."""
 
@@ -32,7 +34,9 @@ LARGEST_STATE = 2**26
 """Most bytes of a state.json that is read."""
 
 NAME = re.compile(r"step-\d{8,}")
-FILES = re.compile(r"(model|ema|optimizer|best)\.safetensors|random-\d+\.(safetensors|json)|log\.parquet|state\.json")
+FILES = re.compile(
+    r"(model|ema|optimizer|best)\.safetensors|random-\d+\.(safetensors|json)|log\.(parquet|csv)|state\.json"
+)
 """Names of what a checkpoint holds; a folder with anything else is never removed."""
 
 Note = Callable[[str], None]
@@ -87,7 +91,8 @@ def read_state(checkpoint: Path) -> dict[str, Any] | None:
             if "version" in state or "sealed" in state:
                 return None
         digests = state.pop("sha256")
-        named = state["step"] == int(checkpoint.name[5:]) and {"model.safetensors", "log.parquet"} <= digests.keys()
+        complete = "model.safetensors" in digests and any(name in digests for name in LOGS)
+        named = state["step"] == int(checkpoint.name[5:]) and complete
         whole = all(sha256(checkpoint / name) == digest for name, digest in digests.items())
         return state if named and whole and isinstance(state["param_groups"], list) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -98,8 +103,8 @@ class Checkpoints:
     """Writes and reads ``checkpoints/step-NNNNNNNN`` of a run folder.
 
     Each checkpoint holds model, ema, optimizer and, if they are kept, the best weights so far, as safetensors; the
-    random states of every process; the curves (log.parquet); and state.json, which is sealed and holds the sha256 of
-    all other files. A checkpoint is written under a temporary name and then renamed.
+    random states of every process; the curves (log.parquet or log.csv); and state.json, which is sealed and holds the
+    sha256 of all other files. A checkpoint is written under a temporary name and then renamed.
     """
 
     def __init__(
@@ -134,7 +139,7 @@ class Checkpoints:
         optimizer = self.optimizer.state_dict()
         tensors = {f"{i}.{name}": t for i, values in optimizer["state"].items() for name, t in values.items()}
         _save(tensors, to / "optimizer.safetensors")
-        pd.DataFrame(log).to_parquet(to / "log.parquet")
+        write_log(pd.DataFrame(log), to / log_name(), log_name())
         groups = json.loads(json.dumps(optimizer["param_groups"]))
         digests = {"sha256": {path.name: sha256(path) for path in sorted(to.iterdir())}}
         state = {"version": VERSION, "step": step, "param_groups": groups} | digests | state
@@ -169,7 +174,7 @@ class Checkpoints:
         self.optimizer.load_state_dict(
             {"state": self._optimizer_state(last), "param_groups": state.pop("param_groups")}
         )
-        log = pd.read_parquet(last / "log.parquet").to_dict("records")
+        log = read_log(last).to_dict("records")
         return state.pop("step"), [{str(k): v for k, v in row.items() if v == v} for row in log], state
 
     def load_best(self) -> dict[str, Tensor] | None:

@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 import torch
 
+from ufvnet.extras import is_installed
+
 LOG_EVERY = 20
 """Number of steps per row."""
 DIVERGED = 10.0
@@ -16,11 +18,15 @@ DIVERGED = 10.0
 SETTLED = 5
 """Number of rows before divergence is checked."""
 
+LOGS = ("log.parquet", "log.csv")
+"""Names of the file with the rows; CSV where pyarrow is not installed."""
+
 LOG_COLUMNS = {
     "step": "Number of steps done.",
     "loss": "Mean loss since the row before.",
     "lr": "Learning rate.",
     "images_per_s": "Training faces per second since the row before.",
+    "waiting": "Share of that time in which the training process waited for batches; a GPU may work meanwhile.",
     "memory_gib": "Memory in GiB: the peak on the GPU if there is one, else what the process holds.",
     "psnr": "Mean PSNR of Y in dB over the validation faces and scales.",
     "gain": "That mean minus bicubic's.",
@@ -35,14 +41,14 @@ class Curves:
     """The rows of log.parquet, whose columns LOG_COLUMNS describes.
 
     Args:
-        folder: TensorBoard's events go into its folder ``tensorboard/``; None writes no events.
+        folder: TensorBoard's events go into its folder ``tensorboard/``, if TensorBoard is installed; None writes none.
         log: the rows so far, of a training that is resumed.
     """
 
     def __init__(self, folder: Path | None, log: list[dict[str, Any]]):
         self.log = log
         self.writer: Any = None
-        if folder is not None:
+        if folder is not None and is_installed("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
 
             start = log[-1]["step"] if log else 0
@@ -70,11 +76,36 @@ class Curves:
 
 
 def read_curves(folder: Path) -> pd.DataFrame:
-    """The log.parquet of a model folder. It is only shown, so a missing or damaged file gives a table without rows."""
+    """The curves of a model folder. They are only shown, so a missing or damaged file gives a table without rows."""
     try:
-        return pd.read_parquet(folder / "log.parquet")
+        return read_log(folder)
     except (OSError, ValueError):  # pyarrow's errors are one of these
         return pd.DataFrame({"step": []})
+
+
+def log_name() -> str:
+    """The one of LOGS that this machine writes."""
+    return LOGS[0] if is_installed("pyarrow") else LOGS[1]
+
+
+def write_log(log: pd.DataFrame, path: Path, name: str) -> None:
+    """Write rows to ``path`` in the format that the name, one of LOGS, says."""
+    if name == LOGS[0]:
+        log.to_parquet(path)
+    else:
+        log.to_csv(path, index=False)
+
+
+def read_log(folder: Path) -> pd.DataFrame:
+    """The rows in a folder's log.parquet or log.csv.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+        ValueError: it is damaged.
+    """
+    if not (folder / LOGS[0]).exists() and (folder / LOGS[1]).exists():
+        return pd.read_csv(folder / LOGS[1], float_precision="round_trip")
+    return pd.read_parquet(folder / LOGS[0])
 
 
 def first_bad(losses: list[float]) -> int | None:

@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -36,8 +36,10 @@ from ufvnet.progress import Progress
 from .batches import Batch, TrainingLoader
 from .checkpoints import Checkpoints, Note, to_stderr
 from .curves import DIVERGED, LOG_EVERY, Curves, first_bad, memory_gib
+from .device_batches import DeviceLoader, can_make, has_room
 from .distributed import synced
 from .losses import sr_loss, total_loss, weight_loss
+from .optimizers import OPTIMIZERS
 from .part import Part
 from .publish import publish
 from .validation import Validation
@@ -147,13 +149,13 @@ class _Run:
         except ValueError as error:
             raise ConfigError(f"recipe.batch_size = {recipe.batch_size}: {error}") from error
         self.face_ids = faces.face_ids
+        self.batches = self._batches()
         self.validation = None if part.role == "landmarks" else Validation.of(part, recipe.validation_faces)
         self.module: nn.Module = channels_last(part.network()).to(self.accelerator.device)
         if world > 1:
             self.module = channels_last(synced(self.module))
             torch.manual_seed(recipe.seed + rank)  # dropout differs between processes, as within one large batch
-        kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-        self.optimizer = kind(
+        self.optimizer = OPTIMIZERS[recipe.optimizer](
             self.module.parameters(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
         )
         self.average = None
@@ -164,13 +166,22 @@ class _Run:
             self.teacher = channels_last(self.teacher).to(self.accelerator.device)
         trained = _OwnLoss(self.module) if hasattr(self.module, "loss") else self.module
         network = torch.compile(trained) if recipe.compile else trained
-        self.network, self.prepared = self.accelerator.prepare(network, self.optimizer)
+        # Both are on their device; to look for itself, accelerate would import what shards tensors, and with it sympy.
+        self.network, self.prepared = self.accelerator.prepare(network, self.optimizer, device_placement=[False, False])
         self.checkpoints = Checkpoints(part.folder, self.module, self.optimizer, self.average, note)
         self.losses: list[Tensor] = []
         self.norms: list[Tensor] = []
         self.best: tuple[int, float] | None = None
         self.best_weights: dict[str, Tensor] | None = None
         self.stop, self.parent = False, os.getppid()
+
+    def _batches(self) -> TrainingLoader | DeviceLoader:
+        """What gives the batches: on a GPU the device itself makes them where it can, to the same bytes."""
+        device, datasets = self.accelerator.device, self.part.datasets
+        exact = all(d.card["degradation"]["name"] == "pil-bicubic" for d in datasets)
+        if device.type == "cuda" and exact and can_make(self.loader) and has_room(self.loader, device):
+            return DeviceLoader(self.loader, device)
+        return self.loader
 
     def run(self) -> Path:
         steps, main = self.part.steps, self.accelerator.is_main_process
@@ -182,11 +193,12 @@ class _Run:
         self.norms = [torch.zeros_like(loss) for loss in self.losses]  # checkpoints follow finite gradients only
         self._restore_best(state)
         self.curves = Curves(self.part.folder if main else None, log)
-        batches = self.loader.batches(step, steps, self.part.config.loader_workers, torch.cuda.is_available())
+        workers, pin = self.part.config.loader_workers, self.accelerator.device.type == "cuda"
+        batches = self.batches.batches(step, steps, workers, pin)
         previous = _on_sigterm(self._ask_to_stop)
-        self.clock, self.since = time.perf_counter(), step
+        self.clock, self.since, self.waited = time.perf_counter(), step, 0.0
         try:
-            for batch in batches:
+            for batch in self._waited_for(batches):
                 self._step(batch, step, steps)
                 step += 1
                 self._after(step, steps)
@@ -205,6 +217,17 @@ class _Run:
             publish(self.part, self._published(), pd.DataFrame(self.curves.log))
         self.accelerator.wait_for_everyone()
         return self.part.model_folder
+
+    def _waited_for(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches; the seconds that they are waited for are counted."""
+        source = iter(batches)
+        while True:
+            started = time.perf_counter()
+            batch = next(source, None)
+            self.waited += time.perf_counter() - started
+            if batch is None:
+                return
+            yield batch
 
     def _after(self, step: int, steps: int) -> None:
         """Do what is due after a step: a row of the curves, a measurement, a checkpoint, a stop."""
@@ -242,7 +265,8 @@ class _Run:
         """
         norm = None
         if self.recipe.clip_norm is not None:
-            norm = self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+            self.accelerator.unscale_gradients()
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
         if self.accelerator.scaler is not None:
             return torch.zeros((), device=self.accelerator.device)
         if norm is None:
@@ -312,10 +336,12 @@ class _Run:
     def _record(self, step: int) -> None:
         values, now = self._losses(step), time.perf_counter()
         loss, steps = sum(values) / len(values), self.part.steps
-        rate = (step - self.since) * self.recipe.batch_size / (now - self.clock)
+        seconds = now - self.clock
+        rate, waiting = (step - self.since) * self.recipe.batch_size / seconds, self.waited / seconds
         lr = learning_rate(self.recipe, step - 1, steps)
-        self.losses, self.norms, self.clock, self.since = [], [], now, step
-        self.curves.add(step, {"loss": loss, "lr": lr, "images_per_s": rate, "memory_gib": memory_gib()})
+        self.losses, self.norms, self.clock, self.since, self.waited = [], [], now, step, 0.0
+        figures = {"images_per_s": rate, "waiting": waiting, "memory_gib": memory_gib()}
+        self.curves.add(step, {"loss": loss, "lr": lr} | figures)
         if self.curves.diverged:
             ids = printed(", ".join(self.face_ids[i] for i in self.loader.plan(step - 1)[0]))
             raise DivergedError(

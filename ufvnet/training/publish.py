@@ -17,6 +17,8 @@ from ufvnet.models.readme import model_readme
 from ufvnet.models.store import CARD, FAILED, WEIGHTS, check_model_folder, read_card, sealed_card, tensors_written
 from ufvnet.models.supervision import without_critic
 
+from .curves import LOGS, log_name, write_log
+
 if TYPE_CHECKING:
     from .part import Part
 
@@ -67,7 +69,9 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
     (folder / CARD).unlink(missing_ok=True)  # without it, the folder counts as unfinished
     with tensors_written(folder / WEIGHTS):
         write_atomically(folder / WEIGHTS, lambda p: save_model(network, str(p)))
-    write_atomically(folder / "log.parquet", lambda p: log.to_parquet(p))
+    for other in LOGS:
+        (folder / other).unlink(missing_ok=True)
+    write_atomically(folder / log_name(), lambda p: write_log(log, p, log_name()))
     write_atomically(folder / "README.md", lambda p: p.write_text(model_readme(card)))
     write_json(folder / CARD, sealed_card(card, folder))
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from ufvnet.config import BuildConfig, fingerprint
 from ufvnet.data import card
 from ufvnet.data.readme import write_readme
-from ufvnet.data.schema import SCHEMA_VERSION, STATUSES, Columns, read_fingerprint, schema_of, write_rows
+from ufvnet.data.schema import STATUSES, Columns, read_fingerprint, schema_of, write_rows
 from ufvnet.files import is_intact, sha256
 
 from .degrade import DEGRADATIONS
@@ -150,7 +150,7 @@ def _card(
     degradation = DEGRADATIONS[config.degradation]
     return {
         "name": config.name,
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": card.SCHEMA_VERSION,
         "hr_size": config.hr_size,
         "degradation": {"name": degradation.name, "version": degradation.version, "summary": degradation.summary},
         "photos": counts.total(),

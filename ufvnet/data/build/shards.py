@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ufvnet.config import BuildConfig, fingerprint
-from ufvnet.data.card import CARD, ShardFiles
-from ufvnet.data.schema import SCHEMA_VERSION, read_fingerprint
+from ufvnet.data.card import CARD, SCHEMA_VERSION, ShardFiles
+from ufvnet.data.schema import read_fingerprint
 from ufvnet.errors import ConfigError
 from ufvnet.faces.finders import choose_finder
 from ufvnet.files import check_name, escape_name, printed

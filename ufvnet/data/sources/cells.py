@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.types as types
 
+from ufvnet.errors import in_one_line
 from ufvnet.remote import AnyPath, RemotePath
 
 from .text import spellings
@@ -138,8 +139,3 @@ def _named_object(name: str, folder: RemotePath) -> RemotePath:
         if ".." not in path.url.split("/") and path.is_file():
             return path
     raise OSError(f"the row names {name[:200]!r}, and there is no such object below the table's folder")
-
-
-def in_one_line(error: Exception) -> str:
-    """An error of pyarrow about a damaged file, in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ufvnet.config import TableSource
-from ufvnet.errors import ConfigError
+from ufvnet.errors import ConfigError, in_one_line
 from ufvnet.files import check_name
 from ufvnet.remote import AnyPath, RemotePath
 
-from .cells import HOLDS, Cell, holds_pictures, in_one_line, is_label, picture_of
+from .cells import HOLDS, Cell, holds_pictures, is_label, picture_of
 from .files import TABLES, name_below
 from .photo import Photo, TableRow
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ufvnet.data.sources.cells import in_one_line
+from ufvnet.errors import in_one_line
 from ufvnet.remote import AnyPath
 
 from .animations import open_frames

@@ -46,17 +46,25 @@ class ReadStage:
         """The job with its crops, or with the status that it has without crops; never raises."""
         started = time.perf_counter()
         try:
-            with self.budget.picture(job.file_size()) as reserve:
-                self._read(job, reserve)
+            self.read(job)
         except ImageProblem as problem:
-            job.crops = []
+            job.crops, job.pending = [], 0
             job.row |= _status(job, problem)
         except Exception as error:  # one odd picture must not stop the night's run
-            job.crops = []
+            job.crops, job.pending = [], 0
             job.row |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
-        job.pending = len(job.crops)
         job.seconds += time.perf_counter() - started
         return job
+
+    def read(self, job: Job) -> None:
+        """Read a job's picture and cut out its faces; what needs none has a status then.
+
+        Raises:
+            ImageProblem: the picture cannot be used.
+        """
+        with self.budget.picture(job.file_size()) as reserve:
+            self._read(job, reserve)
+            job.pending = len(job.crops)
 
     def _read(self, job: Job, reserve: Callable[[int], None]) -> None:
         data = job.read()

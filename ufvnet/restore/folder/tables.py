@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ufvnet.config import ConfigError, RestoreConfig, TableSource
-from ufvnet.data.sources.cells import Cell, in_one_line
+from ufvnet.data.sources.cells import Cell
 from ufvnet.data.sources.files import TABLES
 from ufvnet.data.sources.image_table import NoPictures, cells_of, read_cells, read_rows, read_schema
+from ufvnet.errors import in_one_line
 from ufvnet.files import printed
 from ufvnet.remote import AnyPath
 

@@ -1,4 +1,4 @@
-"""``ufvnet serve``: a local web page that restores one picture at a time and keeps none."""
+"""``ufvnet serve``: a local web page that restores pictures and keeps none."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import hashlib
 import os
 import re
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from ufvnet.errors import ConfigError
 from ufvnet.extras import require
-from ufvnet.restore.restorer import Restorer
+from ufvnet.restore.resolved import ResolvedRestore
 
-from .admission import Refused, Workers, check_headers, read_upload
+from .admission import WORKERS, Refused, Workers, check_headers, read_upload
 from .answer import MAX_PIXELS, Mode, error_reply, reply
 
 if TYPE_CHECKING:
+    import uvicorn
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
@@ -27,20 +29,22 @@ MAX_BYTES = 50_000_000
 UPLOAD_SECONDS = 60.0
 WORK_SECONDS = 120.0
 """For waiting for a worker and for its work, together."""
+CONNECTIONS, IDLE_SECONDS = 64, 5.0
+"""Most connections at once, and how long one may stay open without a request."""
 PAGE = Path(__file__).with_name("page.html")
 
 
 def make_app(
-    restorer: Restorer,
+    resolved: ResolvedRestore,
     host: str = "127.0.0.1",
     max_bytes: int = MAX_BYTES,
     upload_seconds: float = UPLOAD_SECONDS,
     work_seconds: float = WORK_SECONDS,
 ) -> Starlette:
-    """The page, and the address that it posts pictures to: ``/restore?mode=aligned`` with the file as the body.
+    """The page, and the address that it posts pictures to: ``/restore?mode=auto`` with the file as the body.
 
     Args:
-        restorer: the model.
+        resolved: the model, and how pictures are restored; ``mode`` comes with each picture.
         host: the address that the server listens on; requests to other names are refused (DNS rebinding).
         max_bytes: of an upload; a longer one is not read to its end.
         upload_seconds: within which an upload must be complete.
@@ -53,7 +57,7 @@ def make_app(
     from starlette.responses import HTMLResponse, Response
     from starlette.routing import Route
 
-    page = _page(restorer, max_bytes)
+    page = _page(resolved, max_bytes)
     headers = _headers(page)
     workers = Workers(work_seconds)
 
@@ -74,13 +78,13 @@ def make_app(
         return HTMLResponse(page)
 
     async def restore(request: Request) -> Response:
-        mode = request.query_params.get("mode", "aligned")
+        mode = request.query_params.get("mode", "auto")
         try:
             if mode not in get_args(Mode):
                 raise Refused(400, f"mode = {mode[:20]}: must be one of {', '.join(get_args(Mode))}.")
             status, body = await workers.work(
                 lambda: read_upload(request, max_bytes, upload_seconds),
-                lambda upload: reply(upload, cast(Mode, mode), restorer),
+                lambda upload: reply(upload, cast(Mode, mode), resolved),
             )
             return as_json(status, body)
         except ClientDisconnect:
@@ -94,13 +98,14 @@ def make_app(
     return Starlette(routes=routes, middleware=[Middleware(BaseHTTPMiddleware, dispatch=guard)])
 
 
-def _page(restorer: Restorer, max_bytes: int) -> str:
+def _page(resolved: ResolvedRestore, max_bytes: int) -> str:
     from jinja2 import Template
 
     page = Template(PAGE.read_text(encoding="utf-8"), autoescape=True, keep_trailing_newline=True)
     return page.render(
-        hr_size=restorer.hr_size, max_bytes=max_bytes, megabytes=f"{max_bytes / 1e6:g}",
-        megapixels=f"{MAX_PIXELS / 1e6:g}", fingerprint=restorer.fingerprint[:12],
+        hr_size=resolved.hr_size, max_bytes=max_bytes, megabytes=f"{max_bytes / 1e6:g}",
+        megapixels=f"{MAX_PIXELS / 1e6:g}", fingerprint=resolved.restorer.fingerprint[:12],
+        finder=resolved.config.finder, at_once=WORKERS,
     )  # fmt: skip
 
 
@@ -122,11 +127,11 @@ def _headers(page: str) -> dict[str, str]:
     }
 
 
-def run(restorer: Restorer, host: str, port: int) -> None:
+def run(resolved: ResolvedRestore, host: str, port: int) -> None:
     """Serve until Ctrl-C; prints the page's URL as soon as it can be opened.
 
     Args:
-        restorer: the model.
+        resolved: as ``make_app``.
         host: the address to listen on.
         port: 0 picks a free one.
 
@@ -134,20 +139,42 @@ def run(restorer: Restorer, host: str, port: int) -> None:
         ConfigError: the extra ``serve`` is not installed, or the address cannot be listened on.
     """
     require("serve", "serve")
+    listener = _listen(host, port)
+    port = listener.getsockname()[1]
+    print(f"http://{f'[{host}]' if ':' in host else host}:{port}/  (Ctrl-C ends it)", flush=True)
+    make_server(make_app(resolved, host)).run(sockets=[listener])
+
+
+def make_server(app: Starlette, idle_seconds: float = IDLE_SECONDS) -> uvicorn.Server:
+    """A server that closes connections on which no request is being answered for so long.
+
+    uvicorn's own limit counts only after a first request, and CONNECTIONS that never send one would keep all others
+    out.
+    """
     import uvicorn
+
+    idle_since: dict[Any, float] = {}
 
     class Server(uvicorn.Server):
         def handle_exit(self, *_: Any) -> None:
             os._exit(0)  # at once: nothing is stored, and otherwise a picture in work would be waited for
 
-    listener = _listen(host, port)
-    port = listener.getsockname()[1]
-    print(f"http://{f'[{host}]' if ':' in host else host}:{port}/  (Ctrl-C ends it)", flush=True)
-    config = uvicorn.Config(
-        make_app(restorer, host), log_level="warning", access_log=False, server_header=False, limit_concurrency=64,
-        timeout_keep_alive=5,
+        async def on_tick(self, counter: int) -> bool:
+            nonlocal idle_since
+            now, connections = time.monotonic(), cast(Any, self.server_state.connections)
+            idle = [c for c in connections if c.cycle is None or c.cycle.response_complete]
+            idle_since = {connection: idle_since.get(connection, now) for connection in idle}
+            for connection, since in idle_since.items():
+                if now - since > idle_seconds:
+                    connection.transport.close()
+            return await super().on_tick(counter)
+
+    return Server(
+        uvicorn.Config(
+            app, http="h11", ws="none", log_level="warning", access_log=False, server_header=False,
+            limit_concurrency=CONNECTIONS, timeout_keep_alive=int(IDLE_SECONDS),
+        )
     )  # fmt: skip
-    Server(config).run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:
