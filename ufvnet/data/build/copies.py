@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,9 @@ class ShardPhoto:
     copy_of: str | None = None
     alike: int | None = None
     key: str = ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ShardPhoto, (self.photo, self.hashes, self.copy_of, self.alike, self.key)
 
 
 Copies = dict[int, tuple[str, int | None]]

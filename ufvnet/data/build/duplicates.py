@@ -191,7 +191,7 @@ def _compared(bits: np.ndarray, distance: int, k: int) -> Iterator[Pairs]:
         key = np.zeros(len(bits), np.uint64)
         for block in chosen:
             key = (key << np.uint64(BITS // len(blocks) + 1)) | blocks[block]
-        # Sorting key and number as one is several times as fast as finding the order of the keys.
+        # One sort of key and number is 1.3 to 1.5 times as fast as finding the order of the keys.
         both = np.sort((key << width) | numbers)
         order, key, step = both & ((np.uint64(1) << width) - np.uint64(1)), both >> width, 0
         at = np.arange(len(key))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ufvnet.config import BuildConfig, TableSource
 from ufvnet.data.sources.cells import Cell
@@ -32,6 +33,9 @@ class PhotoHashes:
 
     sha256: str | None
     dhash: str | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PhotoHashes, (self.sha256, self.dhash)
 
 
 @dataclass(frozen=True)

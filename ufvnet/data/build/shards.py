@@ -137,7 +137,10 @@ def plan_shards(build: ResolvedBuild, hashes: Iterable[PhotoHashes] | None = Non
         if split is not None:
             check_name("the name of a split", split)
     settings = _settings_fingerprint(config)
-    photos = (replace(p, key=_key(settings, p)) for p in planned(build.photos, hashes, copies))
+    photos = (
+        ShardPhoto(p.photo, p.hashes, p.copy_of, p.alike, _key(settings, p))
+        for p in planned(build.photos, hashes, copies)
+    )
     shards = [
         ShardJob(i, split, j, members, config, mark)
         for i, (split, j, members, mark) in enumerate(divide(photos, sizes, config.shard_size))
