@@ -31,7 +31,7 @@ SHARES = {"check": 0.2, "speed": 0.4, "train": 1.0}
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the command line says; 1 if a check failed or was left out."""
+    """Do what the command line says; 1 if something failed or a check was left out."""
     options = _parser().parse_args(arguments)
     if options.stage == "pack":
         print(*pack.pack(options.dataset, options.out, options.faces), sep="\n")
@@ -48,11 +48,12 @@ def main(arguments: list[str]) -> int:
         limit = options.limit * share - (time.perf_counter() - started)
         results = Results(options.out / f"{name}.json", device, limit)
         if name == "check":
-            passed = check.run(results, device)
+            passed &= check.run(results, device)
         elif name == "speed":
             speed.run(results, device, *((options.hr, options.preset) if options.preset else ()))
         else:
             _train(results, device, options)
+        passed &= results.passed
         write_text(options.out / "gpu.md", report(options.out))
     print(report(options.out))
     return 0 if passed else 1

@@ -8,6 +8,7 @@ matrix product in the same process, in bfloat16 on a GPU and float32 on a proces
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -39,35 +40,37 @@ def run(results: Results, device: torch.device, hr_size: int = HR, preset: str |
     results.measure("matrix product", partial(matrix_product, device))
     results.measure("copy", partial(copy, device))
     batches = BATCHES[device.type]
+    middle, usual, kinds = batches[len(batches) // 2], _usual(device), ("inference", "training")
+
+    def row(name: str, size: str, kind: str, batch: int, way: str) -> None:
+        work = partial(measure, name, size, kind, way, batch, device, hr_size, results)
+        results.measure(f"{kind}, {name} {size}, batches of {batch}, {way}", work)
+
     for name, own in OURS:
-        for kind in ("inference", "training"):
+        for kind in kinds:
+            for way in WAYS[device.type]:
+                row(name, preset or own, kind, middle, way)
             for batch in batches:
-                for way in ways(kind, device):
-                    work = partial(measure, name, preset or own, kind, way, batch, device, hr_size, results)
-                    results.measure(f"{kind}, {name} {preset or own}, batches of {batch}, {way}", work)
+                row(name, preset or own, kind, batch, usual)
+                if kind == "inference" and device.type == "cuda":
+                    row(name, preset or own, kind, batch, f"{usual} graph")
             _profile_if_slow(results, name, preset or own, kind, device, hr_size)
-    middle = batches[len(batches) // 2]
     for name in (*shipped(), "ufvnet-real", *(n for n in COMPARED if n in names())):
-        for kind in ("inference", "training"):
-            work = partial(measure, name, preset or "paper", kind, _usual(device), middle, device, hr_size, results)
-            results.measure(f"{kind}, {name}, batches of {middle}, {_usual(device)}", work)
+        for kind in kinds:
+            row(name, preset or "paper", kind, middle, usual)
+    if device.type == "cuda":  # a minute each, so what is left out first
+        for name, own in OURS:
+            for kind in kinds:
+                row(name, preset or own, kind, middle, f"{usual} compiled")
+                row(name, preset or own, kind, middle, f"{usual} compiled graph")
     results.write()
 
 
-def ways(kind: str, device: torch.device) -> list[str]:
-    """Names of what is tried, each with all before it that helps."""
-    if device.type != "cuda":
-        return ["plain", "eager", "channels-last", "channels-last bf16"]
-    graphs = "channels-last bf16 graph" if kind == "inference" else "channels-last bf16 compiled graph"
-    return [
-        "plain",
-        "plain bf16",
-        "eager",
-        "channels-last",
-        "channels-last bf16",
-        "channels-last bf16 compiled",
-        graphs,
-    ]
+WAYS = {
+    "cpu": ("plain", "eager", "channels-last", "channels-last bf16"),
+    "cuda": ("plain", "plain bf16", "eager", "channels-last"),
+}
+"""Each network of OURS in these ways; and in the usual one, with more batch sizes, as a CUDA graph, and compiled."""
 
 
 def _usual(device: torch.device) -> str:
@@ -113,10 +116,10 @@ def _work(
     """A function that does one step, its network, and the input."""
     torch.manual_seed(0)
     if device.type == "cuda":
+        torch.compiler.reset()  # what was compiled holds memory
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    is_shipped = name in shipped()
-    net = load_model(name)[0] if is_shipped else create(name, preset, hr_size)
+    net = load_model(name)[0] if name in shipped() else create(name, preset, hr_size)
     side = feed_of(net).example_side(getattr(net, "hr_size", hr_size))
     if way.startswith("plain"):
         net = plain(name, PRESETS[preset], hr_size, net)
@@ -200,6 +203,7 @@ def _seconds(work: Callable[[], Any], device: torch.device, at_least: float = 0.
     return min(row(count) for _ in range(3))
 
 
+@functools.cache
 def _flops(name: str, preset: str, hr_size: int) -> float:
     """Multiplications and additions of one face's forward pass, as they are computed."""
     from torch.utils.flop_counter import FlopCounterMode

@@ -217,3 +217,13 @@ def test_a_method_does_not_differ_from_itself(two_methods: tuple[np.ndarray, np.
 def test_scores_that_are_not_paired_are_refused(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="paired scores"):
         paired_difference(np.zeros(a), np.zeros(b))
+
+
+def test_without_numba_ssim_is_the_same_to_1e_12() -> None:
+    from ufvnet.metrics import ssim_kernel, ssim_matrix
+    from ufvnet.metrics.psnr_ssim import TAPS
+
+    a, b = np.random.default_rng(0).uniform(0, 255, (2, 3, 40, 52))
+    arguments = (a, b, TAPS, 8, 255.0, (0.01 * 255) ** 2, (0.03 * 255) ** 2)
+    for fast, plain in zip(ssim_kernel.sums(*arguments), ssim_matrix.sums(*arguments)):
+        np.testing.assert_allclose(plain, fast, rtol=1e-12)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.plain import layer, plain
 from ufvnet.models import PRESETS, create
-from ufvnet.models.conv import ConvLayer, fold_norms
+from ufvnet.models.conv import _TAPS, ConvLayer, _kept_taps, fold_norms
 
 
 def _pair(scale: str, norm: bool, act: bool) -> tuple[nn.Module, nn.Module]:
@@ -92,3 +92,10 @@ def test_half_precision_trains_too(scale: str) -> None:
     out.float().sum().backward()
     assert network.conv.weight.grad is not None
     assert network.conv.weight.grad.dtype == torch.float32
+
+
+def test_taps_that_a_gpu_keeps_may_be_made_in_inference_and_used_in_training() -> None:
+    with torch.inference_mode():
+        taps = _kept_taps(torch.device("cpu"), torch.float32)
+    assert torch.equal(taps, torch.ones(()).new_tensor(_TAPS))
+    (taps * torch.ones(4, 3, requires_grad=True)).sum().backward()

@@ -9,12 +9,16 @@ import pytest
 import torch
 
 from ufvnet import data
-from ufvnet.config import Damage
+from ufvnet.config import Damage, TrainConfig, load
 from ufvnet.data.dataset import FaceArrays
 from ufvnet.models.feed import Feed
 from ufvnet.models.supervision import Needs
+from ufvnet.training import engine
 from ufvnet.training.batches import Batch, TrainingLoader
+from ufvnet.training.curves import read_log
 from ufvnet.training.device_batches import DeviceLoader, can_make
+from ufvnet.training.engine import train
+from ufvnet.training.stages import resolve_parts
 
 MR8 = tuple(range(1, 9))
 WAYS: dict[str, dict[str, Any]] = {
@@ -64,3 +68,21 @@ def test_loader_processes_can_prepare_the_drafts(faces: FaceArrays) -> None:
 )  # fmt: skip
 def test_what_a_device_cannot_make_exactly_is_left_to_the_processor(faces: FaceArrays, settings: Any) -> None:
     assert not can_make(TrainingLoader(faces, MR8, 4, 0, **settings))
+
+
+def test_the_trainer_takes_a_device_s_batches_and_ends_with_the_same_bits(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a processor the trainer does not do so by itself; curves tell how long it waited for them."""
+
+    def trained(folder: Path) -> Path:
+        recipe = {"batch_size": 4, "steps": 2, "validation_faces": 1, "threads": 1, "between": 0.5}
+        settings = {"name": "m", "dataset": built, "model": "onesrg", "preset": "tiny", "device": "cpu"}
+        places = {"out": folder / "models", "runs": folder / "runs", "recipe": recipe}
+        return train(resolve_parts(load(TrainConfig, settings | places))[1])
+
+    by_loader = trained(tmp_path / "a")
+    monkeypatch.setattr(engine._Run, "_batches", lambda run: DeviceLoader(run.loader, run.accelerator.device))
+    by_device = trained(tmp_path / "b")
+    assert (by_loader / "model.safetensors").read_bytes() == (by_device / "model.safetensors").read_bytes()
+    assert all(0 < read_log(folder)["waiting"].iloc[-1] < 1 for folder in (by_loader, by_device))

@@ -10,6 +10,7 @@ and gradients):
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal
 
 import torch
@@ -68,8 +69,19 @@ def _up(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def _up_kernel(weight: Tensor) -> Tensor:
     """(c_out, c_in, 3, 3) -> (c_in, c_out, 4, 4): the taps that fall on one LR pixel, added."""
-    taps = weight.new_tensor(_TAPS)
+    taps = _taps(weight)
     return torch.einsum("yk,xl,oikl->ioyx", taps, taps, weight).contiguous(memory_format=torch.channels_last)
+
+
+def _taps(like: Tensor) -> Tensor:
+    """_TAPS as a tensor. A GPU waits for such a copy, and a CUDA graph cannot hold it, so there it is made once."""
+    return _kept_taps(like.device, like.dtype) if like.is_cuda else like.new_tensor(_TAPS)
+
+
+@functools.cache
+def _kept_taps(device: torch.device, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):  # training uses it too
+        return torch.tensor(_TAPS, device=device, dtype=dtype)
 
 
 class _Reflect(torch.autograd.Function):
@@ -109,7 +121,7 @@ class _Up(torch.autograd.Function):
         if dx is not None:
             dx = torch.ops.aten.replication_pad2d_backward(dx, x, _PAD)
         if dk is not None:
-            taps = dk.new_tensor(_TAPS)
+            taps = _taps(dk)
             dk = torch.einsum("yk,xl,ioyx->oikl", taps, taps, dk)
         return dx, dk, db
 

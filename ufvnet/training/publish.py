@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -59,7 +59,7 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
         },
         "recipe": config.recipe.model_dump(mode="json"),
         "validation": last,
-        "versions": {name: version(name) for name in ("ufvnet", "torch", "accelerate")},
+        "versions": {name: _version(name) for name in ("ufvnet", "torch", "accelerate")},
         "fingerprint": part.fingerprint,
     }
     folder = part.kept_back_folder if _is_worse(part, card) else part.model_folder
@@ -90,6 +90,13 @@ def publish_failure(part: Part, reason: str) -> bool:
     claim(folder, "model")
     write_json(folder / FAILED, {"reason": reason, "fingerprint": part.fingerprint})
     return True
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # ufvnet in a checkout that is not installed
+        return "not installed"
 
 
 def _is_worse(part: Part, card: dict[str, Any]) -> bool:
