@@ -78,9 +78,11 @@ def test_rows_of_a_table_have_faces_too_and_missing_ones_are_made_again(photos: 
     assert set(pd.read_parquet(photos.parent / "out" / "manifest.parquet")["status"]) == {"restored"}
 
 
-def test_one_picture_has_its_faces_named_by_its_file(photos: Path, lite: Path) -> None:
-    output = photos.parent / "one.png"
-    restore_single(config_of(photos / "a.png", lite, output=output, mode="aligned", faces=photos.parent / "faces"))
+def test_one_picture_has_its_faces_named_by_its_file(photos: Path, lite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos.parent)
+    picture, output = Path(photos.name, "a.png"), photos.parent / "one.png"
+    row = restore_single(config_of(picture, lite, output=output, mode="aligned", faces=photos.parent / "faces"))
+    assert row["path"] == str(picture)
     assert files(photos.parent / "faces") == ["a.png-0-input.png", "a.png-0-restored.png"]
 
 

@@ -79,21 +79,12 @@ class Cluster:
             self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard")
         self.workers = [w for w in self.workers if w.poll() is None]
         while len(self.workers) < 2:
-            self.workers.append(self._start("worker", self.address, "--nthreads", "1", "--no-dashboard"))
+            self.workers.append(self._start("worker", self.address, "--nthreads", "1", "--no-dashboard", "--no-nanny"))
 
     def _start(self, *words: str) -> subprocess.Popen[bytes]:
         log = (self.folder / f"dask-{words[0]}.log").open("ab")
         # in another folder than the flow: nothing may depend on where a worker stands
         return subprocess.Popen([BIN / "dask", *words], stdout=log, stderr=log, cwd=self.folder, env=self.environment)
-
-    def worker_process(self) -> psutil.Process | None:
-        """A process that works, below its nanny."""
-        for nanny in self.workers:
-            with contextlib.suppress(psutil.Error):
-                children = [c for c in psutil.Process(nanny.pid).children() if "spawn" in " ".join(c.cmdline())]
-                if children:
-                    return children[-1]
-        return None
 
     def stop(self) -> None:
         for process in (*self.workers, self.scheduler):
@@ -166,14 +157,13 @@ def test_a_build_killed_anywhere_ends_as_an_undisturbed_one(tmp_path: Path, conf
     for number in range(KILLS):
         _await_moment(flow, root, chance, cluster)
         victim = victims[number % 3] if number < 3 else chance.choice(victims)
-        worker = cluster.worker_process()
         if victim == "flow":
             _kill_tree(flow.pid)
         elif victim == "scheduler" and cluster.scheduler is not None:
             os.kill(cluster.scheduler.pid, signal.SIGKILL)
             cluster.scheduler.wait()
-        elif worker is not None:
-            worker.kill()
+        else:
+            cluster.workers[0].kill()
         time.sleep(0.5)
         if flow.poll() is not None:
             for shard in sorted(root.glob("photos/part-*.parquet")):  # so that there is always something to do

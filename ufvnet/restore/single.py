@@ -67,7 +67,10 @@ def restore_single(config: RestoreConfig) -> ManifestRow:
     known_faces.check([str(path)])
     SideFolders(config).claim()
     content = sys.stdin.buffer.read() if path == PIPE else path.absolute()
-    row, target = restore_alone(config, str(path), content, path.suffix, known_faces)
+    faces = known_faces.find(str(path))
+    known_faces = KnownFaces({} if faces is None else {path.name: faces}, known_faces.fingerprint)
+    row, target = restore_alone(config, path.name, content, path.suffix, known_faces)
+    row["path"] = str(path)
     if target.data is not None:
         _write(config, target.data, target.ending)
     return row
