@@ -20,8 +20,8 @@ from ufvnet.data import open as open_dataset
 pytestmark = pytest.mark.gpu
 
 
-NAMES = [name for name in checks(chosen("cpu")) if name != "export onnx"]
-"""Of the checks; tests/models/test_export.py exports to ONNX."""
+NAMES = [name for name in checks(chosen("cpu")) if name not in ("export onnx", "export torch-export")]
+"""Of the checks; tests/models/test_export.py exports to every format."""
 
 
 @pytest.mark.parametrize("name", NAMES)
