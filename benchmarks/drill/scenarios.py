@@ -381,10 +381,10 @@ def clock(drill: Drill) -> None:
 
 def prepare(drill: Drill) -> None:
     """Photos, small pictures, and what an undisturbed run without a cluster makes of these."""
-    from benchmarks.restoring import _faces
+    from benchmarks.restoring import make_crops
 
     jittered_photos(drill.folder / "photos", drill.photos)
-    _faces(drill.folder / "small", drill.pictures)
+    make_crops(drill.folder / "small", drill.pictures)
     drill.site.command("ufvnet", "restore", str(drill.folder / "small"), str(drill.folder / "undisturbed"),
                        "--mode", "aligned", "--device", "cpu")  # fmt: skip
     drill.site.deploy("v1", drill.parameters())

@@ -294,11 +294,16 @@ def batches(device: torch.device) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         faces = open_dataset(drawn_dataset(Path(folder) / "drawn")).view("MR8").arrays()
         different = 0
-        for settings in ({}, {"between": 0.75, "colour": 0.1}, {"between": 0.75, "damage": Damage(clean=0.2)}):
-            loader = TrainingLoader(faces, tuple(range(1, 9)), 8, 3, **settings)  # type: ignore[arg-type]
+        ways: tuple[dict[str, Any], ...] = (
+            {},
+            {"between": 0.75, "colour": 0.1},
+            {"between": 0.75, "damage": Damage(clean=0.2)},
+        )
+        for settings in ways:
+            loader = TrainingLoader(faces, tuple(range(1, 9)), 8, 3, **settings)
             for step, batch in enumerate(DeviceLoader(loader, device).batches(0, 3)):
-                pairs = zip(batch, loader[step])
-                different += sum(a is not b and not torch.equal(a.cpu(), b) for a, b in pairs)
+                pairs = [(a, b) for a, b in zip(batch, loader[step]) if isinstance(a, Tensor) and isinstance(b, Tensor)]
+                different += len(pairs) < 7 or sum(not torch.equal(a.cpu(), b) for a, b in pairs)
     return {"fields that differ": different, "passed": not different}
 
 
@@ -352,7 +357,7 @@ def short_memory(device: torch.device) -> Row:
         inputs.mkdir()
         for i, crop in enumerate(_crops(count)):
             crop.save(inputs / f"{i}.png")
-        Restorer.batch = limited  # type: ignore[method-assign, assignment]
+        Restorer.batch = limited  # type: ignore[method-assign]
         try:
             config = load(RestoreConfig, {
                 "input": inputs, "output": Path(folder) / "out", "model": LITE, "device": device.type,

@@ -110,7 +110,7 @@ def unpack(parts: list[Path], out: Path) -> Path:
     Raises:
         ConfigError: the parts are of several datasets.
     """
-    card, faces = {}, list[Face]()
+    card, faces = dict[str, Any](), list[Face]()
     for path in sorted(parts):
         own, more = _read(path)
         if card and own != card:

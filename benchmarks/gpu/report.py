@@ -52,11 +52,11 @@ def _speed(rows: dict[str, Row]) -> str:
 
 def _train(rows: dict[str, Row]) -> str:
     scored = [
-        [key, row["faces seen with stage 1"], damage, s["psnr"], s["ssim"], s["bicubic psnr"], s["gain"]]
+        [key, row["faces seen with stage 1"], damage, *(f"{s[column]:{form}}" for column, form in SCORES.items())]
         for key, row in rows.items() if "scores" in row for damage, s in row["scores"].items()
     ]  # fmt: skip
     other = [f"- {key}: {_rest(row, 'seconds', 'passed')}" for key, row in rows.items() if "scores" not in row]
-    header = ["model", "faces seen with stage 1", "damage", "PSNR", "SSIM", "bicubic's PSNR", "gain"]
+    header = ["model", "faces seen with stage 1", "damage", *SCORES]
     return "\n".join(other) + "\n\n" + table(header, scored)
 
 
@@ -67,4 +67,6 @@ def _rest(row: Row, *without: str) -> str:
     return ", ".join(f"{key} {short(value)}" for key, value in row.items() if key not in without)
 
 
+SCORES = {"psnr": ".2f", "ssim": ".4f", "bicubic psnr": ".2f", "bicubic ssim": ".4f", "gain": "+.2f"}
+"""Scores of a damage, protocol y, and how they are written."""
 SECTIONS = {"check": _check, "speed": _speed, "train": _train}

@@ -96,12 +96,13 @@ class Stage:
         steps = self._steps("onesrg", self.preset, self.batch_size, SHARE["table"] / STEPS_OF_ONESRG)
         return {"steps": steps, "batch": self.batch_size, "faces seen by each part": steps * self.batch_size}
 
-    def _steps(self, model: str, preset: str, batch_size: int, share: float) -> int:
+    def _steps(self, model: str, preset: str, batch_size: int, share: float, **keys: Any) -> int:
         """Steps that a network makes in a share of the time that is left, by a short training whose beginning does not
         count. On a processor, where the stage proves only that it runs, three."""
         if self.device.type == "cpu":
             return 3
-        rate = self._short(model, preset, 60, {"recipe": {"batch_size": batch_size}})["images_per_s"].iloc[-1]
+        recipe = {"batch_size": batch_size} | keys.pop("recipe", {})
+        rate = self._short(model, preset, 60, {"recipe": recipe} | keys)["images_per_s"].iloc[-1]
         return max(1, int(self.results.left * share * rate / batch_size))
 
     def _short(self, model: str, preset: str, steps: int, keys: dict[str, Any]) -> Any:
@@ -127,11 +128,10 @@ class Stage:
 
     def real(self) -> Row:
         """The model for real damage, trained on from its kept state with the damage of its recipe."""
-        keys = {"start": Path(REAL), **DAMAGED}
         batch = 4 * self.batch_size
-        steps = self._steps("ufvnet-real", "paper", batch, SHARE["real"])
+        steps = self._steps("ufvnet-real", "paper", batch, SHARE["real"], **DAMAGED)
         recipe = REAL_RECIPE | {"steps": steps, "batch_size": batch, "checkpoint_every": max(1, steps // 4)}
-        config = self.config("ufvnet-real", "ufvnet-real", "paper", recipe, **keys | {"recipe": recipe})
+        config = self.config("ufvnet-real", "ufvnet-real", "paper", recipe, start=Path(REAL), loader_workers=WORKERS)
         return self._trained(config, DAMAGES) | {"before": self.scores(Path(REAL), DAMAGES)}
 
     def _trained(self, config: TrainConfig, damages: tuple[str, ...]) -> Row:
@@ -179,9 +179,9 @@ REAL_RECIPE: dict[str, Any] = {
     "validate_every": 10**6, "validation_faces": 32,
 }  # fmt: skip
 """configs/recipes/ufvnet-real-on.yaml with a cosine, without cutting anew: there are no photographs."""
-DAMAGED: dict[str, Any] = {
-    "loader_workers": max(1, (os.cpu_count() or 2) - 2), "recipe": {"between": 0.75, "damage": {}},
-}  # fmt: skip
+WORKERS = max(1, (os.cpu_count() or 2) - 2)
+DAMAGED: dict[str, Any] = {"loader_workers": WORKERS, "recipe": {"between": 0.75, "damage": {}}}
+"""Of the short training that measures the waiting."""
 
 
 def keep_weights(models: list[Path], out: Path) -> list[Path]:
