@@ -302,8 +302,9 @@ def disk_full(drill: Drill) -> None:
     subprocess.run(["mount", "-o", "remount,size=100m", small], check=True)
     with drill.notified():
         drill.ended(drill.site.start("build-datasets", config=drill.build("full")))
-    difference = same_files(drill.folder / "data" / "faces", small / "faces", "part-*.parquet")
-    drill.check(difference is None, str(difference))
+    for rows in ("faces", "photos"):  # beside them lie timings, which differ
+        difference = same_files(drill.folder / "data" / "faces" / rows, small / "faces" / rows, "part-*.parquet")
+        drill.check(difference is None, str(difference))
 
 
 def redeploy(drill: Drill) -> None:
