@@ -106,7 +106,7 @@ def main(folder: Path, sample: int | None = None, short: bool = False) -> list[s
 def _surroundings(folder: Path) -> Path:
     """Make files next to the input that no command may touch, and a working directory full of decoy modules."""
     for name in ("in", "out", "cwd", "outside", "texts"):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
     outside = folder / "outside"
     Image.new("RGB", (24, 24), "tan").save(outside / "private.png")
     (outside / "notes.txt").write_text("mine\n")

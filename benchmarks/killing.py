@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .restoring import BATCH, _faces
+from .restoring import BATCH, make_crops
 
 PICTURES, KILLS = 2500, 10
 NEW = (40, 300)
@@ -24,7 +24,7 @@ NEW = (40, 300)
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True)
-    faces, whole, cut = _faces(folder / "in", PICTURES), folder / "whole", folder / "cut"
+    faces, whole, cut = make_crops(folder / "in", PICTURES), folder / "whole", folder / "cut"
     subprocess.run(_command(faces, whole), check=True)
     random.seed(7)
     times: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""What a build holds in one process: ``python -m benchmarks.planning [SIZE ...]`` plans photos and compares hashes.
+"""What a build holds in one process: ``python -m benchmarks.planning [SIZE ...]`` lists, plans and compares photos.
 
 The photos are rows without pixels: names and digests that a scan would have found. Each size runs in its own process.
 """
@@ -6,6 +6,7 @@ The photos are rows without pixels: names and digests that a scan would have fou
 from __future__ import annotations
 
 import hashlib
+import pickle
 import resource
 import subprocess
 import sys
@@ -19,21 +20,28 @@ SIZES = (200_000, 2_000_000)
 
 
 def plan(count: int) -> None:
-    """Plan so many photos; prints a row: CPU seconds and peak memory before and after."""
+    """List, hash and plan so many photos; prints a row for the listing, and one for all until workers can begin."""
     from ufvnet.config import BuildConfig, FolderSource
-    from ufvnet.data.build.resolved import ResolvedBuild
-    from ufvnet.data.build.scan import PhotoHashes
+    from ufvnet.data.build.packed import Packed
+    from ufvnet.data.build.resolved import resolve
+    from ufvnet.data.build.scan import PhotoHashes, scan_jobs
     from ufvnet.data.build.shards import plan_shards
-    from ufvnet.data.sources.photo import Photo
+    from ufvnet.data.sources import listing
 
-    photos = tuple(Photo(f"{i // 1000:05d}/{i:08d}.jpg", "train" if i % 10 else "test") for i in range(count))
-    hashes = [PhotoHashes(hashlib.sha256(b"%d" % i).hexdigest()) for i in range(count)]
-    before, started = _peak(), time.process_time()
+    listing.paths_in = lambda *_: [f"{i // 1000:05d}/{i:08d}.jpg" for i in range(count)]
+    before = _peak()
     with tempfile.TemporaryDirectory() as folder:
-        config = BuildConfig(name="x", source=FolderSource(root=Path(folder) / "photos"), out=Path(folder) / "out")
-        shards = plan_shards(ResolvedBuild(config, config, photos), hashes)
-    spent = time.process_time() - started
-    print(f"| plan of {count:,} photos, {len(shards):,} shards | {spent:.1f} | {before:,} | {_peak():,} |", flush=True)
+        (Path(folder) / "photos").mkdir()
+        source = FolderSource(root=Path(folder) / "photos")
+        build = resolve(BuildConfig(name="x", source=source, out=Path(folder) / "out"))
+        _print(f"listing {count:,} photos", count, before)
+        jobs = scan_jobs(build)
+        digests = (hashlib.sha256(b"%d" % i).hexdigest() for i in range(count))
+        scanned = [Packed(PhotoHashes(next(digests)) for _ in range(len(job.photos))) for job in jobs]
+        shards = plan_shards(build, (hashes for job_hashes in scanned for hashes in job_hashes))
+    _print(f"the same, and a plan of {len(shards):,} shards", count, before)
+    sent = [sum(len(pickle.dumps(job)) for job in work) for work in (jobs, shards)]
+    print(f"sent to workers: {sent[0]:,} bytes to hash, {sent[1]:,} bytes to build", flush=True)
 
 
 def look_alikes(count: int) -> None:
@@ -47,10 +55,14 @@ def look_alikes(count: int) -> None:
     hashes = [row.tobytes().hex() for row in raw]
     before, started = _peak(), time.process_time()
     found = len(find_look_alikes(hashes, ["train"] * count, 24))
-    spent = time.process_time() - started
-    print(
-        f"| near duplicates of {count:,} hashes, {found:,} pairs | {spent:.1f} | {before:,} | {_peak():,} |", flush=True
-    )
+    _print(f"near duplicates of {count:,} hashes, {found:,} pairs", count, before, started)
+
+
+def _print(what: str, count: int, before: int, started: float = 0.0) -> None:
+    """A row: CPU seconds of this process since then, and how much its peak memory has grown."""
+    spent, grown = time.process_time() - started, _peak() - before
+    row = (f"{spent:.1f}", f"{1e6 * spent / count:.1f}", f"{grown:,}", f"{grown * 2**20 / count:,.0f}")
+    print(f"| {what} | {' | '.join(row)} |", flush=True)
 
 
 def _peak() -> int:
@@ -62,7 +74,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         {"plan": plan, "look-alikes": look_alikes}[sys.argv[2]](int(sys.argv[3]))
     else:
-        print("| what | CPU s | MiB before | MiB at most |\n|---|---|---|---|", flush=True)
+        print("| what | CPU s | µs per photo | MiB | bytes per photo |\n|---|---|---|---|---|", flush=True)
         for size in map(int, sys.argv[1:] or SIZES):
             for what in ("plan", "look-alikes"):
                 subprocess.run([sys.executable, "-m", "benchmarks.planning", "--one", what, str(size)], check=True)

@@ -41,7 +41,7 @@ def restoring() -> Iterator[Row]:
     """Rows (what, reference, ours / s, reference / s, ratio)."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        faces = _faces(folder / "faces", FACES)
+        faces = make_crops(folder / "faces", FACES)
         rates: dict[str, list[float]] = {"bare": [], "tuned": [], "ours": []}
         for turn in range(TURNS):  # other programs on the machine come and go
             rates["bare"].append(_bare_alone())
@@ -53,11 +53,11 @@ def restoring() -> Iterator[Row]:
         yield what, "the same with the command's memory settings", ours, tuned, ours / tuned
         first = _first(faces, folder / "first")
         yield "start to first result", "3 s", 1 / first, 1 / 3, 3 / first
-        small, large = (_restore(_faces(folder / f"in-{n}", n), folder / f"out-{n}")[1] for n in (FEW, MANY))
+        small, large = (_restore(make_crops(folder / f"in-{n}", n), folder / f"out-{n}")[1] for n in (FEW, MANY))
         yield f"peak GiB, {MANY:,} files", f"{FEW:,} files", large, small, large / small
 
 
-def _faces(folder: Path, count: int) -> Path:
+def make_crops(folder: Path, count: int) -> Path:
     """Crops of 8 to 64 pixels, half PNG and half JPEG."""
     folder.mkdir()
     rng = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +28,7 @@ ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", 
 RETRIES = 2
 NEW_WORKER = 5  # seconds to wait for another worker when all present ones were refused
 PATIENCE = 15  # seconds to wait for a scheduler's answer: one that has just started is slow
+LOST = 600.0  # seconds to wait for a scheduler that was lost: it or its machine is started again
 
 
 @contextmanager
@@ -290,10 +291,62 @@ def _map_on_dask(
     proof: Proof | None,
     objection: Callable[[T, R], str | None],
 ) -> list[R]:
+    """As ``map_jobs``. If the scheduler is lost, what has no result yet is done once it is back.
+
+    Raises:
+        PipelineError: the scheduler did not come back.
+    """
+    results: dict[int, R] = {}
+    address = client.scheduler.address if client.cluster is None and client.scheduler is not None else None
+    with ExitStack() as stack:
+        while len(results) < len(jobs):
+            rest = {number: job for number, job in enumerate(jobs) if number not in results}
+            try:
+                for number, result in _results(client, work, rest, proof, objection):
+                    results[number] = result
+                    on_done(result)
+            except Exception as error:
+                if address is None or not _is_lost(client, error):
+                    raise
+                client = stack.enter_context(_found_again(address))
+    return [results[number] for number in range(len(jobs))]
+
+
+def _is_lost(client: Client, error: Exception) -> bool:
+    return client.status != "running" or getattr(error, "reason", None) == "scheduler-connection-lost"
+
+
+def _found_again(address: str) -> Client:
+    """A client of a scheduler that was lost, once it is back.
+
+    Raises:
+        PipelineError: it did not come back.
+    """
+    from distributed import Client
+
+    log.warning("the scheduler at %s is lost; waiting for it for %.0f minutes", address, LOST / 60)
+    deadline = time.monotonic() + LOST
+    while True:
+        try:
+            return Client(address, timeout=PATIENCE)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise PipelineError(
+                    f"the scheduler at {address} was lost and did not come back; run this again to go on"
+                ) from error
+
+
+def _results(
+    client: Client,
+    work: Callable[[T], R | Refusal],
+    jobs: Mapping[int, T],
+    proof: Proof | None,
+    objection: Callable[[T, R], str | None],
+) -> Iterator[tuple[int, R]]:
+    """The number and the result of every job, as they are done; one that its worker refused is tried elsewhere."""
     from distributed import as_completed
 
-    futures = {client.submit(work, job, pure=False, retries=RETRIES): i for i, job in enumerate(jobs)}
-    results: dict[int, R] = {}
+    futures = {client.submit(work, job, pure=False, retries=RETRIES): number for number, job in jobs.items()}
     refused: dict[str, str] = {}
     running = as_completed(futures)
     for future in running:
@@ -310,9 +363,7 @@ def _map_on_dask(
             running.add(retry)
         future.release()  # else it would be computed again if its worker died later
         if why is None:
-            results[number] = result
-            on_done(result)
-    return [results[i] for i in range(len(jobs))]
+            yield number, result
 
 
 def _others(client: Client, future: Any, why: str, refused: dict[str, str]) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import subprocess
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +20,9 @@ from prefect.settings import PREFECT_API_URL
 from tasks.settings import read_settings, schema_of
 from ufvnet.children import environment, python
 from ufvnet.config import ConfigError
+
+VARIABLE = re.compile(r"\{\{ *\$(\w+) *\}\}")
+"""A variable of the worker in a pull step (deploy/pull.yaml)."""
 
 
 def run_deployment(name: str, parameters: list[str], watch: bool) -> int:
@@ -71,7 +76,7 @@ def _working_directory(deployment: DeploymentResponse) -> Path | None:
     for step in deployment.pull_steps or ():
         for name, inputs in step.items():
             if name.endswith("set_working_directory"):
-                return Path(inputs["directory"])
+                return Path(VARIABLE.sub(lambda found: os.environ.get(found[1], found[0]), inputs["directory"]))
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 
@@ -29,8 +30,26 @@ def task_progress(title: str) -> Iterator[Progress]:
         yield progress
 
 
+def gpu_use() -> str:
+    """Use and memory of this machine's GPUs, as the driver's tool says, e.g. ``; GPU 97 %, 30.1 of 79.6 GiB``.
+
+    Empty where there is no such tool, or it gives no answer.
+    """
+    query = ["nvidia-smi", "--query-gpu=utilization.gpu,memory.used,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        lines = subprocess.run(query, capture_output=True, text=True, timeout=5, check=True).stdout.strip().splitlines()
+        gpus = [[float(value) for value in line.split(",")] for line in lines]
+        uses = [f"GPU {use:.0f} %, {used / 1024:.1f} of {total / 1024:.1f} GiB" for use, used, total in gpus]
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ""
+    return "".join(f"; {use}" for use in uses)
+
+
 class _Artifact:
-    """A progress artifact: per cent, rate and time left. Any thread may update it, but only one at a time."""
+    """A progress artifact: per cent, rate, time left, and the use of GPUs where there are some.
+
+    Any thread may update it, but only one at a time.
+    """
 
     def __init__(self, title: str):
         self.title, self.shown, self.rate = title, time.monotonic(), Rate()
@@ -43,7 +62,7 @@ class _Artifact:
         if now - self.shown < ARTIFACT_EVERY and not (self.number and done == total):
             return
         self.shown = now
-        self.context.run(self._put, share, printed_line(f"{self.title}: {account}"))
+        self.context.run(self._put, share, printed_line(f"{self.title}: {account}{gpu_use()}"))
 
     def _put(self, share: float, account: str) -> None:
         if self.number is None:

@@ -16,6 +16,7 @@ from ufvnet.config import Cluster, RestoreConfig
 from ufvnet.files import printed_line
 from ufvnet.progress import Progress, Tally
 from ufvnet.proof import proof
+from ufvnet.restore.folder.desk import desk_of
 from ufvnet.restore.folder.run import close_run, open_run, resolve_run, restore_folder
 from ufvnet.restore.folder.shard import restore_in_worker
 
@@ -50,6 +51,9 @@ def _on_cluster(config: RestoreConfig, cluster: Cluster, progress: Progress) -> 
         tally = Tally(progress, sum(shard.rows for shard in shards))
         firsts = [source.path for shard in shards for source in shard.sources[:1]]
         first_inputs = [path for path in firsts if isinstance(path, Path)][:INPUTS]
-        with proof(first_inputs, config.output) as proven, workers_for(cluster, len(shards), KEEP_MEMORY) as workers:
+        with (
+            proof(first_inputs, desk_of(config.output)) as proven,
+            workers_for(cluster, len(shards), KEEP_MEMORY) as workers,
+        ):
             map_jobs(workers, restore_in_worker, shards, lambda counts: tally.add(sum(counts.values()), counts), proven)
         return close_run(run, shards, time.perf_counter() - started)

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or os.environ.get("UFVNET_DIRECT") != "1":
-    from prefect import flow, task
+    from prefect import task
     from prefect.artifacts import (
         create_image_artifact,
         create_markdown_artifact,
@@ -25,6 +25,7 @@ if TYPE_CHECKING or os.environ.get("UFVNET_DIRECT") != "1":
     from prefect.logging import get_run_logger
     from prefect.states import Completed
 
+    from tasks.cancel import flow
     from tasks.logs import plain_errors
 
     plain_errors()

@@ -11,9 +11,10 @@ from tasks.progress import task_progress
 from tasks.runtime import create_table_artifact, get_run_logger, task
 from ufvnet.config import TrainConfig
 from ufvnet.training.curves import read_curves
-from ufvnet.training.launch import stop_running, train_in_process
+from ufvnet.training.launch import train_in_process
 from ufvnet.training.part import Part
 from ufvnet.training.publish import publish_failure
+from ufvnet.training.running import stop_running
 from ufvnet.training.stages import resolve_parts, select_part
 
 

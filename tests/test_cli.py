@@ -297,7 +297,8 @@ def test_an_empty_path_is_not_the_working_directory(
         (("a", "b", "--has_aligned"), "No such option: --has_aligned; here it is --mode aligned ("),
         (("a", "b", "--nosuch"), "No such option: --nosuch"),
         (("https://a.org/b.jpg", "out"), "input = 'https://a.org/b.jpg': https:// is not supported"),
-        (("a", "b", "--upscale", "99"), "scale = '99': Input should be less than or equal to 16"),
+        (("a", "b", "--upscale", "99"), "ufvnet: scale = '99': Input should be less than or equal to 16"),
+        (("a", "b", "--size", "2x", "--quality", "0"), "ufvnet: options:\n  size = '2x': "),
     ],
     ids=str,
 )

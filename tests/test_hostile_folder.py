@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ import pytest
 from benchmarks import hostile
 
 
-def test_a_folder_of_odd_files_is_survived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_odd_files_is_survived(
+    tmp_path: Path, prefect_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(prefect_home, tmp_path / "out" / "prefect")
     wrong = hostile.main(tmp_path, sample=60, short=True)
     assert wrong == [], capsys.readouterr().out
 

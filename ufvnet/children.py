@@ -114,6 +114,15 @@ def when_parent_ends(act: Callable[[], object], read: Callable[[], object] = lam
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
+def end_descendants() -> None:
+    """Send SIGTERM to every process that this one has started, and to theirs."""
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.terminate()
+
+
 def cause_of_death(code: int) -> str | None:
     """What ended a process with this exit code: the name of a signal, on Windows the number of an exception.
 

@@ -127,6 +127,12 @@ def _cached_sha256(path: Path, *_: int) -> str | None:
 # Folders of ours
 
 
+def cache_folder() -> Path:
+    """Where this user's programs keep what they can make again; XDG_CACHE_HOME names another place."""
+    base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
+    return Path(base or Path.home() / ".cache") / "ufvnet"
+
+
 def check_writable(key: str, folder: Path) -> None:
     """Refuse a folder, named by a key of the configuration, in which no file can be created.
 
@@ -177,9 +183,9 @@ def check_ours(
             raise ConfigError(
                 f"{key} = {printed(folder)}: overlaps {source_key} = {printed(source)}; outputs need a folder apart"
             )
-    if not folder.is_dir() or _empty(folder) or _marked(folder) == kind or (not _marked(folder) and cards(folder)):
+    other = marked_kind(folder)
+    if not folder.is_dir() or _empty(folder) or other == kind or (not other and cards(folder)):
         return
-    other = _marked(folder)
     what = f"holds a {other} of ufvnet" if other else "is not empty, and ufvnet did not make it"
     raise ConfigError(f"{key} = {printed(folder)}: {what}; name a new or empty folder, or move its files away")
 
@@ -203,12 +209,13 @@ def claim(folder: Path, kind: str) -> None:
     Raises:
         ConfigError: it cannot be created.
     """
-    if _marked(folder) != kind:
+    if marked_kind(folder) != kind:
         make_folder(folder)
         write_json(folder / MARKER, {"made_by": "ufvnet", "kind": kind})
 
 
-def _marked(folder: Path) -> str | None:
+def marked_kind(folder: Any) -> str | None:
+    """What kind of folder of ours this is; None if it has no marker."""
     try:
         if not (folder / MARKER).is_file():
             return None  # a pipe would block

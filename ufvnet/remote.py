@@ -73,6 +73,11 @@ class RemotePath:
         return self.url.rpartition("/")[2]
 
     @property
+    def key(self) -> str:
+        """The object's name in its bucket."""
+        return self.url.split("://", 1)[1].partition("/")[2]
+
+    @property
     def suffix(self) -> str:
         """The ending of the name, e.g. ``.jpg``."""
         return Path(self.name).suffix
@@ -192,7 +197,8 @@ def path_or_url(value: str | Path) -> AnyPath:
     """A local path, or the path in a store that a URL names.
 
     Raises:
-        ConfigError: the URL's scheme is none of STORES, it names no bucket, or the package for it is not installed.
+        ConfigError: the URL's scheme is none of STORES, it names no bucket, it names credentials, or the package for it
+            is not installed.
     """
     match = _SCHEME.match(str(value))
     if match is None:
@@ -204,6 +210,8 @@ def path_or_url(value: str | Path) -> AnyPath:
     bucket = url.partition("://")[2].strip("/")
     if not bucket:
         raise ConfigError("names no bucket")
+    if "@" in bucket.partition("/")[0]:
+        raise ConfigError("names credentials; they belong into the environment or a profile")
     if scheme == "gs" and find_spec("gcsfs") is None:  # in no extra: its gRPC cannot be installed beside TensorBoard's
         raise ConfigError("gs://: gcsfs is not installed; pip install gcsfs brings it")
     require("storage", f"{scheme}://", STORES[scheme])

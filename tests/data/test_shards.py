@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ufvnet.config import BuildConfig, FolderSource
+from ufvnet.data.build import divide
 from ufvnet.data.build import shard_writer as build
 from ufvnet.data.build.assembly import finish_dataset
 from ufvnet.data.build.resolved import resolve
@@ -164,3 +165,16 @@ def test_an_earlier_file_that_is_broken_is_built_anew(many: Path, tmp_path: Path
         e.photo.path for s in plan_shards(resolve(config)) if s.split == "test" for e in s.photos
     )
     assert _bytes(tmp_path / "out") == _fresh(config, tmp_path / "fresh")
+
+
+def test_a_plan_through_files_is_that_in_memory(many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copyfile(min(many.iterdir()), many / "zz.jpg")
+    build_of_all = resolve(_config(many, tmp_path / "out"))
+    whole = plan_shards(build_of_all)
+    monkeypatch.setattr(divide, "GROUP", 5)
+    divided = plan_shards(build_of_all)
+    assert [(s.index, s.split, s.index_in_split, s.fingerprint) for s in divided] == [
+        (s.index, s.split, s.index_in_split, s.fingerprint) for s in whole
+    ]
+    assert [[p.key for p in s.photos] for s in divided] == [[p.key for p in s.photos] for s in whole]
+    assert {p.copy_of for s in divided for p in s.photos} == {None, min(p.name for p in many.iterdir())}

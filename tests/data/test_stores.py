@@ -25,6 +25,7 @@ from ufvnet.data.build.shards import plan_shards
 from ufvnet.data.push import push
 from ufvnet.models.store import find
 from ufvnet.remote import RemotePath, path_or_url
+from ufvnet.restore.folder.run import restore_folder
 
 BUCKET = "faces"
 
@@ -278,3 +279,29 @@ def test_a_key_of_one_or_several_paths_is_read_as_it_was_written(paths: str | tu
     config = load(RestoreConfig, {"input": paths, "output": "out"})
     assert RestoreConfig.model_validate(config.model_dump()) == config
     assert RestoreConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_pictures_are_restored_into_a_store(
+    s3: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("a.png", "b.png"):
+        buffer = io.BytesIO()
+        Image.linear_gradient("L").resize((24, 24)).save(buffer, "PNG")
+        (s3 / "crops" / name).write_bytes(buffer.getvalue())
+    monkeypatch.setattr("sys.argv", ["ufvnet", "restore", f"{s3}/crops", f"{s3}/restored", "--mode", "aligned"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    names = [path.name for path in (s3 / "restored").files()]
+    assert names == ["a.png", "b.png", "manifest.parquet", "summary.json"]
+    assert not (s3 / "restored" / ".ufvnet.json").is_file()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
+    settings = {"input": f"{s3}/crops", "output": f"{s3}/restored", "mode": "aligned", "resume": True}
+    with monkeypatch.context() as patch:
+        patch.setattr(RemotePath, "write_bytes", lambda path, _: pytest.fail(f"{path} is written again"))
+        assert restore_folder(load(RestoreConfig, settings))["counts"]["restored"] == 2
+    said = "".join(capfd.readouterr())
+    assert "2 restored, 0 failed; 2 faces" in said
+    assert "s3://faces/restored" in said
+    assert "secret" not in said

@@ -382,9 +382,10 @@ def test_a_wrong_configuration_is_refused_before_any_work(
     ids=["path", "override", "mapping", "cluster"],
 )
 def test_ufvnet_run_refuses_a_wrong_configuration_before_there_is_a_run(
-    parameters: list[str], why: str, tmp_path: Path
+    parameters: list[str], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = {"prefect.deployments.steps.set_working_directory": {"directory": str(REPO)}}
+    monkeypatch.setenv("UFVNET_CHECKOUT", str(REPO))
+    (step,) = yaml.safe_load((REPO / "deploy" / "pull.yaml").read_text())["pull"]
     given = DeploymentResponse(
         name="build-datasets", flow_id=uuid4(), pull_steps=[step], entrypoint="flows.build_datasets.build_datasets",
         parameters={"config": "configs/datasets/aaf.yaml"},

@@ -13,14 +13,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import httpx
+import pandas as pd
 import psutil
 import pytest
 import yaml
@@ -36,18 +37,25 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Cancelling, Pending, Running, Scheduled
+from prefect.states import Cancelling, Crashed, Late, Pending, Running, Scheduled
 from prefect.workers.process import ProcessWorker
 
 from tasks.automations import deploy_automations
 from tasks.deployments import run_deployment
-from ufvnet.config import ConfigError
+from ufvnet.config import ConfigError, TrainConfig, load
+from ufvnet.models import create
+from ufvnet.training.publish import publish
+from ufvnet.training.stages import resolve_parts
 
 pytestmark = pytest.mark.server
 
 REPO = Path(__file__).parents[2]
 COMMANDS = Path(sys.executable).parent
 PHOTOS = 12
+CANCELLED_IN = 10
+"""Seconds in which a cancelled training must have ended: twice what is promised, as other tests run beside this one."""
+
+DECLARED = yaml.safe_load((REPO / "automations.yaml").read_text())["automations"]
 
 T = TypeVar("T")
 
@@ -248,7 +256,7 @@ def test_everything_that_is_declared_is_deployed_and_scheduled(deployed: Deploye
     pools = {name: d["work_pool"]["name"] for name, d in declared.items()}
     assert {name: d.work_pool_name for name, d in there.items()} == pools
     assert [getattr(s.schedule, "cron", None) for s in there["train"].schedules if s.active] == ["0 3 * * 0"]
-    automations = {a["name"] for a in yaml.safe_load((REPO / "automations.yaml").read_text())["automations"]}
+    automations = {a["name"] for a in DECLARED}
     enabled = {a.name for a in client.read_automations() if a.enabled}
     assert enabled == {"train-after-build", "evaluate-after-train", *automations}
     scheduled = eventually(lambda: runs_of(client, "train", StateType.SCHEDULED, from_schedule=True), 90)
@@ -287,11 +295,8 @@ def _triggered(client: SyncPrefectClient, deployment: str) -> list[FlowRun]:
 @pytest.mark.kills
 def test_dead_runs_come_back_and_failed_ones_are_notified_once(deployed: Deployed) -> None:
     client = deployed.client
-    declared = yaml.safe_load((REPO / "automations.yaml").read_text())["automations"]
-    sooner = [raw | {"trigger": raw["trigger"] | {"within": 10}} if raw["name"] == "ufvnet-dead-runs" else raw
-              for raw in declared]  # fmt: skip
-    assert deploy_automations(client, sooner) == [raw["name"] for raw in declared]
-    assert len(client.read_automations()) == len(declared) + 2
+    hasten(client, "ufvnet-dead-runs")
+    assert len(client.read_automations()) == len(DECLARED) + 2
 
     # A run whose machine died: Running, and it has said only once that it lives.
     found = client.read_deployment_by_name("build-datasets/build-datasets")
@@ -320,6 +325,14 @@ def test_dead_runs_come_back_and_failed_ones_are_notified_once(deployed: Deploye
     assert eventually(lambda: deployed.notifications, 30), deployed.account()
     assert [text.split("\n")[0] for text in deployed.notifications] == ["ufvnet: build-datasets failed"]
     assert "nowhere.yaml: cannot be read" in deployed.notifications[0]
+    hasten(client)
+
+
+def hasten(client: SyncPrefectClient, *automations: str) -> None:
+    """Deploy the automations so that these wait for ten seconds only, and all others as they are declared."""
+    sooner = [raw | {"trigger": raw["trigger"] | {"within": 10}} if raw["name"] in automations else raw
+              for raw in DECLARED]  # fmt: skip
+    assert deploy_automations(client, sooner) == [raw["name"] for raw in DECLARED]
 
 
 def _end(worker: subprocess.Popen[bytes], run: str, deployed: Deployed) -> None:
@@ -333,20 +346,77 @@ def _end(worker: subprocess.Popen[bytes], run: str, deployed: Deployed) -> None:
 
 
 @pytest.mark.kills
-def test_a_training_is_cancelled_in_stage_1_with_a_checkpoint(deployed: Deployed) -> None:
-    folder = deployed.folder
-    recipe = {"steps": 9, "anchor_steps": 10**6, "regressor_steps": 10**6, "batch_size": 4, "threads": 1,
-              "checkpoint_every": 10**6, "validate_every": 10**6}  # fmt: skip
-    training = {"name": "long", "dataset": str(folder / "data" / "faces"), "preset": "tiny", "device": "cpu",
-                "parallel": 2, "recipe": recipe, "out": f"{folder}/models", "runs": f"{folder}/runs"}  # fmt: skip
-    run = deployed.start("train", config=training)
-    parts = ("anchor-2", "anchor-4")
+def test_late_runs_given_up_runs_and_worse_models_are_notified_once_each(deployed: Deployed) -> None:
+    client, before, tomorrow = deployed.client, len(deployed.notifications), datetime.now(UTC) + timedelta(days=1)
+    hasten(client, "ufvnet-late")
+    training = endless(deployed, "worse", model="onesrg", replace="better")
+    training["recipe"] = {"steps": 1, "batch_size": 4, "threads": 1, "validation_faces": 2}
+    _, whole = resolve_parts(load(TrainConfig, training))
+    publish(whole, create("onesrg", "tiny", 64), pd.DataFrame([{"step": 1, "psnr": 99.0}]))
+    config = training | {"recipe": {**training["recipe"], "seed": 1}}
+    worse = deployed.start("train", config=config)
+
+    found = client.read_deployment_by_name("build-datasets/build-datasets")
+    late, given_up = (client.create_flow_run_from_deployment(found.id, state=Scheduled(scheduled_time=tomorrow)).id
+                      for _ in range(2))  # fmt: skip
+    client.set_flow_run_state(late, Late(scheduled_time=tomorrow), force=True)
+    for _ in range(4):  # tries
+        for state in (Scheduled(scheduled_time=tomorrow), Pending(), Running()):
+            client.set_flow_run_state(given_up, state, force=True)
+    client.set_flow_run_state(given_up, Crashed(message="It died again."))
+    deployed.becomes(worse, "NotPublished", 120)
+
+    subjects = {"ufvnet: build-datasets is late", "ufvnet: build-datasets crashed and is not run again",
+                "ufvnet: worse became worse and was not published"}  # fmt: skip
+    eventually(lambda: len(deployed.notifications) - before >= len(subjects), 60)
+    received = deployed.notifications[before:]
+    assert sorted(text.split("\n")[0] for text in received) == sorted(subjects), deployed.account()
+    assert any("It died again." in text for text in received)
+    for run in (late, given_up):
+        client.delete_flow_run(run)
+    hasten(client)
+
+
+def endless(deployed: Deployed, name: str, **settings: Any) -> dict[str, Any]:
+    """A training that takes long and writes no checkpoint by itself."""
+    folder, for_ever = deployed.folder, 10**6
+    recipe = {"steps": for_ever, "anchor_steps": for_ever, "regressor_steps": for_ever, "batch_size": 4, "threads": 1,
+              "checkpoint_every": for_ever, "validate_every": for_ever}  # fmt: skip
+    return {"name": name, "dataset": f"{folder}/data/faces", "preset": "tiny", "device": "cpu", "recipe": recipe,
+            "out": f"{folder}/models", "runs": f"{folder}/runs", **settings}  # fmt: skip
+
+
+def cancel(deployed: Deployed, run: UUID, *parts: str) -> None:
+    """Cancel a run as soon as these parts are training: it must end within seconds, each part with a checkpoint."""
+    runs = deployed.folder / "runs"
 
     def are_training() -> bool:
-        return all(any((folder / "runs").glob(f"{part}-*/tensorboard/*")) for part in parts)
+        return all(any(runs.glob(f"{part}*/tensorboard/*")) for part in parts)
 
     assert eventually(are_training, 120), deployed.account()
     deployed.client.set_flow_run_state(run, Cancelling())
-    deployed.becomes(run, "Cancelled")
-    account = deployed.logs["gpu"].read_text()  # of a run that Prefect killed, nobody would say this
-    assert all(f"{part}: asked to stop" in account for part in parts), account
+    started = time.monotonic()
+    state = deployed.becomes(run, "Cancelled", CANCELLED_IN).state
+    print(f"cancelled in {time.monotonic() - started:.1f} s")
+    assert state is not None
+    assert state.message == "Stopped; another run goes on from what was finished."
+    assert all(any(runs.glob(f"{part}*/checkpoint*")) for part in parts), list(runs.glob("*/*"))
+
+
+@pytest.mark.kills
+def test_a_training_is_cancelled_in_stage_1_with_checkpoints(deployed: Deployed) -> None:
+    run = deployed.start("train", config=endless(deployed, "long", parallel=2))
+    cancel(deployed, run, "anchor-2", "anchor-4")
+
+
+@pytest.mark.kills
+def test_a_training_is_cancelled_in_stage_2_by_itself_if_its_worker_no_longer_listens(deployed: Deployed) -> None:
+    found = deployed.client.read_deployment_by_name("train/train")
+    later = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(days=1))
+    parameters = {"config": endless(deployed, "whole", model="onesrg")}
+    run = deployed.client.create_flow_run_from_deployment(found.id, parameters=parameters, state=later).id
+    deployed.client.set_flow_run_state(run, Pending(), force=True)
+    engine = replace(deployed.commands, environment=deployed.commands.environment | {"PREFECT__FLOW_RUN_ID": str(run)})
+    process, log = engine.start("python", "-m", "prefect.engine")  # as a worker starts it; but there is no worker
+    cancel(deployed, run, "whole")
+    assert process.wait(30) == 0, log.read_text()

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +123,44 @@ def test_processes_that_are_started_for_a_run_start_with_its_variables(workers: 
         values = map_jobs(started, _started_with, list(KEEP_MEMORY) * workers)
     assert values == list(KEEP_MEMORY.values()) * workers
     assert [_started_with(name) for name in KEEP_MEMORY] == [None, None]
+
+
+def test_what_a_lost_scheduler_had_not_done_is_done_when_it_is_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def scheduler() -> LocalCluster:
+        return LocalCluster(n_workers=1, processes=False, dashboard_address=None, scheduler_port=port)
+
+    done: list[str] = []
+    lost, back = scheduler(), threading.Event()
+
+    def on_done(name: str) -> None:
+        done.append(name)
+        if name == "first":
+            threading.Thread(target=restart).start()
+
+    def restart() -> None:
+        lost.sync(lost.scheduler.close)
+        (tmp_path / "go").touch()
+        with suppress(TimeoutError):
+            lost.close(timeout=1)
+        with scheduler():
+            back.wait(60)
+
+    jobs = [(tmp_path, "first"), (tmp_path, "second")]
+    assert map_on_cluster(_wait_to_go, jobs, Cluster(address=f"tcp://127.0.0.1:{port}"), on_done) == ["first", "second"]
+    back.set()
+    assert done == ["first", "second"]
+    assert "is lost; waiting for it" in caplog.text
+
+
+def _wait_to_go(job: tuple[Path, str]) -> str:
+    """The name of a job; the second waits for a file."""
+    folder, name = job
+    while name == "second" and not (folder / "go").exists():
+        time.sleep(0.05)
+    return name

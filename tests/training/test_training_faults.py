@@ -29,8 +29,9 @@ from ufvnet.models.store import CARD, WEIGHTS, damage, read_card
 from ufvnet.training import engine, stages
 from ufvnet.training.checkpoints import checkpoints, last_whole, read_state
 from ufvnet.training.engine import Interrupted, train
-from ufvnet.training.launch import RUNNING, stop_running, train_in_process
+from ufvnet.training.launch import train_in_process
 from ufvnet.training.part import Part
+from ufvnet.training.running import RUNNING, stop_running
 from ufvnet.training.stages import resolve_parts
 
 RECIPE = {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 from collections.abc import Callable
+
+from ufvnet.children import end_descendants
 
 
 def leave_on_signals(stop: Callable[[], None]) -> None:
@@ -15,12 +16,8 @@ def leave_on_signals(stop: Callable[[], None]) -> None:
     """
 
     def leave(number: int, _: object) -> None:
-        import psutil
-
         stop()
-        for child in psutil.Process().children(recursive=True):  # Prefect's server among them
-            with contextlib.suppress(psutil.Error):
-                child.terminate()
+        end_descendants()  # Prefect's server among them
         os._exit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand
@@ -19,6 +19,9 @@ from ufvnet.errors import ConfigError
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+    from ufvnet.config import Schema
+
+S = TypeVar("S", bound="Schema")
 Command = Callable[..., None]
 Aliases = Mapping[str, Sequence[str]]
 
@@ -55,6 +58,21 @@ def wrong_use_is_refused() -> Iterator[None]:
             message = f"No such option: {option}; here it is {OTHER_NAMES[option]}"
         hint = f" ({context.command_path} --help lists all)" if context else ""
         raise ConfigError(f"{message}{hint}") from None
+
+
+def configured(schema: type[S], values: dict[str, Any]) -> S:
+    """The configuration of a command's words, which has no file whose name could stand before what is wrong.
+
+    Raises:
+        ConfigError: a value is wrong; the message is one line for one value.
+    """
+    from ufvnet.config import load
+
+    try:
+        return load(schema, values)
+    except ConfigError as error:
+        wrong = str(error).removeprefix(f"{schema.__name__}:\n")
+        raise ConfigError(wrong.strip() if "\n" not in wrong else f"options:\n{wrong}") from error
 
 
 def options_of(

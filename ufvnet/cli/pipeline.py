@@ -167,7 +167,7 @@ def _stop() -> None:
 
 
 def _stop_trainings() -> None:
-    from ufvnet.training.launch import stop_running
+    from ufvnet.training.running import stop_running
 
     stop_running()
     print("ufvnet: stopped; the same command continues from the last checkpoint", file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ from ufvnet.files import printed
 
 from .checkout import import_from_checkout
 from .exits import leave_on_signals
-from .options import options_of
+from .options import configured, options_of
 
 if TYPE_CHECKING:
     from ufvnet.config import RestoreConfig
@@ -66,11 +66,11 @@ def restore(
     **settings: Any,
 ) -> None:
     """Restore small faces in bulk, each with a row of the manifest; exit code 1 if one failed, or none was usable."""
-    from ufvnet.config import RestoreConfig, load
+    from ufvnet.config import RestoreConfig
 
     inputs, output = _inputs_and_output(paths or [], inputs, output)
     workers = None if cluster is None else {"workers": cluster}
-    config = load(RestoreConfig, {"input": inputs, "output": output, "cluster": workers, **settings})
+    config = configured(RestoreConfig, {"input": inputs, "output": output, "cluster": workers, **settings})
     if cluster is None and "-" not in (*inputs, output):
         from ufvnet.restore.supervise import supervise
 
@@ -114,7 +114,7 @@ def _picture_to_picture(config: RestoreConfig) -> bool:
         and not isinstance(picture, RemotePath)
         and bool(output.suffix)
         and os.path.isfile(picture)
-        and not os.path.isdir(output)
+        and (isinstance(output, RemotePath) or not os.path.isdir(output))
         and picture.suffix != ".parquet"
     )
 
@@ -132,9 +132,9 @@ def serve(
 ) -> None:
     """Serve a local web page that restores pictures, one or many at a time; Ctrl-C ends it."""
     require("serve", "serve")
-    from ufvnet.config import RestoreConfig, load
+    from ufvnet.config import RestoreConfig
 
-    config = load(RestoreConfig, {"input": "-", "output": "-", **settings})
+    config = configured(RestoreConfig, {"input": "-", "output": "-", **settings})
     from ufvnet.restore.resolved import resolve
     from ufvnet.restore.server.app import run
 

@@ -66,7 +66,7 @@ SourcePath = Annotated[
     PlainSerializer(_write_urls),
     WithJsonSchema({"type": "string", "format": "path"}),
 ]
-"""As FilePath, or a URL of a store (``ufvnet.remote``): for what is only read."""
+"""As FilePath, or a URL of a store (``ufvnet.remote``): for what is read, and for the output of ``restore``."""
 
 
 class Schema(BaseModel):

@@ -108,6 +108,7 @@ def _shortened(value: Any) -> str:
         text = printed(repr(value))
     except ValueError:  # Python refuses to print a number of thousands of digits
         return "a number of thousands of digits"
+    text = re.sub(r"://[^/@\s]*@", "://***@", text)  # a password in a URL
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -21,8 +21,9 @@ class RestoreConfig(Schema):
     input: SourcePath | tuple[SourcePath, ...]
     """Files, folders, globs, zip or tar archives, Parquet or Arrow tables, also in stores (s3://, gs://), or a list of
     them. ``-`` reads one picture from standard input."""
-    output: FilePath
-    """A folder. For a single picture also a file, recognised by its ending, or ``-`` for standard output."""
+    output: SourcePath
+    """A folder, also in a store (s3://, gs://). For a single picture also a file, recognised by its ending, or ``-``
+    for standard output."""
     model: FilePath = Path(DEFAULT_MODEL)
     """A model folder, or the name of a model that ships with the package."""
     backend: Literal["torch", "onnx"] = "torch"

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ufvnet.config import fingerprint
 from ufvnet.errors import ConfigError
 from ufvnet.extras import require
-from ufvnet.files import printed, safe_name, seal, write_atomically
+from ufvnet.files import cache_folder, printed, safe_name, seal, write_atomically
 
 from .conv import fold_norms
 from .feed import Feed, feed_of
@@ -167,7 +167,7 @@ def cached(model: Path | str) -> Path:
     except OSError as error:
         raise ConfigError(f"{weights}: cannot be loaded ({error})") from error
     key = fingerprint(identity(model), size, changed, VERSION, torch.__version__)[:32]
-    file = _cache_folder() / "onnx" / f"{safe_name(card['model'])}-{key}.onnx"
+    file = cache_folder() / "onnx" / f"{safe_name(card['model'])}-{key}.onnx"
     if _is_whole(file):
         return file
     try:
@@ -190,11 +190,6 @@ def _is_whole(file: Path) -> bool:
         return bool(sealed(file))
     except OSError:
         return False
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
-    return Path(base or Path.home() / ".cache") / "ufvnet"
 
 
 def _need_exporter() -> None:

@@ -12,7 +12,7 @@ from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.data.sources.files import TABLES
 from ufvnet.files import check_writable, printed, write_bytes
 from ufvnet.imaging.formats import heif_is_known, kind_of
-from ufvnet.remote import AnyPath
+from ufvnet.remote import AnyPath, RemotePath
 
 from .folder.job import Job
 from .folder.records import ManifestRow, new_row
@@ -59,7 +59,7 @@ def restore_single(config: RestoreConfig) -> ManifestRow:
     if config.frames == "all":
         raise ConfigError(f"output = {config.output}: all frames need a folder")
     config = _with_format(config)
-    if config.output != PIPE:
+    if isinstance(config.output, Path) and config.output != PIPE:
         check_writable("output", config.output if config.output.is_dir() else config.output.parent)
     _check_free(config, config.output)
     SideFolders.check(config)
@@ -133,10 +133,14 @@ def _with_format(config: RestoreConfig) -> RestoreConfig:
     return config.model_copy(update={"format": format})
 
 
-def _check_free(config: RestoreConfig, output: Path) -> None:
+def _check_free(config: RestoreConfig, output: AnyPath) -> None:
     """Refuse an output that is the input, or a file that exists and is not to be replaced."""
     (path,) = config.inputs
     assert isinstance(path, Path)
+    if isinstance(output, RemotePath):
+        if not config.overwrite and output.is_file():
+            raise ConfigError(f"output = {output}: is there already; --overwrite replaces it")
+        return
     if output == PIPE or output.is_dir() or not os.path.lexists(output):
         return
     if path != PIPE and output.exists() and os.path.samefile(path, output):
@@ -155,8 +159,15 @@ def _write(config: RestoreConfig, data: bytes, ending: str) -> None:
         (path,) = config.inputs
         assert isinstance(path, Path)
         stem = "stdin" if path == PIPE else path.stem
-        output = Path(config.output, f"{stem}{ending}")
+        output = config.output / f"{stem}{ending}"
         _check_free(config, output)
+        _write_whole(output, data)
+    else:
+        _write_whole(config.output, data)
+
+
+def _write_whole(output: AnyPath, data: bytes) -> None:
+    if isinstance(output, Path):
         write_bytes(output, data)
     else:
-        write_bytes(config.output, data)
+        output.write_bytes(data)  # an object shows when it is complete

@@ -15,6 +15,7 @@ from ufvnet.children import CTRL_C, KEEP_MEMORY, cause_of_death, child_with_job
 from ufvnet.config import RestoreConfig
 from ufvnet.files import printed
 
+from .folder.desk import desk_of
 from .folder.notes import JOURNALS, WORK, notes
 from .trial import DEADLY
 
@@ -41,7 +42,7 @@ def supervise(config: RestoreConfig, picture: str | None = None) -> int:
     """
     fruitless, crashed = 0, False
     while True:
-        size = _journals_size(config.output)
+        size = _journals_size(desk_of(config.output))
         code = _run_worker(config, crashed)
         cause = _crash(code)
         if cause is None:
@@ -49,7 +50,7 @@ def supervise(config: RestoreConfig, picture: str | None = None) -> int:
         if picture is not None:
             print(f"{printed(picture)}: failed ({DEADLY} ({cause}))", file=sys.stderr)
             return 1
-        fruitless = 1 if _journals_size(config.output) > size else fruitless + 1
+        fruitless = 1 if _journals_size(desk_of(config.output)) > size else fruitless + 1
         print(f"ufvnet: the process died ({cause})", file=sys.stderr, end="", flush=True)
         if fruitless == FRUITLESS:
             print(f" {FRUITLESS} times in a row without finishing a picture; --resume tries again", file=sys.stderr)
@@ -89,9 +90,9 @@ def _crash(code: int) -> str | None:
     return cause if cause in CRASHES or (code > 0 and code != CTRL_C) else None
 
 
-def _journals_size(output: Path) -> int:
+def _journals_size(desk: Path) -> int:
     """Bytes of rows of finished pictures."""
     try:
-        return sum(path.stat().st_size for path in notes(output / WORK, JOURNALS))
+        return sum(path.stat().st_size for path in notes(desk / WORK, JOURNALS))
     except OSError:  # an impossible name, which the run refuses
         return 0

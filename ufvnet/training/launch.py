@@ -7,8 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from ufvnet.progress import Progress
 
 from .engine import Interrupted
 from .part import Part
+from .running import RUNNING, STOPPING, stop
 from .worker import INTERRUPTED, job_of
 
 ENVIRONMENT = {
@@ -26,36 +25,6 @@ ENVIRONMENT = {
     "THP_MEM_ALLOC_ENABLE": "1",  # torch asks for huge pages: large maps are allocated at every step
 }
 """Variables of training processes; the caller's environment overrides them."""
-
-
-RUNNING: set[subprocess.Popen[str]] = set()
-"""The training processes that this process has started and that have not ended."""
-
-STOPPING: set[subprocess.Popen[str]] = set()
-"""Those of them that were asked to stop. One that was still starting then dies of the signal, with no event."""
-
-GRACE = 20.0
-"""Seconds for training processes to end their step and write a checkpoint, when they are asked to stop. Prefect kills a
-cancelled run after 30."""
-
-
-def stop_running() -> None:
-    """Ask every training process to write a checkpoint, and wait until they have."""
-    _stop(list(RUNNING))
-
-
-def _stop(processes: Collection[subprocess.Popen[str]]) -> None:
-    """Ask processes to stop. Those that have not in time are killed; they go on from their last checkpoint."""
-    for child in processes:
-        STOPPING.add(child)
-        child.terminate()
-    deadline = time.monotonic() + GRACE
-    for child in processes:
-        try:
-            child.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
 
 
 def train_in_process(part: Part, progress: Progress | None = None) -> Path:
@@ -102,7 +71,7 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
                     progress(event["step"], event["steps"], event["figures"])
             code = child.wait()
         except BaseException:
-            _stop([child])
+            stop([child])
             raise
         finally:
             is_stopping = child in STOPPING

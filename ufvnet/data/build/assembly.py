@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ufvnet.config import BuildConfig, fingerprint
@@ -21,7 +22,7 @@ from ufvnet.files import is_intact, sha256
 from .degrade import DEGRADATIONS
 from .duplicates import find_look_alikes, rank
 from .folder import PAIRS, KnownFiles
-from .lost_photos import check_lost
+from .lost_photos import Outcome, check_lost
 from .resolved import ResolvedBuild
 from .reuse import used_photos
 from .shard_writer import DIGESTS, ShardReport
@@ -58,8 +59,9 @@ def finish_dataset(build: ResolvedBuild, shards: Iterable[ShardJob], reports: It
         raise RuntimeError(f"{total} photos were found but {counts.total()} are accounted for")
     known = KnownFiles(build.root)
     bases = [_base(shard) for shard in shards]
-    if not build.config.allow_loss:
-        check_lost(build.root, used_photos(build.root, known.finished), _outcomes(shards, bases))
+    used = {} if build.config.allow_loss else used_photos(build.root, known.finished)
+    if used:
+        check_lost(build.root, used, _outcomes(shards, bases))
     _put_in_place(known, shards, bases)
     pairs, pairs_sha256 = _write_pairs(build.config, build.root, shards)
     content = _card(build.written, shards, by_index, {"near_duplicates": pairs, "near_duplicates_sha256": pairs_sha256})
@@ -81,11 +83,13 @@ def _base(shard: ShardJob) -> Path:
     return base
 
 
-def _outcomes(shards: list[ShardJob], bases: list[Path]) -> dict[str, tuple[str, str | None]]:
-    """(status, sha256) of every photo, by path."""
+def _outcomes(shards: list[ShardJob], bases: list[Path]) -> Iterator[tuple[str, Outcome]]:
+    """(path, outcome) of every photo."""
     columns = ["path", "status", "sha256"]
     files = (base / shard.files.photos for shard, base in zip(shards, bases))
-    return {r["path"]: (r["status"], r["sha256"]) for f in files for r in pq.read_table(f, columns=columns).to_pylist()}
+    for file in files:
+        for row in pq.read_table(file, columns=columns).to_pylist():
+            yield row["path"], (row["status"], row["sha256"])
 
 
 def _names(shards: Iterable[ShardJob]) -> set[str]:
@@ -111,19 +115,27 @@ def _write_pairs(config: BuildConfig, root: Path, shards: list[ShardJob]) -> tup
     if config.near_duplicates == "off":
         return None, None
     file = root / PAIRS
-    columns = ["path", "split", "status", "dhash", "key"]
-    rows = [row for s in shards for row in pq.read_table(s.photos_file, columns=columns).to_pylist()]
-    rows = [r for r in rows if r["dhash"] and r["split"] and r["status"] != "duplicate"]
-    rows.sort(key=lambda r: rank(r["split"], r["path"]))
-    mark = fingerprint("pairs", [r["key"] for r in rows], config.near_distance)
+    rows = _comparable(shards)
+    mark = fingerprint("pairs", rows["key"].to_pylist(), config.near_distance)
     if read_fingerprint(file) != mark or not is_intact(file, card.pairs_sha256(root)):
-        look_alikes = find_look_alikes([r["dhash"] for r in rows], [r["split"] for r in rows], config.near_distance)
-        pairs = [{"path": rows[p.photo]["path"], "split": rows[p.photo]["split"], "like": rows[p.original]["path"],
-                  "like_split": rows[p.original]["split"], "distance": p.distance} for p in look_alikes]  # fmt: skip
+        paths, splits = rows["path"], rows["split"].to_pylist()
+        look_alikes = find_look_alikes(rows["dhash"].to_pylist(), splits, config.near_distance)
+        pairs = [{"path": paths[p.photo].as_py(), "split": splits[p.photo], "like": paths[p.original].as_py(),
+                  "like_split": splits[p.original], "distance": p.distance} for p in look_alikes]  # fmt: skip
         write_rows(file, schema_of(PAIR_COLUMNS), pairs, mark)
     table = pq.read_table(file, columns=["split", "like_split"])
     within = sum(a == b for a, b in zip(table["split"].to_pylist(), table["like_split"].to_pylist()))
     return {"within": within, "across": len(table) - within}, sha256(file)
+
+
+def _comparable(shards: list[ShardJob]) -> pa.Table:
+    """Path, split, difference hash and key of the photos that may look like others, in the order of ``rank``."""
+    columns = ["path", "split", "status", "dhash", "key"]
+    ready = (pc.field("dhash") != "") & pc.field("split").is_valid() & (pc.field("status") != "duplicate")
+    parts = [pq.read_table(s.photos_file, columns=columns).filter(ready) for s in shards]
+    rows = pa.concat_tables(parts).drop_columns("status").combine_chunks()
+    order = pa.array([rank(split, "")[0] for split in rows["split"].to_pylist()], pa.int8())
+    return rows.append_column("rank", order).sort_by([("rank", "ascending"), ("path", "ascending")])
 
 
 def _card(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ufvnet.errors import PipelineError
 from ufvnet.files import printed
@@ -12,18 +12,27 @@ MOST = 0.05
 """Greatest share of the earlier build's photos that a rebuild may lose; more stop it, however few they are."""
 
 
-def check_lost(name: object, before: Mapping[str, str], now: Mapping[str, tuple[str, str | None]]) -> None:
+Outcome = tuple[str, str | None]
+"""(status, sha256) of a photo."""
+
+
+def check_lost(name: object, before: Mapping[str, str], photos: Iterable[tuple[str, Outcome]]) -> None:
     """Compare two builds; a photo that only has another name now is not lost.
 
     Args:
         name: of the dataset, for the message.
         before: the photos that the earlier build used: sha256 by path.
-        now: the photos of this build: (status, sha256) by path.
+        photos: (path, outcome) of each photo of this build.
 
     Raises:
         PipelineError: more than MOST of them would be lost.
     """
-    content = {digest for status, digest in now.values() if status == "ok"}
+    known, now, content = set(before.values()), dict[str, Outcome](), set[str | None]()
+    for path, (status, digest) in photos:
+        if path in before:
+            now[path] = status, digest
+        if status == "ok" and digest in known:
+            content.add(digest)
     lost = [p for p, digest in before.items() if now.get(p, ("",))[0] != "ok" and digest not in content]
     if len(lost) <= MOST * len(before):
         return

@@ -20,9 +20,9 @@ from ufvnet.imaging.resize import SIXTEENTHS, lr_side
 from ufvnet.imaging.rgb import read_image
 from ufvnet.remote import AnyPath
 
+from .copies import ShardPhoto
 from .degrade import degrade
 from .duplicates import dhash
-from .shards import ShardPhoto
 
 MAX_BYTES = 2**29
 """Larger files are too_large, because all bytes of a photo are read into memory at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ufvnet.data.sources.photo import Photo
 from ufvnet.faces.finders import choose_finder
 
 from .folder import check_folder, dataset_root
+from .packed import Packed
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class ResolvedBuild:
 
     config: BuildConfig
     written: BuildConfig
-    photos: tuple[Photo, ...]
+    photos: Sequence[Photo]
 
     @property
     def root(self) -> Path:
@@ -44,4 +46,4 @@ def resolve(config: BuildConfig) -> ResolvedBuild:
     finder = choose_finder(config.finder).NAME
     changes = {"source": source, "out": config.out.absolute(), "finder": finder}
     absolute = config.model_copy(update=changes)
-    return ResolvedBuild(absolute, config, tuple(list_photos(absolute)))
+    return ResolvedBuild(absolute, config, Packed(list_photos(absolute)))

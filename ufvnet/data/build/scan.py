@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ufvnet.config import BuildConfig, TableSource
 from ufvnet.data.sources.cells import Cell
@@ -15,9 +16,8 @@ from ufvnet.imaging.decode import ImageProblem
 from ufvnet.imaging.rgb import read_image
 
 from .duplicates import dhash
+from .packed import Packed
 from .resolved import ResolvedBuild
-
-PHOTOS_PER_JOB = 500
 
 PROOF_FILES = 3
 """Files of the source that each worker must see."""
@@ -34,30 +34,33 @@ class PhotoHashes:
     sha256: str | None
     dhash: str | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PhotoHashes, (self.sha256, self.dhash)
+
 
 @dataclass(frozen=True)
 class ScanJob:
     """Photos that one worker reads and hashes."""
 
-    photos: tuple[Photo, ...]
+    photos: Sequence[Photo]
     config: BuildConfig
 
 
 def scan_jobs(build: ResolvedBuild) -> list[ScanJob]:
     """The photos of a build in jobs for ``scan``, in order."""
-    starts = range(0, len(build.photos), PHOTOS_PER_JOB)
-    return [ScanJob(build.photos[i : i + PHOTOS_PER_JOB], build.config) for i in starts]
+    photos = build.photos if isinstance(build.photos, Packed) else Packed(build.photos)
+    return [ScanJob(chunk, build.config) for chunk in photos.chunks()]
 
 
-def scan(job: ScanJob) -> list[PhotoHashes]:
+def scan(job: ScanJob) -> Sequence[PhotoHashes]:
     """Hash each photo's bytes, and its looks where near duplicates are dropped."""
     wants_dhash = job.config.near_duplicates == "drop"
-    hashes = []
-    for photo, content in zip(job.photos, contents(job.config, job.photos)):
+    hashes, photos = [], tuple(job.photos)
+    for photo, content in zip(photos, contents(job.config, photos)):
         digest = sha256(content)
         looks = _dhash(content, job.config.max_pixels) if wants_dhash and digest and photo.split else None
         hashes.append(PhotoHashes(digest, looks))
-    return hashes
+    return Packed(hashes)
 
 
 def _dhash(content: Cell, max_pixels: int) -> str | None:

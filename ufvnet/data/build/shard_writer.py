@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ def build_shard(shard: ShardJob) -> ShardReport:
         KnownFiles(shard.root).extend([shard.files], shard.names)
     for name in shard.names:
         no_links(shard.root, shard.root / name)
+    shard = replace(shard, photos=tuple(shard.photos))
     rows: list[dict[str, Any]] = []
     timings: list[dict[str, Any]] = []
     lost: list[str] = []
@@ -109,7 +110,7 @@ def _skipped(shard: ShardJob, base: Path, digests: tuple[str | None, str | None]
 
 def objection(shard: ShardJob, report: ShardReport) -> str | None:
     """Why a report must not be used: its worker could not read a photo that is here as it was hashed."""
-    lost = [planned for planned in shard.photos if planned.photo.path in report.lost]
+    lost = [planned for planned in shard.photos if planned.photo.path in report.lost] if report.lost else []
     for planned, content in zip(lost, contents(shard.config, [planned.photo for planned in lost])):
         if sha256(content) == planned.hashes.sha256:
             return f"cannot read {printed(planned.photo.path)}, which the coordinator reads"

@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ufvnet.config import BuildConfig, fingerprint
 from ufvnet.data.card import CARD, SCHEMA_VERSION, ShardFiles
 from ufvnet.data.schema import read_fingerprint
-from ufvnet.data.sources.photo import Photo
 from ufvnet.errors import ConfigError
 from ufvnet.faces.finders import choose_finder
 from ufvnet.files import check_name, escape_name, printed
 from ufvnet.imaging.rgb import READING
 
+from .copies import ShardPhoto, find_copies, planned
 from .degrade import DEGRADATIONS
-from .duplicates import find_dropped, rank
+from .divide import divide
 from .folder import BUILDING, PAIRS, KnownFiles, dataset_root
 from .lost_photos import check_lost
+from .packed import Packed
 from .resolved import ResolvedBuild
 from .reuse import RETRY, EarlierFiles, files_by_key, used_photos
 from .scan import PhotoHashes, scan, scan_jobs
 
 DECIDING = ("hr_size", "faces", "min_face", "crop", "degradation", "max_pixels")
 """Settings that decide a photo's rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShardPhoto:
-    """A photo of a shard, with all that decides its rows.
-
-    copy_of: path of the photo that this one duplicates.
-    alike: number of differing bits of the difference hashes; None if the bytes are equal.
-    key: fingerprint of all that decides its rows.
-    """
-
-    photo: Photo
-    hashes: PhotoHashes
-    copy_of: str | None = None
-    alike: int | None = None
-    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +45,7 @@ class ShardJob:
     index: int
     split: str | None
     index_in_split: int
-    photos: tuple[ShardPhoto, ...]
+    photos: Sequence[ShardPhoto]
     config: BuildConfig
     fingerprint: str
     earlier: tuple[EarlierFiles, ...] = ()
@@ -142,21 +127,24 @@ def plan_shards(build: ResolvedBuild, hashes: Iterable[PhotoHashes] | None = Non
         raise ConfigError(f"source.root = {printed(config.source.root)}: no photos in it")
     if hashes is None:
         hashes = (of_photo for job in scan_jobs(build) for of_photo in scan(job))
-    photos = _without_copies([ShardPhoto(*pair) for pair in zip(build.photos, hashes, strict=True)], config)
+    hashes = Packed(hashes)
+    copies, sizes = find_copies(build.photos, hashes, config), Counter(photo.split for photo in build.photos)
     known = KnownFiles(build.root)
-    if not config.allow_loss:
-        used = used_photos(known.root, known.finished)
-        if used:
-            check_lost(known.root, used, dict(map(_expected, photos)))
-    settings = _settings_fingerprint(config)
-    photos = [replace(p, key=_key(settings, p)) for p in photos]
-    shards: list[ShardJob] = []
-    for split in sorted({p.photo.split for p in photos}, key=lambda s: (s is None, s)):
+    used = {} if config.allow_loss else used_photos(known.root, known.finished)
+    if used:
+        check_lost(known.root, used, map(_expected, planned(build.photos, hashes, copies)))
+    for split in sizes:
         if split is not None:
             check_name("the name of a split", split)
-        for j, members in _buckets([p for p in photos if p.photo.split == split], config.shard_size):
-            mark = fingerprint("shard", [p.key for p in members])
-            shards.append(ShardJob(len(shards), split, j, tuple(members), config, mark))
+    settings = _settings_fingerprint(config)
+    photos = (
+        ShardPhoto(p.photo, p.hashes, p.copy_of, p.alike, _key(settings, p))
+        for p in planned(build.photos, hashes, copies)
+    )
+    shards = [
+        ShardJob(i, split, j, members, config, mark)
+        for i, (split, j, members, mark) in enumerate(divide(photos, sizes, config.shard_size))
+    ]
     shards = _beside_earlier(shards, known)
     if not all(s.digests is not None and s.finished_below() == s.root for s in shards):
         known.extend([s.files for s in shards], [CARD, PAIRS, *(name for s in shards for name in s.names)])
@@ -195,42 +183,6 @@ def _key(settings: str, planned: ShardPhoto) -> str:
     return fingerprint(settings, facts, digest, planned.copy_of, planned.alike)[:32]
 
 
-def _buckets(photos: list[ShardPhoto], size: int) -> Iterator[tuple[int, list[ShardPhoto]]]:
-    """(number, photos) of groups of between half of ``size`` and ``size`` on average; a table's block stays whole."""
-    count = 1
-    while count * size < len(photos):
-        count *= 2
-    buckets: dict[int, list[ShardPhoto]] = {}
-    for planned in photos:
-        row = planned.photo.table_row
-        name = f"{row.file}#{row.block}" if row else planned.photo.path
-        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
-        buckets.setdefault(int.from_bytes(digest[:4], "big") % count, []).append(planned)
-    for j in sorted(buckets):
-        yield j, sorted(buckets[j], key=lambda p: p.photo.table_row or p.photo.path)
-
-
-def _without_copies(photos: list[ShardPhoto], config: BuildConfig) -> list[ShardPhoto]:
-    """The photos; each one with the bytes of an earlier one, or that looks like it where such are dropped, points to
-    the earlier one. Earlier is by ``rank``."""
-    order = sorted(range(len(photos)), key=lambda i: rank(photos[i].photo.split, photos[i].photo.path))
-    first: dict[str, str] = {}
-    unique: list[int] = []
-    for i in order:
-        photo, hashes = photos[i].photo, photos[i].hashes
-        if hashes.sha256 is not None and photo.split is not None:
-            original = first.setdefault(hashes.sha256, photo.path)
-            if original != photo.path:
-                photos[i] = replace(photos[i], copy_of=original)
-            elif hashes.dhash is not None:
-                unique.append(i)
-    dropped = find_dropped([photos[i].hashes.dhash or "" for i in unique], config.near_distance)
-    for number, pair in dropped.items():
-        original = photos[unique[pair.original]].photo.path
-        photos[unique[number]] = replace(photos[unique[number]], copy_of=original, alike=pair.distance)
-    return photos
-
-
 def _beside_earlier(shards: list[ShardJob], known: KnownFiles) -> list[ShardJob]:
     """The shards with what earlier builds left: digests of those that are finished, files of rows for the others.
 
@@ -242,10 +194,8 @@ def _beside_earlier(shards: list[ShardJob], known: KnownFiles) -> list[ShardJob]
     present = {name for s in known.shards for name in (s.photos, s.faces) if name and (known.root / name).exists()}
     aside = known.rebuild or any(read_fingerprint(known.root / n) != planned.get(n) for n in present)
     places = files_by_key(known.root, known.shards)
-    return [
-        replace(
-            s, aside=aside, digests=digests.get(s.fingerprint),
-            earlier=tuple(dict.fromkeys(places[p.key] for p in s.photos if p.key in places)),
-        )
-        for s in shards
-    ]  # fmt: skip
+
+    def earlier(shard: ShardJob) -> tuple[EarlierFiles, ...]:
+        return tuple(dict.fromkeys(places[p.key] for p in shard.photos if p.key in places)) if places else ()
+
+    return [replace(s, aside=aside, digests=digests.get(s.fingerprint), earlier=earlier(s)) for s in shards]

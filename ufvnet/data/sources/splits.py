@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -108,9 +109,18 @@ def with_hashed_splits(
     """The photos with splits by a seeded hash, unless the source gives splits itself; a person's photos share one."""
     if source.splits or getattr(source, "split", None) or getattr(source, "files", None):
         return photos
-    groups = [p.path if p.identity is None else p.identity for p in photos]
-    splits = hashed_splits(set(groups), source.fractions, seed)
-    return [replace(p, split=splits[group]) for p, group in zip(photos, groups)]
+
+    def group(photo: Photo) -> str:
+        return photo.path if photo.identity is None else photo.identity
+
+    names, bounds = _shares(source.fractions)
+    splits = [names[_share(bounds, _position(group(photo), seed))] for photo in photos]
+    if set(splits) < set(names):
+        by_group = hashed_splits(map(group, photos), source.fractions, seed)
+        splits = [by_group[group(photo)] for photo in photos]
+    for i, split in enumerate(splits):  # in place: there may be many millions
+        photos[i] = replace(photos[i], split=split)
+    return photos
 
 
 def hashed_splits(groups: Iterable[str], fractions: Mapping[str, float], seed: int) -> dict[str, str]:
@@ -119,13 +129,9 @@ def hashed_splits(groups: Iterable[str], fractions: Mapping[str, float], seed: i
     Small sets in which a split would stay empty are the exception: the name whose hash is nearest to that split's share
     goes there, from a split that has others left.
     """
-    positions = {g: int(fingerprint(seed, "split", g)[:13], 16) / 16**13 for g in sorted(groups)}
-    ends = np.cumsum(list(fractions.values()))
-    names = [s for s, share in fractions.items() if share]
-    bounds = [end for end, share in zip(ends, fractions.values()) if share]
-    splits = {
-        g: names[min(int(np.searchsorted(bounds, x, side="right")), len(names) - 1)] for g, x in positions.items()
-    }
+    positions = {g: _position(g, seed) for g in sorted(set(groups))}
+    names, bounds = _shares(fractions)
+    splits = {g: names[_share(bounds, x)] for g, x in positions.items()}
     counts = Counter(splits.values())
     for i, split in enumerate(names):
         middle = (bounds[i] + (bounds[i - 1] if i else 0)) / 2
@@ -136,6 +142,22 @@ def hashed_splits(groups: Iterable[str], fractions: Mapping[str, float], seed: i
             splits[nearest] = split
             counts[split] = 1
     return splits
+
+
+def _shares(fractions: Mapping[str, float]) -> tuple[list[str], list[float]]:
+    """Names of the splits that get a share, and where each share ends between 0 and 1."""
+    ends = np.cumsum(list(fractions.values())).tolist()
+    return [s for s, share in fractions.items() if share], [e for e, share in zip(ends, fractions.values()) if share]
+
+
+def _position(group: str, seed: int) -> float:
+    """A name's place between 0 and 1, by its seeded hash."""
+    return int(fingerprint(seed, "split", group)[:13], 16) / 16**13
+
+
+def _share(bounds: list[float], position: float) -> int:
+    """The number of the share in which a place lies."""
+    return min(bisect.bisect_right(bounds, position), len(bounds) - 1)
 
 
 def check_counts(photos: Iterable[Photo], expect: Mapping[str, int]) -> None:

@@ -38,6 +38,7 @@ def list_sources(config: RestoreConfig) -> list[PictureSource]:
     for given_path in config.inputs:
         if isinstance(given_path, RemotePath):
             root, names = _objects_of(config, given_path)
+            _refuse_mixing_in_store(config, given_path, root, names)
             for name in names:
                 if {"", ".", ".."}.isdisjoint(name.split("/")):
                     roots.setdefault(f"{root}/{name}", (root, name))
@@ -45,9 +46,11 @@ def list_sources(config: RestoreConfig) -> list[PictureSource]:
                     unusable.append(InputFile(root, name.replace("/", "%2f"), verdict=ODD_NAME))
             continue
         root, paths = _files_of(config, given_path)
-        _refuse_mixing(config, given_path, root, paths)
+        output = config.output if isinstance(config.output, Path) else None
+        if output is not None:
+            _refuse_mixing(config, output, given_path, root, paths)
         for path in paths:
-            if not _is_output(config, root, path):
+            if output is None or not _is_output(config, output, root, path):
                 roots.setdefault(path, (root, os.path.relpath(path, root)))
         if not os.path.isdir(given_path):
             archives.update(path for path in paths if is_archive_name(path))
@@ -152,7 +155,36 @@ def video_refusal(name: str) -> str:
 # The output apart from the inputs
 
 
-def _refuse_mixing(config: RestoreConfig, given_path: Path, root: str, paths: Sequence[str]) -> None:
+def _refuse_mixing_in_store(config: RestoreConfig, given_path: RemotePath, root: str, names: Sequence[str]) -> None:
+    """Refuse an output in a store that contains an input, or that lies in one.
+
+    Raises:
+        ConfigError: the output is such a folder.
+    """
+    if isinstance(config.output, Path):
+        return
+    output = config.output.url
+    objects = [f"{root}/{name}" for name in names]
+    is_folder = given_path.url not in objects
+    if output == root or any(_is_below_url(output, url) for url in (root, *objects)):
+        relation = "holds"
+    elif is_folder and _is_below_url(root, output):
+        relation = "lies in"
+    else:
+        return
+    raise ConfigError(
+        f"output = {printed(output)}: {relation} the input {printed(given_path)}; results must not mix with the "
+        "originals"
+    )
+
+
+def _is_below_url(folder: str, url: str) -> bool:
+    return url.startswith(f"{folder}/")
+
+
+def _refuse_mixing(
+    config: RestoreConfig, output_folder: Path, given_path: Path, root: str, paths: Sequence[str]
+) -> None:
     """Refuse an output folder that contains an input, or that lies in one without ``into_input``.
 
     Symbolic links count as what they lead to.
@@ -160,7 +192,7 @@ def _refuse_mixing(config: RestoreConfig, given_path: Path, root: str, paths: Se
     Raises:
         ConfigError: the output is such a folder, or a file.
     """
-    output, folder = os.path.realpath(config.output), os.path.realpath(root)
+    output, folder = os.path.realpath(output_folder), os.path.realpath(root)
     if os.path.exists(output) and not os.path.isdir(output):
         raise ConfigError(f"output = {config.output}: is a file; it must be a folder")
     if _is_below(output, folder):
@@ -174,7 +206,7 @@ def _refuse_mixing(config: RestoreConfig, given_path: Path, root: str, paths: Se
             place = os.path.join(output, os.path.relpath(path, root))
             if os.path.realpath(place) in originals:
                 raise ConfigError(f"output = {config.output}: {place} leads to a folder of the input {given_path}")
-    own = os.path.abspath(config.output)  # a glob may fit results right in the output folder: no reason to refuse
+    own = os.path.abspath(output_folder)  # a glob may fit results right in the output folder: no reason to refuse
 
     def lies_in_output(path: str) -> bool:
         real = os.path.join(folders[os.path.dirname(path)], os.path.basename(path))
@@ -207,11 +239,11 @@ def _is_below(folder: str, path: str) -> bool:
     return path != folder and path.startswith(os.path.join(folder, ""))
 
 
-def _is_output(config: RestoreConfig, root: str, path: str) -> bool:
+def _is_output(config: RestoreConfig, output_folder: Path, root: str, path: str) -> bool:
     """True for a file that an earlier run wrote into the input."""
     if not config.into_input:  # everything else that lies in the output has been refused
-        return os.path.dirname(path) == os.path.abspath(config.output)
-    output = os.path.realpath(config.output)
+        return os.path.dirname(path) == os.path.abspath(output_folder)
+    output = os.path.realpath(output_folder)
     if output != os.path.realpath(root):
         return _is_below(output, os.path.realpath(path))
     name = os.path.basename(path)

@@ -9,8 +9,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from ufvnet.errors import OutputLostError
 from ufvnet.files import printed, seal, unseal
+from ufvnet.remote import AnyPath, RemotePath
 
+from .desk import JournalCopy, desk_of
 from .notes import JOURNAL, JOURNALS, WORK, WRITTEN, notes
 from .outputs import OutputGuard, check_in_place
 from .records import ManifestRow
@@ -25,29 +28,38 @@ class Journal:
         output: the output folder.
         name: file name of the journal; each of several processes that share a run has its own.
         beside_others: as in ``OutputGuard``.
+        desk: where its file lies, if the process that began the run is not this one.
     """
 
-    def __init__(self, output: Path, name: str = JOURNAL, beside_others: bool = False):
-        self.output, self.path = output, output / WORK / name
+    def __init__(
+        self, output: AnyPath, name: str = JOURNAL, beside_others: bool = False, desk: Path | None = None
+    ):  # fmt: skip
+        desk = desk_of(output) if desk is None else desk
+        self.output, self.path = output, desk / WORK / name
         self.lock = threading.Lock()
         self.counts: Counter[str] = Counter()
         self._places: dict[str, tuple[int, int]] = {}
-        files = [output / WORK / JOURNAL, *([self.path] if name != JOURNAL else [])]
+        files = [desk / WORK / JOURNAL, *([self.path] if name != JOURNAL else [])]
         for number, file in enumerate(files):
             self._places |= {path: (number, place) for path, place in index_rows(file)}
-        self.guard = OutputGuard(output, self.path.with_suffix(WRITTEN), beside_others)
+        self.guard = OutputGuard(output, desk, self.path.with_suffix(WRITTEN), beside_others)
         self._readers = [file.open("rb") if file.is_file() else None for file in files]
         self._writer = self.path.open("ab")
         if self._writer.tell() and not self.path.read_bytes().endswith(b"\n"):
             self._writer.write(b"\n")  # ends the line that a kill cut off
+        self._copy = JournalCopy(output, desk, self.path) if isinstance(output, RemotePath) else None
 
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for file in (*self._readers, self._writer, self.guard):
-            if file is not None:
-                file.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if self._copy is not None and kind is not OutputLostError:
+                self._copy.send(now=True)
+        finally:
+            for file in (*self._readers, self._writer, self.guard):
+                if file is not None:
+                    file.close()
 
     def earlier(self, path: str) -> ManifestRow | None:
         """The row of an earlier run; None if there is none or its line is damaged."""
@@ -65,7 +77,7 @@ class Journal:
         """Append finished rows, all or none of them as far as a reader can see, and count them.
 
         Raises:
-            OutputLostError: the journal is gone.
+            OutputLostError: the journal is gone, or the store that is to have a copy of it cannot be written to.
         """
         for row in rows:
             row["reason"] = printed(row["reason"])  # it may quote a name
@@ -74,6 +86,8 @@ class Journal:
             self._writer.write(text)
             self._writer.flush()
         self.count(*rows)
+        if self._copy is not None:
+            self._copy.send()
 
     def count(self, *rows: ManifestRow) -> None:
         """Count rows that are in the journal already.
@@ -86,9 +100,9 @@ class Journal:
             self.counts.update(row["status"] for row in rows)
 
 
-def journals_of(output: Path) -> list[Path]:
-    """All journals in an output folder: that of the run before those of its processes, whose rows are later."""
-    return sorted(notes(output / WORK, JOURNALS), key=lambda path: (path.name != JOURNAL, path.name))
+def journals_of(desk: Path) -> list[Path]:
+    """All journals at a desk: that of the run before those of its processes, whose rows are later."""
+    return sorted(notes(desk / WORK, JOURNALS), key=lambda path: (path.name != JOURNAL, path.name))
 
 
 def line_of(row: ManifestRow) -> str:

@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 
 from ufvnet.config import RestoreConfig
 from ufvnet.files import seal, sha256, unseal, write_atomically, write_json
+from ufvnet.remote import AnyPath
 
 from .columns import ROWS
+from .desk import desk_of, send_account
 from .journal import index_rows, journals_of, line_of
 from .notes import JOURNAL, WORK
 from .output_folder import unmark
@@ -39,64 +41,64 @@ log = logging.getLogger(__name__)
 # When a run begins
 
 
-def open_account(output: Path, resume: bool) -> None:
-    """Make the output folder ready for a journal, and remove the account of an earlier run.
+def open_account(output: AnyPath, desk: Path, resume: bool) -> None:
+    """Make the desk ready for a journal, and remove the account of an earlier run.
 
     With ``resume``, the earlier account becomes the journal that the run goes on with. In any case the notes keep which
     files earlier runs wrote.
     """
-    (output / WORK).mkdir(parents=True, exist_ok=True)
-    manifest, journal = output / MANIFEST, output / WORK / JOURNAL
-    others = [path for path in journals_of(output) if path != journal]
+    (desk / WORK).mkdir(parents=True, exist_ok=True)
+    manifest, journal = desk / MANIFEST, desk / WORK / JOURNAL
+    others = [path for path in journals_of(desk) if path != journal]
     if manifest.is_file() or others or journal.is_file():
-        keep_notes(output, _listed_outputs(output))
+        keep_notes(desk, _listed_outputs(desk))
     if resume and (manifest.is_file() or others):
-        write_atomically(journal, lambda temporary: _merge(output, temporary))
+        write_atomically(journal, lambda temporary: _merge(desk, temporary))
     elif not resume:
         if manifest.is_file() or journal.is_file():
             log.warning("%s: files of an earlier run stay there, and this run's manifest replaces its own", output)
         journal.unlink(missing_ok=True)
-    for path in (*others, manifest, output / SUMMARY):
+    for path in (*others, manifest, desk / SUMMARY):
         path.unlink(missing_ok=True)
 
 
-def _merge(output: Path, temporary: Path) -> None:
+def _merge(desk: Path, temporary: Path) -> None:
     """Write the rows of the manifest, and after them those of the journals, which are later."""
     with temporary.open("wb") as file:
-        if is_whole(output):
-            file.writelines(line_of(row).encode() for row in _manifest_rows(output))
-        for journal in journals_of(output):
+        if is_whole(desk):
+            file.writelines(line_of(row).encode() for row in _manifest_rows(desk))
+        for journal in journals_of(desk):
             with journal.open("rb") as lines:
                 file.writelines(line for line in lines if line.endswith(b"\n"))
 
 
-def is_whole(output: Path) -> bool:
+def is_whole(desk: Path) -> bool:
     """True if the manifest is as it was written, which the summary proves; otherwise a warning is logged."""
     try:
-        text = (output / SUMMARY).read_bytes()
+        text = (desk / SUMMARY).read_bytes()
     except OSError:
         text = b""
     summary = unseal(text)
-    whole = summary is not None and summary.get("manifest_sha256") == sha256(output / MANIFEST)
-    if not whole and (output / MANIFEST).exists():
+    whole = summary is not None and summary.get("manifest_sha256") == sha256(desk / MANIFEST)
+    if not whole and (desk / MANIFEST).exists():
         what = MANIFEST if summary else f"{SUMMARY}, which proves {MANIFEST},"
-        log.warning("%s: %s is damaged, or of another release: what it recorded is done again", output, what)
+        log.warning("%s: %s is damaged, or of another release: what it recorded is done again", desk, what)
     return whole
 
 
-def _manifest_rows(output: Path) -> Iterator[ManifestRow]:
-    with pq.ParquetFile(output / MANIFEST) as table:
+def _manifest_rows(desk: Path) -> Iterator[ManifestRow]:
+    with pq.ParquetFile(desk / MANIFEST) as table:
         for batch in table.iter_batches(GROUP):
             yield from batch.to_pylist()
 
 
-def _listed_outputs(output: Path) -> Iterator[OutputDigest]:
+def _listed_outputs(desk: Path) -> Iterator[OutputDigest]:
     """Outputs that the account of an earlier run lists. A damaged account may list what it can: a sha256 that fits a
     file is proof enough."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, pa.ArrowException):
-        for row in _manifest_rows(output):
+        for row in _manifest_rows(desk):
             yield from _output_of(row)
-    for journal in journals_of(output):
+    for journal in journals_of(desk):
         with journal.open("rb") as lines:
             for line in lines:
                 yield from _output_of(unseal(line) or {})
@@ -118,7 +120,8 @@ def close_account(config: RestoreConfig, names: Iterable[str], extra: dict[str, 
         that could be read), ``faces``, ``enlarged`` (photos with restored faces that were), the first ``failures``, the
         entries of ``extra``, ``config``, and ``manifest_sha256``.
     """
-    journals, earlier, reasons = journals_of(config.output), EarlierOutputs(config.output), ReasonCounts()
+    desk = desk_of(config.output)
+    journals, earlier, reasons = journals_of(desk), EarlierOutputs(config.output, desk), ReasonCounts()
     counts: Counter[str] = Counter()
     failures: list[str] = []
 
@@ -137,7 +140,7 @@ def close_account(config: RestoreConfig, names: Iterable[str], extra: dict[str, 
                     if status == "failed" and len(failures) < FAILURES:
                         failures.append(f"{row['path']}: {reason}")
 
-    write_atomically(config.output / MANIFEST, write)
+    write_atomically(desk / MANIFEST, write)
     summary = {
         "files": sum(counts[status] for status in STATUSES),
         "counts": {status: counts[status] for status in STATUSES},
@@ -148,20 +151,21 @@ def close_account(config: RestoreConfig, names: Iterable[str], extra: dict[str, 
         "failures": failures,
         **extra,
         "config": config.model_dump(mode="json"),
-        "manifest_sha256": sha256(config.output / MANIFEST),
+        "manifest_sha256": sha256(desk / MANIFEST),
     }
-    write_json(config.output / SUMMARY, seal(summary))
-    unmark(config.output)
+    write_json(desk / SUMMARY, seal(summary))
+    send_account(config.output, desk)
+    unmark(desk)
     for journal in journals:
         journal.unlink()
     earlier.save()
     return summary
 
 
-def remove_notes_folder(output: Path) -> None:
+def remove_notes_folder(desk: Path) -> None:
     """Remove the folder of the run's notes, unless something of others is in it."""
     with contextlib.suppress(OSError):
-        (output / WORK).rmdir()
+        (desk / WORK).rmdir()
 
 
 def _tables(journals: Sequence[Path], names: Iterable[str]) -> Iterator[pa.Table]:

@@ -1,4 +1,4 @@
-"""Notes in the output folder that only an unfinished run needs: journals, lists of outputs, crash diaries."""
+"""Notes at a run's desk that only an unfinished run needs: journals, lists of outputs, crash diaries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 WORK = ".ufvnet"
-"""Name of their folder, below the output folder."""
+"""Name of their folder, below the desk."""
 JOURNAL = "manifest.jsonl"
 """Rows of a run in one process. Processes that share a run have a journal each: ``manifest-000000.jsonl`` etc."""
 JOURNALS = ".jsonl"
@@ -24,7 +24,7 @@ def notes(work: Path, ending: str = "") -> list[Path]:
     return sorted(path for path in work.glob(f"*{ending}") if OURS.fullmatch(path.name))
 
 
-def forget(output: Path) -> None:
+def forget(desk: Path) -> None:
     """Remove the diaries of earlier processes: what they had in work is not suspect."""
-    for path in notes(output / WORK, DIARY):
+    for path in notes(desk / WORK, DIARY):
         path.unlink(missing_ok=True)

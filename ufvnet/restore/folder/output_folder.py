@@ -15,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ufvnet.config import ConfigError, RestoreConfig
-from ufvnet.files import MARKER, check_ours, check_writable, claim, printed
+from ufvnet.files import MARKER, check_ours, check_writable, claim, marked_kind, printed
+from ufvnet.remote import AnyPath, RemotePath
 
 from .columns import ROWS
+from .desk import desk_of, fetch
 from .notes import JOURNAL, WORK, notes
 from .records import ACCOUNT, MANIFEST, SUMMARY
 
@@ -27,7 +29,7 @@ LOCK = ".ufvnet.lock"
 TEMPORARY = re.compile(r"\.ufvnet-[0-9a-f]{12}\.tmp")
 
 
-def check_foreign_names(output: Path) -> None:
+def check_foreign_names(output: AnyPath) -> None:
     """Refuse an output folder in which somebody else's file has one of our names.
 
     A damaged file of ours is still ours; what it recorded is done again.
@@ -36,11 +38,14 @@ def check_foreign_names(output: Path) -> None:
         ConfigError: there is such a file.
     """
     manifest, summary = output / MANIFEST, output / SUMMARY
-    foreign = _foreign_notes(output)
+    foreign: list[AnyPath] = [*_foreign_notes(output)] if isinstance(output, Path) else []
     foreign += [path for path in (manifest, summary) if path.exists() and not path.is_file()]
     with contextlib.suppress(OSError, ValueError, pa.ArrowException):  # broken
-        if manifest.is_file() and len(set(ROWS.names) & set(pq.read_schema(manifest).names)) < len(ROWS) / 2:
-            foreign.append(manifest)
+        if manifest.is_file():
+            with manifest.open("rb") as file:
+                names = set(pq.read_schema(file).names)
+            if len(names & set(ROWS.names)) < len(ROWS) / 2:
+                foreign.append(manifest)
     if summary.is_file() and not _is_summary(summary, manifest.is_file() and manifest not in foreign):
         foreign.append(summary)
     if foreign:
@@ -61,7 +66,7 @@ def _foreign_notes(output: Path) -> list[Path]:
     return foreign
 
 
-def _is_summary(path: Path, beside_manifest: bool) -> bool:
+def _is_summary(path: AnyPath, beside_manifest: bool) -> bool:
     """True for a summary, even with a flipped bit; a file that is no JSON passes only beside a manifest of ours."""
     try:
         card = json.loads(path.read_bytes())
@@ -76,6 +81,9 @@ def check_folder(config: RestoreConfig) -> None:
     Raises:
         ConfigError: it is such a folder, or cannot be written to.
     """
+    if isinstance(config.output, RemotePath):
+        _check_stored_folder(config, config.output)
+        return
     check_writable("output", config.output)
     if config.into_input:
         return
@@ -85,6 +93,24 @@ def check_folder(config: RestoreConfig) -> None:
         raise ConfigError(f"{error}; --into-input writes beside them and replaces none of them") from None
 
 
+def _check_stored_folder(config: RestoreConfig, output: RemotePath) -> None:
+    """As ``check_folder``, for a folder in a store. Whether it can be written to shows when the run begins.
+
+    Raises:
+        ConfigError: as ``check_folder``.
+    """
+    if config.into_input:
+        raise ConfigError(f"into_input = True: output = {printed(output)} lies in a store, and must hold files of runs "
+                          "alone")  # fmt: skip
+    try:
+        ours = marked_kind(output) == KIND or any((output / name).is_file() for name in ACCOUNT)
+        foreign = not ours and (output.is_file() or output.is_dir())
+    except OSError as error:
+        raise ConfigError(f"output = {printed(output)}: cannot be read ({printed(error)})") from error
+    if foreign:
+        raise ConfigError(f"output = {printed(output)}: is not empty, and ufvnet did not make it; name a new folder")
+
+
 def _has_account(folder: Path) -> bool:
     """True if a run's manifest or summary is there (``check_foreign_names`` has refused those of others), or the
     journal of a run that was killed."""
@@ -92,15 +118,15 @@ def _has_account(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def hold(output: Path) -> Iterator[None]:
-    """Hold the output folder's lock.
+def hold(output: AnyPath, desk: Path) -> Iterator[None]:
+    """Hold the lock of a run's desk.
 
     Raises:
         ConfigError: another run holds it, or the folder cannot be written to.
     """
-    lock = filelock.FileLock(output / LOCK, timeout=0)
+    lock = filelock.FileLock(desk / LOCK, timeout=0)
     try:
-        output.mkdir(parents=True, exist_ok=True)
+        desk.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except filelock.Timeout:
         raise ConfigError(f"output = {printed(output)}: another run is writing there") from None
@@ -108,25 +134,27 @@ def hold(output: Path) -> Iterator[None]:
         raise ConfigError(f"output = {printed(output)}: {error.strerror}") from error
     try:
         yield
-        (output / LOCK).unlink(missing_ok=True)
+        (desk / LOCK).unlink(missing_ok=True)
     finally:
         lock.release()
 
 
 def mark(config: RestoreConfig) -> None:
     """Put our marker into the output folder until the account is there; not beside files of others."""
-    if not config.into_input:
+    if isinstance(config.output, RemotePath):
+        fetch(config.output, desk_of(config.output), KIND)
+    elif not config.into_input:
         claim(config.output, KIND)
 
 
-def unmark(output: Path) -> None:
+def unmark(desk: Path) -> None:
     """Remove the marker: from now on the account shows whose folder it is."""
-    (output / MARKER).unlink(missing_ok=True)
+    (desk / MARKER).unlink(missing_ok=True)
 
 
-def remove_temporaries(output: Path) -> None:
+def remove_temporaries(desk: Path) -> None:
     """Remove what a killed run left half written; folders that links lead to are not ours to clean."""
-    for folder, _, names in os.walk(output):
+    for folder, _, names in os.walk(desk):
         for name in filter(TEMPORARY.fullmatch, names):
             path = Path(folder, name)
             with contextlib.suppress(OSError):

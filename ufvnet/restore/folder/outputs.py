@@ -8,19 +8,34 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from ufvnet.errors import OutputLostError
-from ufvnet.files import escape_name, printed, safe_name, seal, sha256, unescape_name, unseal, write_atomically
+from ufvnet.files import (
+    escape_name,
+    printed,
+    safe_name,
+    seal,
+    sha256,
+    unescape_name,
+    unseal,
+    write_atomically,
+    write_bytes,
+)
+from ufvnet.remote import AnyPath, RemotePath
 
+from .desk import lost_output
 from .notes import EARLIER, WORK, WRITTEN, notes
 from .records import ACCOUNT, file_of
 
 LONGEST = 255
 """Bytes of a file's name on the usual file systems."""
+LONGEST_KEY = 1024
+"""Bytes of an object's name."""
 
 OutputDigest = tuple[str, str]
 """An output's escaped name and the sha256 of its content."""
@@ -46,12 +61,18 @@ def _short_hash(name: str) -> str:
     return hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
 
 
-def output_path(output: Path, name: str) -> Path:
+def output_path(output: AnyPath, name: str) -> AnyPath:
     """The path of an output.
 
     Raises:
-        OSError: it, or a folder on the way to it, is a symbolic link, which may lead elsewhere.
+        OSError: it, or a folder on the way to it, is a symbolic link, which may lead elsewhere; or no object can have
+            its name.
     """
+    if isinstance(output, RemotePath):
+        stored = output / name
+        if len(os.fsencode(stored.key)) > LONGEST_KEY or re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", name):
+            raise OSError(errno.EINVAL, "no object can have its name")
+        return stored
     path = output
     for part in Path(name).parts:
         path = path / part
@@ -61,7 +82,7 @@ def output_path(output: Path, name: str) -> Path:
     return path
 
 
-def output_sha256(output: Path, name: str) -> str | None:
+def output_sha256(output: AnyPath, name: str) -> str | None:
     """The sha256 of an output; None if there is no such file, or only through a link."""
     try:
         return sha256(output_path(output, name))
@@ -69,18 +90,48 @@ def output_sha256(output: Path, name: str) -> str | None:
         return None
 
 
+def write_output(path: AnyPath, data: bytes) -> None:
+    """Write an output whole: by renaming a file, or as an object, which stores show when it is complete.
+
+    Raises:
+        OSError: the file cannot be written.
+        OutputLostError: the store cannot be written to.
+    """
+    if isinstance(path, Path):
+        write_bytes(path, data)
+    else:
+        with lost_output(path):
+            path.write_bytes(data)
+
+
+def _is_there(path: AnyPath) -> bool:
+    """Whether a file, a link or an object has this path.
+
+    Raises:
+        IsADirectoryError: it is a folder; in stores, an object may have the name of one.
+        OutputLostError: the store does not answer.
+    """
+    if isinstance(path, RemotePath):
+        with lost_output(path):
+            return path.is_file()
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    return os.path.lexists(path)
+
+
 class OutputGuard:
     """Lets a run write its outputs, each only where nothing is or where a run of ours wrote.
 
     Args:
         output: the output folder.
+        desk: where notes of earlier runs lie.
         note: file of this process's own that names each output before it is written.
         beside_others: the folder may hold files of others, so that a file with other content than we wrote there is not
             ours, whatever its name.
     """
 
-    def __init__(self, output: Path, note: Path, beside_others: bool):
-        self.output, self.beside_others = output, beside_others
+    def __init__(self, output: AnyPath, desk: Path, note: Path, beside_others: bool):
+        self.output, self.desk, self.beside_others = output, desk, beside_others
         self.lock = threading.Lock()
         self.file = note.open("ab")
         self._digests: dict[str, bytes] | None = None
@@ -88,19 +139,17 @@ class OutputGuard:
     def close(self) -> None:
         self.file.close()
 
-    def admit(self, name: str, data: bytes) -> tuple[Path, str]:
+    def admit(self, name: str, data: bytes) -> tuple[AnyPath, str]:
         """Note that an output is about to be written; returns its path and the sha256 of ``data``.
 
         Raises:
-            OutputLostError: the output folder is gone.
+            OutputLostError: the output folder is gone, or the store does not answer.
             OSError: a link, or a file that ufvnet did not write, is in the way.
         """
         check_in_place(self.file)
         path, digest = output_path(self.output, name), sha256(data)
         assert digest is not None
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if os.path.lexists(path) and sha256(path) != digest and not self._is_ours(path, name):
+        if _is_there(path) and sha256(path) != digest and not self._is_ours(path, name):
             raise FileExistsError(errno.EEXIST, "a file stands there that ufvnet did not write, or that was changed "
                                   "since; it is not replaced")  # fmt: skip
         with self.lock:
@@ -108,10 +157,10 @@ class OutputGuard:
             self.file.flush()
         return path, digest
 
-    def _is_ours(self, path: Path, name: str) -> bool:
+    def _is_ours(self, path: AnyPath, name: str) -> bool:
         with self.lock:
             if self._digests is None:
-                self._digests = _by_name(noted_outputs(self.output))
+                self._digests = _by_name(noted_outputs(self.desk))
         digests = self._digests.get(escape_name(name), b"")
         if not path.is_file() or not digests:
             return False
@@ -141,18 +190,18 @@ def check_in_place(file: BinaryIO) -> None:
 # Notes of outputs
 
 
-def noted_outputs(output: Path) -> Iterator[OutputDigest]:
+def noted_outputs(desk: Path) -> Iterator[OutputDigest]:
     """What runs of ours wrote or were about to write, as their notes say."""
-    for path in notes(output / WORK, WRITTEN):
+    for path in notes(desk / WORK, WRITTEN):
         yield from _read(path)
 
 
-def keep_notes(output: Path, listed: Iterable[OutputDigest]) -> None:
+def keep_notes(desk: Path, listed: Iterable[OutputDigest]) -> None:
     """Join the notes of earlier runs and the outputs that their accounts list into one note, before they go."""
-    earlier = output / WORK / EARLIER
-    digests = _by_name(itertools.chain(noted_outputs(output), listed))
+    earlier = desk / WORK / EARLIER
+    digests = _by_name(itertools.chain(noted_outputs(desk), listed))
     write_atomically(earlier, lambda temporary: _write(temporary, digests))
-    for path in notes(output / WORK, WRITTEN):
+    for path in notes(desk / WORK, WRITTEN):
         if path != earlier:
             path.unlink()
 
@@ -160,9 +209,9 @@ def keep_notes(output: Path, listed: Iterable[OutputDigest]) -> None:
 class EarlierOutputs:
     """Outputs of earlier runs that the account of a finished run does not list; they stay ours."""
 
-    def __init__(self, output: Path):
-        self.output = output
-        self.digests = _by_name(_read(output / WORK / EARLIER))
+    def __init__(self, output: AnyPath, desk: Path):
+        self.output, self.desk = output, desk
+        self.digests = _by_name(_read(desk / WORK / EARLIER))
 
     def drop(self, names: Iterable[str]) -> None:
         """The new account lists these."""
@@ -171,13 +220,17 @@ class EarlierOutputs:
 
     def save(self) -> None:
         """Note those that still exist, and remove the notes of this run."""
-        left = {n: raw for n, raw in self.digests.items() if os.path.lexists(self.output / unescape_name(n))}
-        earlier = self.output / WORK / EARLIER
+        left = {n: raw for n, raw in self.digests.items() if self._exists(unescape_name(n))}
+        earlier = self.desk / WORK / EARLIER
         if left:
             write_atomically(earlier, lambda temporary: _write(temporary, left))
-        for path in notes(self.output / WORK, WRITTEN):
+        for path in notes(self.desk / WORK, WRITTEN):
             if path != earlier or not left:
                 path.unlink()
+
+    def _exists(self, name: str) -> bool:
+        path = self.output / name
+        return os.path.lexists(path) if isinstance(path, Path) else path.exists()
 
 
 def _read(path: Path) -> Iterator[OutputDigest]:

@@ -18,6 +18,7 @@ from ufvnet.progress import Progress
 from ufvnet.restore.picture import ENDINGS
 from ufvnet.restore.resolved import ResolvedRestore, resolve
 
+from .desk import desk_of, leave, send_notes
 from .inputs import list_sources
 from .manifest import close_account, open_account, remove_notes_folder
 from .notes import JOURNAL, WORK, forget
@@ -112,29 +113,31 @@ def open_run(run: RestoreRun, processes: int = 1, crashed: bool = False) -> Iter
     Raises:
         ConfigError: another run holds the output folder, or the folder cannot be written to.
     """
-    output = run.config.output
-    with hold(output):
+    output, desk = run.config.output, desk_of(run.config.output)
+    with hold(output, desk):
         mark(run.config)
         SideFolders(run.config).claim()
-        remove_temporaries(output)
-        open_account(output, run.config.resume)
+        remove_temporaries(desk)
+        open_account(output, desk, run.config.resume)
+        send_notes(output, desk)
         if not crashed:  # what a killed run had in work is not suspect
-            forget(output)
+            forget(desk)
         yield share_out(run, processes)
 
 
 def share_out(run: RestoreRun, processes: int) -> list[RestoreShard]:
     """Shards of whole sources: one, or several per process so that all processes end at about the same time."""
     config, known_faces, sources = run.config, run.resolved.face_finder.known_faces, run.sources
+    desk = desk_of(config.output)
     if processes == 1:
-        return [RestoreShard(config, known_faces, sources, 0, JOURNAL)]
+        return [RestoreShard(config, known_faces, sources, 0, JOURNAL, desk)]
     config = config.model_copy(update={"resume": True})
     size = max(PART, math.ceil(len(sources) / (4 * processes) / PART) * PART)
     shards, first = list[RestoreShard](), 0
     for number, start in enumerate(range(0, len(sources), size)):
         part = sources[start : start + size]
         faces = known_faces.part(name for source in part for name in source.names())
-        shards.append(RestoreShard(config, faces, part, first, f"manifest-{number:06d}.jsonl"))
+        shards.append(RestoreShard(config, faces, part, first, f"manifest-{number:06d}.jsonl", desk))
         first += shards[-1].rows
     return shards
 
@@ -145,13 +148,14 @@ def close_run(run: RestoreRun, shards: Sequence[RestoreShard], seconds: float) -
     Raises:
         OutputLostError: a shard's journal is gone.
     """
-    output = run.config.output
-    for journal in (output / WORK / shard.journal for shard in shards):
+    output, desk = run.config.output, desk_of(run.config.output)
+    for journal in (desk / WORK / shard.journal for shard in shards):
         if not journal.is_file():
             raise OutputLostError(f"{printed(journal)} was removed while restoring; --resume does the rest")
     names = (name for source in run.sources for name in source.names())
     extra = {"seconds": round(seconds, 1), "finder": run.config.finder, "finder_reason": run.finder_reason}
     summary = close_account(run.config, names, extra)
-    forget(output)
-    remove_notes_folder(output)
+    forget(desk)
+    leave(output, desk)
+    remove_notes_folder(desk)
     return summary

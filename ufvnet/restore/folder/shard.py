@@ -6,6 +6,7 @@ import functools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ufvnet.config import RestoreConfig
 from ufvnet.crashes import Diary
@@ -38,6 +39,7 @@ class RestoreShard:
     sources: files and tables.
     first: number of its first row among all rows of the run.
     journal: file name of its journal.
+    desk: folder of the run's notes.
     """
 
     config: RestoreConfig
@@ -45,6 +47,7 @@ class RestoreShard:
     sources: tuple[PictureSource, ...]
     first: int
     journal: str
+    desk: Path
 
     @property
     def rows(self) -> int:
@@ -74,7 +77,7 @@ def restore_shard(shard: RestoreShard, resolved: ResolvedRestore, progress: Prog
         Counts by status.
     """
     config = resolved.config
-    with Journal(config.output, shard.journal, config.into_input) as journal:
+    with Journal(config.output, shard.journal, config.into_input, shard.desk) as journal:
         counter = _Counter(progress, shard.rows, journal)
         with Archives(journal.path.parent) as archives, Diary(journal.path.with_suffix(DIARY)) as diary:
             jobs = _Jobs(shard, config, journal, archives, resolved.key(), counter)

@@ -10,11 +10,11 @@ from PIL import Image
 
 from ufvnet.config import RestoreConfig
 from ufvnet.faces.crop import Box
-from ufvnet.files import check_ours, claim, unescape_name, write_bytes
+from ufvnet.files import check_ours, claim, unescape_name
 from ufvnet.imaging.png import encode
 from ufvnet.restore.picture import Picture
 
-from .outputs import free_name, output_path
+from .outputs import free_name, output_path, write_output
 from .records import ManifestRow
 from .source import PIPE
 
@@ -73,9 +73,9 @@ class SideFolders:
         if self.faces is not None:
             for i, face in restored.items():
                 for ending, image in ((CROP, before.colour.crop(boxes[i])), (RESTORED, face)):
-                    write_bytes(output_path(self.faces, _path(name, f"-{i}{ending}")), encode(image.convert("RGB")))
+                    write_output(output_path(self.faces, _path(name, f"-{i}{ending}")), encode(image.convert("RGB")))
         if self.compare is not None:
-            write_bytes(output_path(self.compare, _path(name, SHEET)), _sheet(before, after))
+            write_output(output_path(self.compare, _path(name, SHEET)), _sheet(before, after))
 
     def are_complete(self, row: ManifestRow) -> bool:
         """Whether every file of a finished row is there; a row without restored faces has none."""

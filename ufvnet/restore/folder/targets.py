@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 
 from ufvnet.data.schema import IMAGE
 from ufvnet.errors import OutputLostError
-from ufvnet.files import escape_name, sha256, unescape_name, write_bytes
+from ufvnet.files import escape_name, sha256, unescape_name
 
 from .journal import Journal
-from .outputs import free_name, output_sha256
+from .outputs import free_name, output_sha256, write_output
 from .records import FINISHED, ManifestRow
 
 PART = 100
@@ -67,7 +67,7 @@ class FileTarget:
         if data is not None:
             try:
                 path, digest = self.journal.guard.admit(f"{self.base}{ending}", data)
-                write_bytes(path, data)
+                write_output(path, data)
                 row |= {"output": escape_name(f"{self.base}{ending}"), "output_sha256": digest}
             except OSError as error:
                 row |= _unwritten(error)
@@ -190,7 +190,7 @@ class PartTarget:
         pq.write_table(table, buffer, compression="none", row_group_size=PART)
         data = buffer.getvalue().to_pybytes()
         path, digest = self.journal.guard.admit(self.name, data)
-        write_bytes(path, data)
+        write_output(path, data)
         return digest
 
 

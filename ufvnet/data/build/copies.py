@@ -1,0 +1,72 @@
+"""Photos with what the scan found of them, and which of them are copies of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ufvnet.config import BuildConfig
+from ufvnet.data.sources.photo import Photo
+
+from .duplicates import find_dropped, rank
+from .scan import PhotoHashes
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPhoto:
+    """A photo of a shard, with all that decides its rows.
+
+    copy_of: path of the photo that this one duplicates.
+    alike: number of differing bits of the difference hashes; None if the bytes are equal.
+    key: fingerprint of all that decides its rows.
+    """
+
+    photo: Photo
+    hashes: PhotoHashes
+    copy_of: str | None = None
+    alike: int | None = None
+    key: str = ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ShardPhoto, (self.photo, self.hashes, self.copy_of, self.alike, self.key)
+
+
+Copies = dict[int, tuple[str, int | None]]
+"""Path of the original, and differing bits if the bytes are not equal, by the number of the photo."""
+
+
+def planned(photos: Iterable[Photo], hashes: Iterable[PhotoHashes], copies: Copies) -> Iterator[ShardPhoto]:
+    """The photos with their hashes; copies point to the earlier photo."""
+    for i, (photo, of_photo) in enumerate(zip(photos, hashes, strict=True)):
+        yield ShardPhoto(photo, of_photo, *copies.get(i, (None, None)))
+
+
+def find_copies(photos: Sequence[Photo], hashes: Sequence[PhotoHashes], config: BuildConfig) -> Copies:
+    """The photos with the bytes of an earlier one, or that look like it where such are dropped. Earlier is by ``rank``.
+
+    Names are compared only where the first 8 bytes of two digests are equal.
+    """
+    firsts = (h.sha256[:16] if p.split is not None and h.sha256 else "" for p, h in zip(photos, hashes, strict=True))
+    starts = np.fromiter((int(first, 16) | 1 if first else 0 for first in firsts), np.uint64, len(photos))
+    _, at, times = np.unique(starts, return_inverse=True, return_counts=True)
+    shared = (times[at] > 1) & (starts != 0)
+    del starts, at, times
+    groups: dict[str | None, list[tuple[tuple[int, str], int]]] = {}
+    unique: list[tuple[tuple[int, str], int, str]] = []
+    for i, (photo, of_photo) in enumerate(zip(photos, hashes)):
+        place = rank(photo.split, photo.path)
+        if shared[i]:
+            groups.setdefault(of_photo.sha256, []).append((place, i))
+        if of_photo.dhash is not None and of_photo.sha256 is not None and photo.split is not None:
+            unique.append((place, i, of_photo.dhash))
+    copies: Copies = {}
+    for group in groups.values():
+        (_, original), _ = min(group)
+        copies |= {i: (original, None) for (_, path), i in group if path != original}
+    unique = sorted(row for row in unique if row[1] not in copies)
+    for number, pair in find_dropped([looks for *_, looks in unique], config.near_distance).items():
+        copies[unique[number][1]] = unique[pair.original][0][1], pair.distance
+    return copies
