@@ -17,6 +17,7 @@ EXTRAS = {
     "heic": {"pillow-heif": "pillow_heif"},
     "storage": {"fsspec": "fsspec", "s3fs": "s3fs"},
     "serve": {"jinja2": "jinja2", "starlette": "starlette", "uvicorn": "uvicorn"},
+    "slurm": {"dask-jobqueue": "dask_jobqueue"},
 }  # fmt: skip
 """The packages of each extra in pyproject.toml, by name, and the module that each is imported as."""
 

@@ -25,7 +25,6 @@ from .hosts import Host, eventually
 from .site import Site
 
 GOOD = ("Completed", "CompletedWithFailures")
-LIVING = ("Running", "Pending", "AwaitingRetry", "Scheduled", "Late", "Cancelling")
 
 
 @dataclass
@@ -70,7 +69,7 @@ class Drill:
     def ended(self, run: UUID, *wanted: str, seconds: float = 900) -> None:
         """Check that a run comes to a state, by default to its good end."""
         wanted = wanted or GOOD
-        last = self.site.becomes(run, *wanted, seconds=seconds)
+        last = self.site.becomes(run, *wanted, *GOOD, "Failed", "Cancelled", seconds=seconds)
         states = " → ".join(self.site.states(run))
         self.note(states)
         self.check(last in wanted, f"the run ended as {last}, not as {' or '.join(wanted)}: {states}")
@@ -293,9 +292,8 @@ def dead_host(drill: Drill) -> None:
 
 def disk_full(drill: Drill) -> None:
     """The disk of a build is full: it fails with that reason; with room, it goes on."""
-    small = drill.folder / "full"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "drill", small], check=True)
+    small = drill.site.small_disk
+    subprocess.run(["mount", "-o", "remount,size=100k", small], check=True)
     with drill.notified("ufvnet: build-datasets failed"):
         run = drill.site.start("build-datasets", config=drill.build("full"))
         drill.ended(run, "Failed")

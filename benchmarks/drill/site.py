@@ -49,6 +49,11 @@ class Site:
         """Address of the Dask scheduler."""
         return f"tcp://{self.head.address}:{SCHEDULER}"
 
+    @property
+    def small_disk(self) -> Path:
+        """A disk of its own, whose size can be changed."""
+        return self.folder / "full"
+
     def environment(self, home: str, version: str = "v1") -> dict[str, str]:
         """Variables of a program of this site that runs the code of a version."""
         kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(("PREFECT_", "DASK_", "UFVNET_"))}
@@ -140,6 +145,9 @@ def site(folder: Path) -> Iterator[Site]:
         here = Site(folder, head, cpu, gpu, client, notifications, webhook)
         here.install("v1")
         here.make_current("v1")
+        here.small_disk.mkdir()  # before any program starts, which would not see it otherwise
+        subprocess.run(["mount", "-t", "tmpfs", "drill", here.small_disk], check=True)
+        stack.callback(lambda: subprocess.run(["umount", here.small_disk], check=True))
         stack.callback(_stop, gpu, cpu, head)
         start_server(here)
         start_scheduler(here)

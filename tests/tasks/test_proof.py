@@ -60,7 +60,7 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as scheduler:
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as scheduler:
         made = Cluster(tmp_path, scheduler.scheduler_address)
         yield made
         for process in list(made.processes):

@@ -367,7 +367,7 @@ def test_a_full_disk_is_one_line_that_says_make_room(size: str, built: Path, tmp
     code = (
         "import sys\nfrom pathlib import Path\nfrom ufvnet import cli\nfrom ufvnet.config import TrainConfig, load\n"
         "from ufvnet.training.launch import train_in_process\nfrom ufvnet.training.stages import resolve_parts\n"
-        "cli.app = lambda: train_in_process(resolve_parts(load(TrainConfig, Path(sys.argv[1])))[1])\ncli.main()\n"
+        "cli.app = lambda **_: train_in_process(resolve_parts(load(TrainConfig, Path(sys.argv[1])))[1])\ncli.main()\n"
     )
     (tmp_path / "run.py").write_text(code)
     command = " ".join(children.python(str(tmp_path / "run.py"), str(config_file)))

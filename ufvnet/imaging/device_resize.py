@@ -32,13 +32,13 @@ def reduced(images: Tensor, sizes: np.ndarray) -> Tensor:
         (N, 3, h, w) uint8 with the largest height and width; smaller images lie at the upper left, with zeros around.
     """
     side, (height, width) = images.shape[2], sizes.max(0).tolist()
-    rows, columns = torch.from_numpy(sizes).to(images.device).unbind(1)
+    rows, columns = on_device(sizes, images.device).unbind(1)
     table, pixels = _table(side, "from", images.device), images.double()
     down, along = table[rows, :, :height], table[columns, :, :width]
     out = _columns(_rows(pixels, along), down)
-    columns_first = [columns_come_first(side, *size) for size in sizes.tolist()]
-    if any(columns_first):
-        at = torch.tensor(columns_first, device=images.device)
+    columns_first = np.flatnonzero([columns_come_first(side, *size) for size in sizes.tolist()])
+    if len(columns_first):
+        at = on_device(columns_first, images.device)
         out[at] = _rows(_columns(pixels[at], down[at]), along[at])
     return out.to(torch.uint8)
 
@@ -54,10 +54,16 @@ def enlarged(images: Tensor, sizes: np.ndarray, side: int) -> Tensor:
     Returns:
         (N, 3, side, side) uint8.
     """
-    rows, columns = torch.from_numpy(sizes).to(images.device).unbind(1)
+    rows, columns = on_device(sizes, images.device).unbind(1)
     table, (height, width) = _table(side, "to", images.device), images.shape[2:]
     down, along = table[rows, :height], table[columns, :width]
     return _columns(_rows(images.double(), along), down).to(torch.uint8)
+
+
+def on_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """A copy of an array on a device. It waits for nothing, not even for the work that a GPU still has to do."""
+    tensor = torch.from_numpy(array)
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def _rows(pixels: Tensor, kernels: Tensor) -> Tensor:

@@ -26,8 +26,7 @@ def anchor_weights(rate: Tensor, anchors: Sequence[float]) -> Tensor:
     """
     if len(anchors) < 2 or len(set(anchors)) != len(anchors):
         raise ValueError(f"Eq. 4 needs two or more different anchors, got {tuple(anchors)}")
-    a = torch.as_tensor(anchors, dtype=rate.dtype, device=rate.device)
-    d = (rate[:, None] - a).abs()
+    d = torch.stack([(rate - anchor).abs() for anchor in anchors], 1)  # a GPU waits for a copy of them
     return (1 - d / d.sum(1, keepdim=True)) / (len(anchors) - 1)
 
 

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from ufvnet.data.damage.chain import KINDS
-from ufvnet.imaging.device_resize import enlarged, reduced
+from ufvnet.imaging.device_resize import enlarged, on_device, reduced
 from ufvnet.imaging.resize import lr_side
 
 from .batches import Batch, Drawn, TrainingLoader, prepared, reduced_face
@@ -87,24 +86,25 @@ class DeviceLoader:
     def batch(self, draft: Draft) -> Batch:
         """The batch of a draft, its images on the device."""
         drawn, sizes, device, side = draft.drawn, draft.sizes, self.device, self.loader.hr_size
-        hr = self.hr[torch.from_numpy(drawn.rows).to(device)]
+        hr = self.hr[on_device(drawn.rows, device)]
         if draft.hr:
             new = np.stack([face.transpose(2, 0, 1) for face in draft.hr.values()])
-            hr[[*draft.hr]] = torch.from_numpy(new).to(device)
+            hr[on_device(np.array([*draft.hr]), device)] = on_device(new, device)
         small = reduced(hr, sizes)
         if draft.lr:
-            small[[*draft.lr]] = _padded(draft.lr.values(), small.shape[2:]).to(device)
+            padded = _padded(draft.lr.values(), small.shape[2:])
+            small[on_device(np.array([*draft.lr]), device)] = on_device(padded, device)
         if self.feed.kind == "OR":
             fed = enlarged(small, sizes, side)
             fed = fed if self.feed.side is None else reduced(fed, np.full_like(sizes, self.feed.side))
         else:  # of one size
             fed = small
-        mirror = torch.from_numpy(drawn.flips.astype(bool)).to(device)[:, None, None, None]
+        mirror = on_device(drawn.flips.astype(bool), device)[:, None, None, None]
         fed, hr = (torch.where(mirror, images.flip(-1), images) for images in (fed, hr))
         by_axis = self.loader.by_axis(drawn)
-        rate, axes, rows, amounts = map(torch.from_numpy, (by_axis.mean(1), by_axis, drawn.rows, draft.amounts))
-        gain = torch.from_numpy(drawn.gains)[:, :, None, None]
-        return Batch(fed, hr, rate, axes, gain, rows, amounts, **draft.parts)
+        arrays = by_axis.mean(1), by_axis, drawn.gains, drawn.rows, draft.amounts
+        rate, axes, gain, rows, amounts = (on_device(array, device) for array in arrays)
+        return Batch(fed, hr, rate, axes, gain[:, :, None, None], rows, amounts, **draft.parts)
 
     def batches(self, start: int, end: int, workers: int = 0, pin: bool = False) -> Iterable[Batch]:
         """Batches ``start`` to ``end`` - 1, whose drafts ``workers`` processes prepare, or this one if it is 0."""
@@ -129,10 +129,10 @@ def has_room(loader: TrainingLoader, device: torch.device) -> bool:
     return int(np.prod(loader.faces.hr.shape)) < SHARE * free
 
 
-def _padded(images: Iterable[np.ndarray], shape: tuple[int, ...] | torch.Size) -> Tensor:
+def _padded(images: Iterable[np.ndarray], shape: tuple[int, ...] | torch.Size) -> np.ndarray:
     """(h, w, 3) images at the upper left of (N, 3, *shape), with zeros around."""
     images = list(images)
     out = np.zeros((len(images), 3, *shape), dtype=np.uint8)
     for to, image in zip(out, images):
         to[:, : image.shape[0], : image.shape[1]] = image.transpose(2, 0, 1)
-    return torch.from_numpy(out)
+    return out
