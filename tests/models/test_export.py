@@ -158,7 +158,7 @@ def test_the_file_s_name_is_the_model_s_unless_given(
     monkeypatch.setattr(sys, "argv", ["ufvnet", "models", "export", str(lite), "--format", "torchscript"])
     with pytest.raises(SystemExit) as done:
         cli.main()
-    assert done.value.code == 0
+    assert not done.value.code
     assert [p.name for p in tmp_path.iterdir()] == ["small-lite.pt"]
     assert "small-lite.pt: " in capsys.readouterr().out
 

@@ -270,7 +270,7 @@ def test_a_full_disk_ends_the_run_and_a_resumed_one_goes_on(
 ) -> None:
     from ufvnet.restore.folder import targets
 
-    real, written = targets.write_bytes, []
+    real, written = targets.write_output, []
 
     def full(path: Path, content: bytes) -> None:
         written.append(path)
@@ -278,10 +278,10 @@ def test_a_full_disk_ends_the_run_and_a_resumed_one_goes_on(
             raise OSError(errno.ENOSPC, "No space left on device")
         real(path, content)
 
-    monkeypatch.setattr(targets, "write_bytes", full)
+    monkeypatch.setattr(targets, "write_output", full)
     with pytest.raises(OSError, match="No space"):
         restore_folder(config_of(crops, model))
-    monkeypatch.setattr(targets, "write_bytes", real)
+    monkeypatch.setattr(targets, "write_output", real)
     assert restore_folder(config_of(crops, model, resume=True))["counts"]["restored"] == 7
 
 

@@ -198,7 +198,7 @@ def test_a_full_disk_ends_a_run_that_writes_parts(table: Path, model: Path, monk
     def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(targets, "write_bytes", full)
+    monkeypatch.setattr(targets, "write_output", full)
     with pytest.raises(OSError, match="No space"):
         restore_folder(config_of(table.parent, model))
 
