@@ -55,6 +55,7 @@ clean:
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ufvnet needs Python 3.11 or newer")'
+	@echo "setting up .venv: minutes, and 3 GB with PyTorch's CPU build"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@

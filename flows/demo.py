@@ -23,6 +23,8 @@ ROWS = {
     "tuned": "the shipped model, trained on a little with the training photos of this demo",
 }
 """What the rows of the demo's table mean."""
+FEW = 20
+"""Fewer faces than this in a test set say little of a model."""
 SAMPLE_NOTE = (
     "The photos are one photo, jittered, so that `tuned` knows the face: these numbers only show that the pipeline "
     "works. `make demo PHOTOS=path/to/photos` takes yours."
@@ -58,6 +60,8 @@ def demo(photos: Path | None = None, out: Path = Path("demo")) -> Path | None:
         print(SAMPLE_NOTE)
     elif build.limit and card["photos"] >= build.limit:
         print(f"A seeded subset of {photos}: {card['photos']:,} photos, at most {build.limit:,} per split.")
+    if card["faces"]["test"] < FEW:
+        print(f"Only {card['faces']['test']} faces were scored: too few to judge the models by. Give it more photos.")
     print(f"{card['counts']['ok']} of {card['photos']} photos became faces.")
     print(f"Restored {restored['counts']['restored']} small faces: {out / 'restored'}")
     print(f"Report: {report.resolve()}")

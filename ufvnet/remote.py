@@ -205,7 +205,7 @@ def path_or_url(value: str | Path) -> AnyPath:
         return Path(value)
     url, scheme = _as_written(value), match[1].lower()
     if scheme not in STORES:
-        schemes = ", ".join(f"{name}://" for name in STORES)
+        schemes = ", ".join(f"{name}://" for name in STORES if name != "memory")  # which ends with its process
         raise ConfigError(f"{scheme}:// is not supported; it must be a path of a file system, or one of {schemes}")
     bucket = url.partition("://")[2].strip("/")
     if not bucket:

@@ -304,11 +304,14 @@ def test_dead_runs_come_back_and_failed_ones_are_notified_once(deployed: Deploye
     zombie = client.create_flow_run_from_deployment(found.id, parameters={"config": str(deployed.build)}, state=later)
     for state in (Pending(), Running()):
         client.set_flow_run_state(zombie.id, state, force=True)
-    related = {"prefect.resource.id": f"prefect.deployment.{found.id}", "prefect.resource.role": "deployment",
-               "prefect.resource.name": "build-datasets"}  # fmt: skip
+    related = [  # as in Prefect's own heartbeats, which do not tell the deployment's name
+        {"prefect.resource.id": f"prefect.flow.{found.flow_id}", "prefect.resource.role": "flow",
+         "prefect.resource.name": "build-datasets"},
+        {"prefect.resource.id": f"prefect.deployment.{found.id}", "prefect.resource.role": "deployment"},
+    ]  # fmt: skip
     client.request("POST", "/events", json=[{
         "occurred": datetime.now(UTC).isoformat(), "id": str(uuid4()), "event": "prefect.flow-run.heartbeat",
-        "resource": {"prefect.resource.id": f"prefect.flow-run.{zombie.id}"}, "related": [related],
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{zombie.id}"}, "related": related,
     }])  # fmt: skip
 
     wrong = deployed.start("build-datasets", config="nowhere.yaml")

@@ -294,6 +294,14 @@ def test_a_malformed_query_is_a_short_sentence(client: TestClient, query: str) -
     assert len(message) < 120
 
 
+def test_an_option_of_the_command_and_a_form_are_refused_with_the_way(client: TestClient) -> None:
+    reply = client.post("/restore?scale=4", content=png(20, 20))
+    assert (reply.status_code, reply.json()["error"].split(":")[0]) == (400, "scale")
+    reply = client.post("/restore", files={"file": png(20, 20)})
+    assert reply.status_code == 415
+    assert "--data-binary" in reply.json()["error"]
+
+
 def test_whatever_fails_inside_is_a_sentence(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> Any:
         raise TypeError("what\x1b[2J")

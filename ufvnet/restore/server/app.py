@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from ufvnet.errors import ConfigError
 from ufvnet.extras import require
+from ufvnet.files import printed
 from ufvnet.restore.resolved import ResolvedRestore
 
 from .admission import WORKERS, Refused, Workers, check_headers, read_upload
@@ -80,6 +81,11 @@ def make_app(
     async def restore(request: Request) -> Response:
         mode = request.query_params.get("mode", "auto")
         try:
+            if unknown := [*request.query_params.keys() - {"mode"}]:
+                options = "other options are `ufvnet serve`'s"
+                raise Refused(400, f"{printed(unknown[0][:20])}: the address takes mode alone; {options}.")
+            if request.headers.get("content-type", "").startswith("multipart/"):
+                raise Refused(415, "Send the file's bytes as they are, not as a form: curl --data-binary @face.png ...")
             if mode not in get_args(Mode):
                 raise Refused(400, f"mode = {mode[:20]}: must be one of {', '.join(get_args(Mode))}.")
             status, body = await workers.work(
