@@ -123,7 +123,9 @@ class Spoiling(torch.nn.Module):
 
 def test_a_network_of_the_user_s_that_changes_the_process_changes_no_other_row(scores: Any, tmp_path: Path) -> None:
     if "spoiling" not in names():
-        register("spoiling", lambda width, hr_size: Spoiling(SRG(width, hr_size)))
+        register(
+            "spoiling", lambda width, hr_size: Spoiling(SRG(width, hr_size)), "changes the process that it runs in"
+        )
     spoiling = save_untrained(tmp_path / "spoiling", "spoiling")
     network = save_untrained(tmp_path / "model", "ufvnet")
     before = [read() for read, _ in _parts()]

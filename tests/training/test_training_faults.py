@@ -12,6 +12,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -307,6 +308,22 @@ def test_a_killed_loader_process_is_one_line_and_a_rerun_goes_on(built: Path, tm
     assert len(str(failure.value).splitlines()) == 1
     assert checkpoints(part.folder)
     assert train(part) == part.model_folder
+
+
+@pytest.mark.parametrize("problem", [ConnectionResetError(104, "reset"), EOFError(), FileNotFoundError(2, "no socket")])
+def test_a_loader_process_that_dies_while_it_hands_over_is_one_line_too(
+    problem: Exception, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch finds its socket gone before it finds that it is dead; which comes first is chance."""
+
+    def hand_over(_: object) -> Iterator[None]:
+        raise problem
+
+    monkeypatch.setattr("ufvnet.training.batches.DataLoader.__iter__", hand_over)
+    part = whole_of(built, tmp_path, steps=3, validate_every=3)
+    part = dataclasses.replace(part, config=part.config.model_copy(update={"loader_workers": 1}))
+    with pytest.raises(TrainingError, match=r"a process that prepares batches was killed after step 0 .*ended while"):
+        train(part)
 
 
 def test_what_this_process_does_at_its_end_is_not_a_loader_process_s_to_do(

@@ -6,7 +6,7 @@ import functools
 import multiprocessing.util
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -259,9 +259,13 @@ class TrainingLoader(Dataset):
         return prepared(self, start, end, workers, pin)
 
 
-def prepared(loader: Dataset, start: int, end: int, workers: int, pin: bool) -> DataLoader:
-    """Items ``start`` to ``end`` - 1 of a loader, as ``TrainingLoader.batches`` gives its own."""
-    return DataLoader(
+def prepared(loader: Dataset, start: int, end: int, workers: int, pin: bool) -> Iterator[Any]:
+    """Items ``start`` to ``end`` - 1 of a loader, as ``TrainingLoader.batches`` gives its own.
+
+    Raises:
+        RuntimeError: a process that prepares them ended; the message begins with "DataLoader worker".
+    """
+    source = DataLoader(
         loader,
         batch_size=None,
         collate_fn=_as_it_is,
@@ -272,6 +276,16 @@ def prepared(loader: Dataset, start: int, end: int, workers: int, pin: bool) -> 
         generator=torch.Generator(),  # a separate one: the network's random numbers stay the same
         worker_init_fn=_start_worker,
     )
+    try:
+        yield from source
+    except (
+        ConnectionError,
+        EOFError,
+        FileNotFoundError,
+    ) as error:  # a batch is handed over by the process that made it
+        if not workers:
+            raise
+        raise RuntimeError("DataLoader worker ended while its batch was taken over") from error
 
 
 @functools.lru_cache(maxsize=2)
