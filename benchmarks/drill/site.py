@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -24,6 +21,7 @@ from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 
 from .hosts import OPERATOR, Host, Program, eventually
+from .webhook import webhook_server
 
 REPO = Path(__file__).parents[2]
 COMMANDS = Path(sys.executable).parent
@@ -138,7 +136,7 @@ def site(folder: Path) -> Iterator[Site]:
     """Everything started, nothing deployed."""
     notifications: list[str] = []
     with ExitStack() as stack:
-        webhook = stack.enter_context(_webhook(notifications))
+        webhook = stack.enter_context(webhook_server(notifications, OPERATOR))
         head, cpu, gpu = (Host(name, i, folder / "hosts" / name) for i, name in enumerate(("head", "cpu", "gpu"), 2))
         url = f"http://{head.address}:{SERVER}/api"
         client = stack.enter_context(SyncPrefectClient(url, httpx_settings={"trust_env": False, "timeout": 20}))
@@ -222,21 +220,3 @@ def start_dask_worker(here: Site, host: Host, name: str, port: int, version: str
                       "--nthreads", "1", "--worker-port", str(port), "--nanny-port", str(port + 100),
                       "--dashboard-address", "127.0.0.1:0", "--local-directory", str(host.folder),
                       environment=here.environment(host.name, version), folder=host.folder)  # fmt: skip
-
-
-@contextmanager
-def _webhook(received: list[str]) -> Iterator[str]:
-    """The URL of a server whose requests' texts are appended to a list."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["content-length"])))["text"])
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer((OPERATOR, 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://{OPERATOR}:{server.server_port}/"
-        server.shutdown()

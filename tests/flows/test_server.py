@@ -9,13 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -40,6 +38,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Crashed, Late, Pending, Running, Scheduled
 from prefect.workers.process import ProcessWorker
 
+from benchmarks.drill.webhook import webhook_server
 from tasks.automations import deploy_automations
 from tasks.deployments import run_deployment
 from ufvnet.config import ConfigError, TrainConfig, load
@@ -218,7 +217,7 @@ def deployed(
         for kind in ("cpu", "gpu"):  # as `prefect work-pool create --type process` does
             template = ProcessWorker.get_default_base_job_template()
             client.create_work_pool(WorkPoolCreate(name=f"{kind}-pool", type="process", base_job_template=template))
-        webhook = stack.enter_context(_webhook(received))
+        webhook = stack.enter_context(webhook_server(received))
         code, printed = commands.run("ufvnet", "deploy", "--webhook", webhook)
         assert code == 0, printed
         started = {kind: commands.start("prefect", "worker", "start", "--pool", f"{kind}-pool", "--limit", "2")
@@ -226,24 +225,6 @@ def deployed(
         logs = {"server": server_log} | {kind: log for kind, (_, log) in started.items()}
         yield Deployed(client, commands, folder, config, logs, [p for p, _ in started.values()], received)
         assert all(worker.poll() is None for worker, _ in started.values())
-
-
-@contextmanager
-def _webhook(received: list[str]) -> Iterator[str]:
-    """The URL of a server whose requests' texts are appended to a list."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["content-length"])))["text"])
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
 
 
 @pytest.mark.kills
