@@ -8,7 +8,6 @@ separate process first; building and scoring skip it once DEATHS processes in a 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import threading
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from ufvnet.files import printed, seal, unseal
+from ufvnet.files import printed, sealed_line, unseal
 
 DEATHS = 3
 """Number of processes in a row that must die before their work is blamed: a single one may die of another cause."""
@@ -95,7 +94,7 @@ class Diary:
         """Overwrite the whole file by one call, so that a kill leaves either the old text or the new one."""
         if self._file.closed:
             return
-        text = json.dumps(seal({"in_work": sorted(self._in_work), "deaths": self.deaths})).encode()
+        text = sealed_line({"in_work": sorted(self._in_work), "deaths": self.deaths})
         self._length = max(self._length, len(text))
         self._file.seek(0)
         self._file.write(text.ljust(self._length))

@@ -337,7 +337,13 @@ def _escape(match: re.Match[str]) -> str:
 def seal(data: dict[str, Any]) -> dict[str, Any]:
     """A JSON object with the sha256 of its content under ``sealed``; keys and values become JSON's types."""
     plain = json.loads(json.dumps(data, default=str))
-    return plain | {"sealed": _content(plain)}
+    return plain | {"sealed": _digest(_canonical.encode(plain))}
+
+
+def sealed_line(data: dict[str, Any]) -> bytes:
+    """``seal(data)`` as a line of JSON, made in one pass; keys must be text."""
+    text = _canonical.encode(data)
+    return f'{text[:-1]}{"," * bool(data)}"sealed":"{_digest(text)}"}}\n'.encode()
 
 
 def unseal(text: str | bytes) -> dict[str, Any] | None:
@@ -345,11 +351,14 @@ def unseal(text: str | bytes) -> dict[str, Any] | None:
     try:
         data = json.loads(text)
         mark = data.pop("sealed")
-        return data if mark == _content(data) else None
+        return data if mark == _digest(_canonical.encode(data)) else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def _content(data: dict[str, Any]) -> str:
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
+"""One text for one content."""
+
+
+def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()

@@ -73,7 +73,7 @@ def test_a_run_with_a_flipped_bit_in_its_journal_ends_as_a_whole_one(
 
 def test_a_row_that_is_damaged_when_the_run_ends_is_a_failed_row(killed: Path, few: Path, model: Path) -> None:
     journal = killed / WORK / "manifest.jsonl"
-    journal.write_bytes(journal.read_bytes().replace(b'"status": "restored"', b'"status": "sestored"', 1))
+    journal.write_bytes(journal.read_bytes().replace(b'"status":"restored"', b'"status":"sestored"', 1))
     summary = close_account(config_of(few, model), ["a.png", "b.png", "below/c.png"], {"seconds": 0.0})
     assert summary["files"] == 3
     assert (summary["counts"]["restored"], summary["counts"]["failed"]) == (2, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections import Counter
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ufvnet.errors import OutputLostError
-from ufvnet.files import printed, seal, unseal
+from ufvnet.files import printed, sealed_line, unseal
 from ufvnet.remote import AnyPath, RemotePath
 
 from .desk import JournalCopy, desk_of
@@ -81,7 +80,7 @@ class Journal:
         """
         for row in rows:
             row["reason"] = printed(row["reason"])  # it may quote a name
-        text = "".join(map(line_of, rows)).encode()
+        text = b"".join(map(sealed_line, rows))
         with self.lock:
             self._writer.write(text)
             self._writer.flush()
@@ -103,11 +102,6 @@ class Journal:
 def journals_of(desk: Path) -> list[Path]:
     """All journals at a desk: that of the run before those of its processes, whose rows are later."""
     return sorted(notes(desk / WORK, JOURNALS), key=lambda path: (path.name != JOURNAL, path.name))
-
-
-def line_of(row: ManifestRow) -> str:
-    """A row as a line of a journal, with a digest of its content."""
-    return json.dumps(seal(row)) + "\n"
 
 
 def index_rows(journal: Path) -> Iterator[tuple[str, int]]:

@@ -17,12 +17,12 @@ import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from ufvnet.config import RestoreConfig
-from ufvnet.files import seal, sha256, unseal, write_atomically, write_json
+from ufvnet.files import seal, sealed_line, sha256, unseal, write_atomically, write_json
 from ufvnet.remote import AnyPath
 
 from .columns import ROWS
 from .desk import desk_of, send_account
-from .journal import index_rows, journals_of, line_of
+from .journal import index_rows, journals_of
 from .notes import JOURNAL, WORK
 from .output_folder import unmark
 from .outputs import EarlierOutputs, OutputDigest, keep_notes
@@ -66,7 +66,7 @@ def _merge(desk: Path, temporary: Path) -> None:
     """Write the rows of the manifest, and after them those of the journals, which are later."""
     with temporary.open("wb") as file:
         if is_whole(desk):
-            file.writelines(line_of(row).encode() for row in _manifest_rows(desk))
+            file.writelines(sealed_line(row) for row in _manifest_rows(desk))
         for journal in journals_of(desk):
             with journal.open("rb") as lines:
                 file.writelines(line for line in lines if line.endswith(b"\n"))

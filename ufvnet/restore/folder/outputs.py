@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import itertools
-import json
 import os
 import re
 import threading
@@ -19,7 +18,7 @@ from ufvnet.files import (
     escape_name,
     printed,
     safe_name,
-    seal,
+    sealed_line,
     sha256,
     unescape_name,
     unseal,
@@ -248,7 +247,7 @@ def _write(path: Path, digests: dict[str, bytes]) -> None:
 
 
 def _line(output: OutputDigest) -> bytes:
-    return json.dumps(seal({"output": output[0], "sha256": output[1]})).encode() + b"\n"
+    return sealed_line({"output": output[0], "sha256": output[1]})
 
 
 def _by_name(outputs: Iterable[OutputDigest]) -> dict[str, bytes]:
