@@ -17,6 +17,7 @@ from ufvnet.data.build.assembly import finish_dataset as finish
 from ufvnet.data.build.resolved import ResolvedBuild
 from ufvnet.data.build.shards import ShardJob, plan_shards
 from ufvnet.data.card import CARD
+from ufvnet.data.packed import Packed, Shelf
 from ufvnet.progress import Tally
 from ufvnet.proof import proof
 
@@ -32,8 +33,13 @@ def build_shards(build: ResolvedBuild) -> BuiltShards:
     folder.begin(config)
     with proof(scan.proof_files(jobs), build.root) as proven, workers_for(config.cluster, -(-total // 100)) as workers:
         with task_progress(f"scan {config.name}") as progress:
-            tally = Tally(progress, total)
-            scanned = map_jobs(workers, scan.scan, jobs, lambda done: tally.add(len(done)), proven, scan.objection)
+            tally, shelf = Tally(progress, total), Shelf()
+
+            def keep(done: Packed[scan.PhotoHashes]) -> None:
+                done.move(shelf)
+                tally.add(len(done))
+
+            scanned = map_jobs(workers, scan.scan, jobs, keep, proven, scan.objection)
         shards = plan_shards(build, (hashes for job_hashes in scanned for hashes in job_hashes))
         subset = f" (a seeded subset: at most {config.limit} per split)" if config.limit else ""
         log.info("%s: %d photos in %d shards%s", config.name, total, len(shards), subset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import logging
 import os
 import time
@@ -28,6 +29,7 @@ ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", 
 RETRIES = 2
 NEW_WORKER = 5  # seconds to wait for another worker when all present ones were refused
 PATIENCE = 15  # seconds to wait for a scheduler's answer: one that has just started is slow
+AT_ONCE = 5000  # jobs that the scheduler holds; with all of a large build, it would run out of memory
 LOST = 600.0  # seconds to wait for a scheduler that was lost: it or its machine is started again
 
 
@@ -346,7 +348,13 @@ def _results(
     """The number and the result of every job, as they are done; one that its worker refused is tried elsewhere."""
     from distributed import as_completed
 
-    futures = {client.submit(work, job, pure=False, retries=RETRIES): number for number, job in jobs.items()}
+    waiting = iter(jobs.items())
+
+    def submitted(count: int) -> dict[Any, int]:
+        return {client.submit(work, job, pure=False, retries=RETRIES): number
+                for number, job in itertools.islice(waiting, count)}  # fmt: skip
+
+    futures = submitted(AT_ONCE)
     refused: dict[str, str] = {}
     running = as_completed(futures)
     for future in running:
@@ -364,6 +372,9 @@ def _results(
         future.release()  # else it would be computed again if its worker died later
         if why is None:
             yield number, result
+            more = submitted(1)
+            futures |= more
+            running.update(more)
 
 
 def _others(client: Client, future: Any, why: str, refused: dict[str, str]) -> list[str]:

@@ -25,6 +25,7 @@ from ufvnet.data.build.shard_writer import build_shard
 from ufvnet.data.build.shards import plan_shards
 from ufvnet.data.build.verify import verify
 from ufvnet.data.export import export
+from ufvnet.data.packed import Packed
 from ufvnet.data.sample import demo_folders
 from ufvnet.data.show import contact_sheet
 from ufvnet.data.sources.photo import Photo
@@ -195,7 +196,7 @@ def test_a_split_that_is_no_name_is_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=r"must be a name of at most 64|contains a NUL"):
         load(BuildConfig, {"name": "set", "source": {"root": few, "fractions": {split: 1.0}}})
     names = sorted(p.name for p in few.iterdir())
-    monkeypatch.setattr("ufvnet.data.build.resolved.list_photos", lambda _: [Photo(n, split) for n in names])
+    monkeypatch.setattr("ufvnet.data.build.resolved.list_photos", lambda _: Packed(Photo(n, split) for n in names))
     with pytest.raises(ConfigError, match="must be a name of at most 64"):
         plan_shards(resolve(_config(few)))
     assert not (few.parent / "out" / "set").exists()

@@ -6,7 +6,8 @@ import pickle
 
 import pytest
 
-from ufvnet.data.build.packed import CHUNK, Packed
+from ufvnet.data import packed as module
+from ufvnet.data.packed import CHUNK, Packed, Shelf
 
 
 @pytest.mark.parametrize("count", [0, 1, CHUNK, 2 * CHUNK + 3])
@@ -22,3 +23,12 @@ def test_rows_are_those_that_were_packed(count: int) -> None:
         assert packed[at] == rows[at]
     with pytest.raises(IndexError):
         _ = packed[count]
+
+
+def test_sequences_share_a_shelf_that_becomes_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IN_MEMORY", 1000)
+    shelf = Shelf()
+    first, second = Packed(range(2000), shelf), Packed([str(i) for i in range(700)])
+    second.move(shelf)
+    assert (list(first), list(second)) == (list(range(2000)), [str(i) for i in range(700)])
+    assert shelf._file._rolled  # type: ignore[attr-defined]

@@ -133,14 +133,14 @@ def test_links_to_folders_are_followed_and_their_loops_end(tmp_path: Path) -> No
 
 def test_a_folder_that_cannot_be_listed_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = _put(tmp_path / "p", "1.jpg", "closed/2.jpg")
-    real = Path.iterdir
+    real = os.scandir
 
-    def refusing(self: Path) -> Any:
-        if self.name == "closed":
+    def refusing(folder: Path) -> Any:
+        if folder == root / "closed":
             raise PermissionError(13, "Permission denied")
-        return real(self)
+        return real(folder)
 
-    monkeypatch.setattr(Path, "iterdir", refusing)
+    monkeypatch.setattr(os, "scandir", refusing)
     rows = _build(_config(root))
     assert rows["closed"]["status"] == "unreadable"
     assert rows["closed"]["reason"] == "cannot be listed"

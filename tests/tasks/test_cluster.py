@@ -13,7 +13,7 @@ from typing import Any
 
 import dask
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
 from tasks import cluster
 from tasks.cluster import check_cluster, map_jobs, map_on_cluster, workers_for
@@ -38,6 +38,23 @@ def test_results_come_in_the_jobs_order_from_other_processes() -> None:
     assert [job for job, _ in results] == list(range(6))
     assert os.getpid() not in {pid for _, pid in results}
     assert sorted(seen) == sorted(results)
+
+
+def test_the_scheduler_holds_few_jobs_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "AT_ONCE", 3)
+    held, most, real = set[int](), list[int](), Client.submit
+
+    def counting(client: Client, work: Any, job: int, **rest: Any) -> Any:
+        held.add(job)
+        most.append(len(held))
+        return real(client, work, job, **rest)
+
+    monkeypatch.setattr(Client, "submit", counting)
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as running:
+        settings = Cluster(address=running.scheduler_address)
+        results = map_on_cluster(_process, range(9), settings, lambda result: held.remove(result[0]))
+    assert [job for job, _ in results] == list(range(9))
+    assert max(most) == 3
 
 
 @pytest.mark.kills

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -9,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -20,7 +23,7 @@ from ufvnet.data.schema import STATUSES, Columns, read_fingerprint, schema_of, w
 from ufvnet.files import is_intact, sha256
 
 from .degrade import DEGRADATIONS
-from .duplicates import find_look_alikes, rank
+from .duplicates import bits_of, find_look_alikes, rank
 from .folder import PAIRS, KnownFiles
 from .lost_photos import Outcome, check_lost
 from .resolved import ResolvedBuild
@@ -59,8 +62,8 @@ def finish_dataset(build: ResolvedBuild, shards: Iterable[ShardJob], reports: It
         raise RuntimeError(f"{total} photos were found but {counts.total()} are accounted for")
     known = KnownFiles(build.root)
     bases = [_base(shard) for shard in shards]
-    used = {} if build.config.allow_loss else used_photos(build.root, known.finished)
-    if used:
+    if known.finished and not build.config.allow_loss:
+        used = functools.partial(used_photos, build.root, known.finished)
         check_lost(build.root, used, _outcomes(shards, bases))
     _put_in_place(known, shards, bases)
     pairs, pairs_sha256 = _write_pairs(build.config, build.root, shards)
@@ -115,27 +118,45 @@ def _write_pairs(config: BuildConfig, root: Path, shards: list[ShardJob]) -> tup
     if config.near_duplicates == "off":
         return None, None
     file = root / PAIRS
-    rows = _comparable(shards)
-    mark = fingerprint("pairs", rows["key"].to_pylist(), config.near_distance)
+    rows, bits, keys = _comparable(shards)
+    mark = _pairs_mark(keys, config.near_distance)
+    del keys
     if read_fingerprint(file) != mark or not is_intact(file, card.pairs_sha256(root)):
-        paths, splits = rows["path"], rows["split"].to_pylist()
-        look_alikes = find_look_alikes(rows["dhash"].to_pylist(), splits, config.near_distance)
-        pairs = [{"path": paths[p.photo].as_py(), "split": splits[p.photo], "like": paths[p.original].as_py(),
-                  "like_split": splits[p.original], "distance": p.distance} for p in look_alikes]  # fmt: skip
+        paths, splits = rows["path"], rows["split"]
+        look_alikes = find_look_alikes(bits, splits.to_pylist(), config.near_distance)
+        pairs = [{"path": paths[p.photo].as_py(), "split": splits[p.photo].as_py(), "like": paths[p.original].as_py(),
+                  "like_split": splits[p.original].as_py(), "distance": p.distance}
+                 for p in look_alikes]  # fmt: skip
         write_rows(file, schema_of(PAIR_COLUMNS), pairs, mark)
     table = pq.read_table(file, columns=["split", "like_split"])
     within = sum(a == b for a, b in zip(table["split"].to_pylist(), table["like_split"].to_pylist()))
     return {"within": within, "across": len(table) - within}, sha256(file)
 
 
-def _comparable(shards: list[ShardJob]) -> pa.Table:
-    """Path, split, difference hash and key of the photos that may look like others, in the order of ``rank``."""
+def _comparable(shards: list[ShardJob]) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+    """The photos that may look like others, in the order of ``rank``: their paths and splits; hashes; keys."""
     columns = ["path", "split", "status", "dhash", "key"]
     ready = (pc.field("dhash") != "") & pc.field("split").is_valid() & (pc.field("status") != "duplicate")
-    parts = [pq.read_table(s.photos_file, columns=columns).filter(ready) for s in shards]
-    rows = pa.concat_tables(parts).drop_columns("status").combine_chunks()
-    order = pa.array([rank(split, "")[0] for split in rows["split"].to_pylist()], pa.int8())
-    return rows.append_column("rank", order).sort_by([("rank", "ascending"), ("path", "ascending")])
+    rows, bits, keys = [], [], []
+    for shard in shards:
+        part = pq.read_table(shard.photos_file, columns=columns).filter(ready)
+        first = pa.repeat(pa.scalar(rank(shard.split, "")[0], pa.int8()), len(part))
+        rows.append(part.select(["path", "split"]).append_column("rank", first))
+        bits.append(bits_of(part["dhash"].to_pylist()))
+        keys.append(np.array(part["key"].to_pylist(), "S32"))
+    table = pa.concat_tables(rows).combine_chunks()
+    order = pc.sort_indices(table, [("rank", "ascending"), ("path", "ascending")])
+    del rows
+    return table.select(["path", "split"]).take(order), *(np.concatenate(parts)[order] for parts in (bits, keys))
+
+
+def _pairs_mark(keys: np.ndarray, distance: int) -> str:
+    """``fingerprint("pairs", keys, distance)``, whose text would take much memory."""
+    mark = hashlib.sha256(b'["pairs",[')
+    for start in range(0, len(keys), 1000):
+        mark.update(b"," * bool(start) + b",".join(b'"%s"' % key for key in keys[start : start + 1000].tolist()))
+    mark.update(b"],%d]" % distance)
+    return mark.hexdigest()
 
 
 def _card(

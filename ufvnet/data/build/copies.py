@@ -11,7 +11,7 @@ import numpy as np
 from ufvnet.config import BuildConfig
 from ufvnet.data.sources.photo import Photo
 
-from .duplicates import find_dropped, rank
+from .duplicates import bits_of, find_dropped, rank
 from .scan import PhotoHashes
 
 
@@ -51,14 +51,14 @@ def find_copies(photos: Sequence[Photo], hashes: Sequence[PhotoHashes], config: 
     """
     firsts = (h.sha256[:16] if p.split is not None and h.sha256 else "" for p, h in zip(photos, hashes, strict=True))
     starts = np.fromiter((int(first, 16) | 1 if first else 0 for first in firsts), np.uint64, len(photos))
-    _, at, times = np.unique(starts, return_inverse=True, return_counts=True)
-    shared = (times[at] > 1) & (starts != 0)
-    del starts, at, times
+    ordered = np.sort(starts)
+    shared = {*ordered[1:][ordered[1:] == ordered[:-1]].tolist()} - {0}
+    del ordered
     groups: dict[str | None, list[tuple[tuple[int, str], int]]] = {}
     unique: list[tuple[tuple[int, str], int, str]] = []
     for i, (photo, of_photo) in enumerate(zip(photos, hashes)):
         place = rank(photo.split, photo.path)
-        if shared[i]:
+        if shared and int(starts[i]) in shared:
             groups.setdefault(of_photo.sha256, []).append((place, i))
         if of_photo.dhash is not None and of_photo.sha256 is not None and photo.split is not None:
             unique.append((place, i, of_photo.dhash))
@@ -67,6 +67,7 @@ def find_copies(photos: Sequence[Photo], hashes: Sequence[PhotoHashes], config: 
         (_, original), _ = min(group)
         copies |= {i: (original, None) for (_, path), i in group if path != original}
     unique = sorted(row for row in unique if row[1] not in copies)
-    for number, pair in find_dropped([looks for *_, looks in unique], config.near_distance).items():
+    bits = bits_of(looks for *_, looks in unique)
+    for number, pair in find_dropped(bits, config.near_distance).items():
         copies[unique[number][1]] = unique[pair.original][0][1], pair.distance
     return copies

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import pickle
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import BinaryIO
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 
 from ufvnet.config import fingerprint
+from ufvnet.data.packed import Packed, Shelf
 
 from .copies import ShardPhoto
-from .packed import Packed
 
 Bucket = tuple[str | None, int, Packed[ShardPhoto], str]
 """Split, number, photos in order, and fingerprint of a shard."""
@@ -26,7 +22,7 @@ def divide(photos: Iterable[ShardPhoto], sizes: Mapping[str | None, int], size: 
     """Groups of between half of ``size`` and ``size`` photos on average, by split and number; those without a split
     come last. A table's block stays whole.
 
-    More than GROUP photos go through files, a set of buckets in each, so that few are in memory at once.
+    Photos wait in sets of buckets until all are there, so that only those of a set are in memory at once.
 
     Args:
         photos: all of them, in any order.
@@ -35,16 +31,17 @@ def divide(photos: Iterable[ShardPhoto], sizes: Mapping[str | None, int], size: 
     """
     counts = {split: _power_of_two(-(-number // size)) for split, number in sizes.items()}
     groups = _power_of_two(-(-sum(sizes.values()) // GROUP))
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        files = [stack.enter_context(Path(folder, str(g)).open("w+b")) for g in range(groups if groups > 1 else 0)]
+    waiting, shelf = [list[Packed[ShardPhoto]]() for _ in range(groups)], Shelf()
+    photos = iter(photos)
+    while rows := list(itertools.islice(photos, GROUP)):
         opened = [list[ShardPhoto]() for _ in range(groups)]
-        for number, planned in enumerate(photos, start=1):
+        for planned in rows:
             opened[_number(planned, counts) % groups].append(planned)
-            if files and number % GROUP == 0:
-                _put_away(opened, files)
-        if files:
-            _put_away(opened, files)
-        buckets = [bucket for g in range(groups) for bucket in _divided(_taken(opened[g], files[g:]), counts)]
+        for group, members in zip(waiting, opened):
+            group.append(Packed(members, shelf))
+    buckets, kept = list[Bucket](), Shelf()
+    while waiting:
+        buckets += _divided(itertools.chain.from_iterable(waiting.pop()), counts, kept)
     return sorted(buckets, key=lambda bucket: (bucket[0] is None, bucket[0], bucket[1]))
 
 
@@ -60,28 +57,12 @@ def _number(planned: ShardPhoto, counts: Mapping[str | None, int]) -> int:
     return int.from_bytes(digest[:4], "big") % counts[planned.photo.split]
 
 
-def _put_away(opened: list[list[ShardPhoto]], files: Sequence[BinaryIO]) -> None:
-    for rows, file in zip(opened, files):
-        pickle.dump(Packed(rows), file)
-        rows.clear()
-
-
-def _taken(rows: list[ShardPhoto], files: Sequence[BinaryIO]) -> Iterator[ShardPhoto]:
-    """The photos of a group, from the first of the files, if there are files."""
-    yield from rows
-    for file in files[:1]:
-        file.seek(0)
-        with contextlib.suppress(EOFError):
-            while True:
-                yield from pickle.load(file)
-
-
-def _divided(photos: Iterable[ShardPhoto], counts: Mapping[str | None, int]) -> Iterator[Bucket]:
-    """The buckets of a group."""
+def _divided(photos: Iterable[ShardPhoto], counts: Mapping[str | None, int], shelf: Shelf) -> Iterator[Bucket]:
+    """The buckets of a group, put on a shelf."""
     buckets: dict[tuple[str | None, int], list[ShardPhoto]] = {}
     for planned in photos:
         buckets.setdefault((planned.photo.split, _number(planned, counts)), []).append(planned)
     while buckets:
         (split, number), members = buckets.popitem()
         members.sort(key=lambda p: p.photo.table_row or p.photo.path)
-        yield split, number, Packed(members), fingerprint("shard", [p.key for p in members])
+        yield split, number, Packed(members, shelf), fingerprint("shard", [p.key for p in members])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,10 @@ BITS = 256
 
 CHUNK = 64
 """Hashes that are compared with all others at once."""
+BUCKET = 512
+"""Hashes of a bucket, about, in which pairs are looked for."""
+PAIRS_AT_ONCE = 2**16
+"""Pairs that are given at once, at least, where there are many."""
 
 
 def dhash(image: Image.Image) -> str:
@@ -30,6 +34,11 @@ def dhash(image: Image.Image) -> str:
     """
     grey = np.asarray(image.convert("L").resize((SIDE + 1, SIDE), Image.Resampling.BOX))
     return np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes().hex()
+
+
+def bits_of(hashes: Iterable[str]) -> np.ndarray:
+    """Difference hashes as (n, 4) uint64."""
+    return np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint64).reshape(-1, 4)
 
 
 def rank(split: str | None, path: str) -> tuple[int, str]:
@@ -52,18 +61,18 @@ Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
 NONE = np.iinfo(np.int64).max
 
 
-def find_look_alikes(hashes: Sequence[str], groups: Sequence[str], distance: int) -> list[LookAlike]:
+def find_look_alikes(hashes: np.ndarray, groups: Sequence[str], distance: int) -> list[LookAlike]:
     """For each photo and each group, the nearest of the earlier photos of that group that look like it.
 
     There are at most as many pairs as photos times groups, however many photos look alike.
 
     Args:
-        hashes: of ``dhash``, in the order of ``rank``.
+        hashes: (n, 4) uint64, of ``bits_of``, in the order of ``rank``.
         groups: of each photo, e.g. its split.
         distance: greatest number of differing bits.
     """
     different, names = _Different(hashes), sorted(set(groups))
-    of_photo = np.searchsorted(names, groups) if names else np.zeros(0, int)
+    of_photo = np.fromiter(map({name: at for at, name in enumerate(names)}.__getitem__, groups), np.int64, len(groups))
     first = np.full((len(different.bits), len(names)), NONE)  # photo of each hash and group
     np.minimum.at(first, (different.of_photo, of_photo), np.arange(len(hashes)))
     nearest = np.full((len(hashes), len(names)), NONE)  # bits apart and photo, as one number
@@ -83,11 +92,11 @@ def find_look_alikes(hashes: Sequence[str], groups: Sequence[str], distance: int
     ]
 
 
-def find_dropped(hashes: Sequence[str], distance: int) -> dict[int, LookAlike]:
+def find_dropped(hashes: np.ndarray, distance: int) -> dict[int, LookAlike]:
     """The photos that are dropped because they look like an earlier one that is kept, by number.
 
     Args:
-        hashes: of ``dhash``, in the order of ``rank``.
+        hashes: (n, 4) uint64, of ``bits_of``, in the order of ``rank``.
         distance: greatest number of differing bits.
     """
     different = _Different(hashes)
@@ -118,16 +127,24 @@ class _Different:
     bits: (n, 4) uint64, each once. flat: (n,) bool. first: (n,) the first photo of each. of_photo: each photo's hash.
     """
 
-    def __init__(self, hashes: Sequence[str]):
-        every = np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint64).reshape(len(hashes), 4)
-        self.bits, self.first, of_photo = np.unique(every, axis=0, return_index=True, return_inverse=True)
-        self.of_photo = of_photo.reshape(-1)
+    def __init__(self, every: np.ndarray):
+        """
+        Args:
+            every: (n, 4) uint64, each photo's hash.
+        """
+        self._photos = np.lexsort(every.T)  # equal hashes beside each other, their photos in order
+        every = every[self._photos]
+        new = np.ones(len(every), bool)
+        new[1:] = (every[1:] != every[:-1]).any(1)
+        self.bits, places = every[new], np.flatnonzero(new)
+        del every
+        self.first, self._starts = self._photos[places], np.append(places, len(new))
+        self.of_photo = np.empty(len(new), np.int64)
+        self.of_photo[self._photos] = np.cumsum(new) - 1
         self.flat = np.bitwise_count(self.bits).sum(1) < FLAT
-        self._photos = np.argsort(self.of_photo, kind="stable")
-        self._starts = np.searchsorted(self.of_photo[self._photos], np.arange(len(self.bits) + 1))
 
     def near(self, distance: int) -> Iterator[Pairs]:
-        """Every two hashes that differ in at most ``distance`` bits, perhaps several times; flat ones in none."""
+        """Every two hashes that differ in at most ``distance`` bits; flat ones in none."""
         kept = np.flatnonzero(~self.flat)
         for a, b, apart in near_pairs(self.bits[kept], distance):
             yield kept[a], kept[b], apart
@@ -144,10 +161,10 @@ class _Different:
 
 
 def near_pairs(bits: np.ndarray, distance: int) -> Iterator[Pairs]:
-    """Every two hashes that differ in at most ``distance`` bits, in any order, perhaps several times.
+    """Every two hashes that differ in at most ``distance`` bits, in any order, once.
 
     Of ``distance + k`` blocks of bits, two such hashes have ``k`` equal ones. So only those are compared that agree in
-    some ``k`` blocks. The more hashes there are, the more blocks are worth their sorting: with the ``k`` that
+    some ``k`` blocks. The more hashes there are, the more blocks are worth their looking up: with the ``k`` that
     ``_blocks_to_agree`` chooses, time grows little faster than the number of hashes.
 
     Args:
@@ -157,8 +174,9 @@ def near_pairs(bits: np.ndarray, distance: int) -> Iterator[Pairs]:
     yield from _compared(bits, distance, _blocks_to_agree(len(bits), distance))
 
 
-SORT, COMPARE, COMPARE_ALL = 150.0, 40.0, 8.0
-"""Nanoseconds to sort a hash by a key, to compare a pair that a key gave, and one of all pairs; measured."""
+START, LOOK_UP, COMPARE, COMPARE_ALL = 3e9, 12.0, 12.0, 8.0
+"""Nanoseconds to load compiled code, to look a hash up by some blocks, to compare a pair that this gave, and one of all
+pairs; measured."""
 
 
 def _blocks_to_agree(count: int, distance: int) -> int:
@@ -169,13 +187,16 @@ def _blocks_to_agree(count: int, distance: int) -> int:
         if k == 0:
             return pairs * COMPARE_ALL
         keys, equal = math.comb(distance + k, k), 0.5 ** (BITS * k / (distance + k))
-        return keys * (count * SORT + pairs * equal * COMPARE)
+        return START + keys * (count * LOOK_UP + pairs * equal * COMPARE)
 
     return min(range(4), key=seconds)
 
 
 def _compared(bits: np.ndarray, distance: int, k: int) -> Iterator[Pairs]:
     """Pairs within the distance, in any order.
+
+    Hashes go into buckets by one block, so that the memory in which they are looked up by the others stays in the
+    processor's caches.
 
     Args:
         bits: (n, 4) uint64.
@@ -185,40 +206,46 @@ def _compared(bits: np.ndarray, distance: int, k: int) -> Iterator[Pairs]:
     if k == 0:
         yield from _all_compared(bits, distance)
         return
-    blocks = _blocks(bits, distance + k)
-    numbers, width = np.arange(len(bits), dtype=np.uint64), np.uint64(len(bits).bit_length())
-    for chosen in itertools.combinations(range(len(blocks)), k):
-        key = np.zeros(len(bits), np.uint64)
-        for block in chosen:
-            key = (key << np.uint64(BITS // len(blocks) + 1)) | blocks[block]
-        # One sort of key and number is 1.3 to 1.5 times as fast as finding the order of the keys.
-        both = np.sort((key << width) | numbers)
-        order, key, step = both & ((np.uint64(1) << width) - np.uint64(1)), both >> width, 0
-        at = np.arange(len(key))
-        while len(at):  # neighbours, then those two places apart, ..., as long as keys are equal
-            step += 1
-            at = at[at < len(key) - step]
-            at = at[key[at] == key[at + step]]
-            first, second = order[at], order[at + step]
-            apart = np.bitwise_count(bits[first] ^ bits[second]).sum(1, dtype=np.uint16)
-            near = apart <= distance
-            if near.any():
-                yield first[near], second[near], apart[near]
+    from .near_kernel import near_in_bucket  # which imports Numba
+
+    bits, blocks = _dealt_out(bits), distance + k
+    starts = np.array([len(part) for part in np.array_split(np.arange(BITS), blocks)]).cumsum()
+    starts = np.concatenate([[0], starts])
+    for first in range(blocks - k + 1):
+        choices = np.array([(first, *rest) for rest in itertools.combinations(range(first + 1, blocks), k - 1)])
+        for members in _buckets(bits, int(starts[first]), int(starts[first + 1])):
+            inside, choice, member = bits[members], 0, 0
+            pairs = np.empty((len(members) + PAIRS_AT_ONCE, 3), np.int64)
+            while choice < len(choices):
+                found, choice, member = near_in_bucket(inside, starts, choices, distance, choice, member, pairs)
+                if found:
+                    one, other, apart = pairs[:found].T
+                    yield members[one], members[other], apart.astype(np.uint16)
 
 
-def _blocks(bits: np.ndarray, count: int) -> list[np.ndarray]:
-    """The hashes' bits in blocks of nearly equal size, each as one number: ``count`` arrays (n,) uint16 if they fit.
+def _dealt_out(bits: np.ndarray) -> np.ndarray:
+    """The hashes with their bits in a fixed random order: neighbouring bits of a plain background are equal in many
+    photos, and blocks are of neighbours."""
+    dealt = np.zeros_like(bits)
+    for place, bit in enumerate(np.random.default_rng(0).permutation(BITS)):
+        one = (bits[:, bit // 64] >> np.uint64(bit % 64)) & np.uint64(1)
+        dealt[:, place // 64] |= one << np.uint64(place % 64)
+    return dealt
 
-    Bits are dealt out in a fixed random order: neighbouring bits of a plain background are equal in many photos.
-    """
-    order = np.random.default_rng(0).permutation(BITS)
-    blocks = []
-    for members in np.array_split(order, count):
-        value = np.zeros(len(bits), np.uint64)
-        for bit in members:
-            value = (value << np.uint64(1)) | ((bits[:, bit // 64] >> np.uint64(bit % 64)) & np.uint64(1))
-        blocks.append(value.astype(np.uint16) if len(members) <= 16 else value)
-    return blocks
+
+def _buckets(bits: np.ndarray, start: int, end: int) -> Iterator[np.ndarray]:
+    """The numbers of hashes that may agree in the bits from ``start`` to ``end``: (m,) int64 each, m > 1."""
+    used = min(end - start, 16, max(0, (len(bits) // BUCKET).bit_length()))
+    word, shift = start // 64, start % 64
+    value = bits[:, word] >> np.uint64(shift)
+    if shift + used > 64:
+        value |= bits[:, word + 1] << np.uint64(64 - shift)
+    bucket = (value & np.uint64(2**used - 1)).astype(np.uint16)
+    del value
+    order, ends = np.argsort(bucket, kind="stable"), np.bincount(bucket).cumsum()
+    for begin, stop in zip([0, *ends[:-1]], ends):
+        if stop - begin > 1:
+            yield order[begin:stop]
 
 
 def _all_compared(bits: np.ndarray, distance: int) -> Iterator[Pairs]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ufvnet.config import BuildConfig
+from ufvnet.data.packed import Packed
 from ufvnet.data.sources.listing import list_photos
 from ufvnet.data.sources.photo import Photo
 from ufvnet.faces.finders import choose_finder
 
 from .folder import check_folder, dataset_root
-from .packed import Packed
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class ResolvedBuild:
 
     config: BuildConfig
     written: BuildConfig
-    photos: Sequence[Photo]
+    photos: Packed[Photo]
 
     @property
     def root(self) -> Path:
@@ -46,4 +45,4 @@ def resolve(config: BuildConfig) -> ResolvedBuild:
     finder = choose_finder(config.finder).NAME
     changes = {"source": source, "out": config.out.absolute(), "finder": finder}
     absolute = config.model_copy(update=changes)
-    return ResolvedBuild(absolute, config, Packed(list_photos(absolute)))
+    return ResolvedBuild(absolute, config, list_photos(absolute))

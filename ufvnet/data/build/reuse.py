@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -36,9 +37,40 @@ class EarlierFiles:
         )
 
 
-def files_by_key(root: Path, shards: Iterable[ShardFiles]) -> dict[str, EarlierFiles]:
-    """The photos file and faces file that hold the rows of a photo, by the photo's key."""
-    places: dict[str, EarlierFiles] = {}
+class FilesByKey:
+    """The photos files and faces files of earlier builds, and which of them hold the rows of a photo.
+
+    There may be many millions of photos: of each, half of its key and the number of its files are in memory. Files that
+    have another photo with that half do no harm, as ``EarlierRows`` takes the rows of whole keys.
+    """
+
+    def __init__(self, root: Path, shards: Iterable[ShardFiles]):
+        self._files = list[EarlierFiles]()
+        keys, numbers = [np.zeros(0, np.uint64)], [np.zeros(0, np.int32)]
+        for files, kept in _files_and_keys(root, shards):
+            keys.append(_halves(kept))
+            numbers.append(np.full(len(kept), len(self._files), np.int32))
+            self._files.append(files)
+        every = np.concatenate(keys)
+        order = np.argsort(every, kind="stable")
+        self._keys, self._numbers = every[order], np.concatenate(numbers)[order]
+
+    def of(self, keys: Iterable[str]) -> tuple[EarlierFiles, ...]:
+        """The files that hold the rows of some photos; where several hold those of a photo, the last of them."""
+        if not self._files:
+            return ()
+        wanted = _halves(keys)
+        at = np.maximum(np.searchsorted(self._keys, wanted, side="right") - 1, 0)
+        numbers = self._numbers[at[self._keys[at] == wanted]] if len(self._keys) else []
+        return tuple(self._files[number] for number in dict.fromkeys(int(number) for number in numbers))
+
+
+def _halves(keys: Iterable[str]) -> np.ndarray:
+    return np.array([int(key[:16], 16) for key in keys], np.uint64)
+
+
+def _files_and_keys(root: Path, shards: Iterable[ShardFiles]) -> Iterator[tuple[EarlierFiles, list[str]]]:
+    """Each shard's files that are there, and the keys of the photos whose rows they hold."""
     for shard in shards:
         photos, faces = root / shard.photos, root / shard.faces if shard.faces else None
         mark = read_fingerprint(photos)
@@ -47,24 +79,19 @@ def files_by_key(root: Path, shards: Iterable[ShardFiles]) -> dict[str, EarlierF
         has_faces = faces is not None and read_fingerprint(faces) == shard.fingerprint
         with contextlib.suppress(OSError, pa.ArrowException):  # damaged: its photos are built again
             table = pq.read_table(photos, columns=["key", "faces_built"], page_checksum_verification=True)
-            for key, built in zip(table["key"].to_pylist(), table["faces_built"].to_pylist()):
-                if has_faces or not built:
-                    places[key] = EarlierFiles(
-                        photos, faces if has_faces else None, shard.photos_sha256, shard.faces_sha256
-                    )
-    return places
+            rows = zip(table["key"].to_pylist(), table["faces_built"].to_pylist())
+            kept = [key for key, built in rows if key and (has_faces or not built)]
+            yield EarlierFiles(photos, faces if has_faces else None, shard.photos_sha256, shard.faces_sha256), kept
 
 
-def used_photos(root: Path, shards: Iterable[ShardFiles]) -> dict[str, str]:
-    """The photos that an earlier build used: sha256 by path."""
-    used: dict[str, str] = {}
+def used_photos(root: Path, shards: Iterable[ShardFiles]) -> Iterator[tuple[str, str]]:
+    """Path and sha256 of each photo that an earlier build used."""
     for shard in shards:
         mark = read_fingerprint(root / shard.photos)
         if mark is not None and mark.removesuffix(RETRY) == shard.fingerprint:
             with contextlib.suppress(OSError, pa.ArrowException):
                 rows = pq.read_table(root / shard.photos, columns=["path", "sha256", "status"]).to_pylist()
-                used |= {r["path"]: r["sha256"] for r in rows if r["status"] == "ok"}
-    return used
+                yield from ((r["path"], r["sha256"]) for r in rows if r["status"] == "ok")
 
 
 class EarlierRows:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ufvnet.config import BuildConfig, TableSource
+from ufvnet.data.packed import Packed
 from ufvnet.data.sources.cells import Cell
 from ufvnet.data.sources.photo import Photo
 from ufvnet.files import printed, sha256
@@ -16,7 +17,6 @@ from ufvnet.imaging.decode import ImageProblem
 from ufvnet.imaging.rgb import read_image
 
 from .duplicates import dhash
-from .packed import Packed
 from .resolved import ResolvedBuild
 
 PROOF_FILES = 3
@@ -48,11 +48,10 @@ class ScanJob:
 
 def scan_jobs(build: ResolvedBuild) -> list[ScanJob]:
     """The photos of a build in jobs for ``scan``, in order."""
-    photos = build.photos if isinstance(build.photos, Packed) else Packed(build.photos)
-    return [ScanJob(chunk, build.config) for chunk in photos.chunks()]
+    return [ScanJob(chunk, build.config) for chunk in build.photos.chunks()]
 
 
-def scan(job: ScanJob) -> Sequence[PhotoHashes]:
+def scan(job: ScanJob) -> Packed[PhotoHashes]:
     """Hash each photo's bytes, and its looks where near duplicates are dropped."""
     wants_dhash = job.config.near_duplicates == "drop"
     hashes, photos = [], tuple(job.photos)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from ufvnet.config import BuildConfig, fingerprint
 from ufvnet.data.card import CARD, SCHEMA_VERSION, ShardFiles
+from ufvnet.data.packed import Packed
 from ufvnet.data.schema import read_fingerprint
 from ufvnet.errors import ConfigError
 from ufvnet.faces.finders import choose_finder
@@ -20,9 +22,8 @@ from .degrade import DEGRADATIONS
 from .divide import divide
 from .folder import BUILDING, PAIRS, KnownFiles, dataset_root
 from .lost_photos import check_lost
-from .packed import Packed
 from .resolved import ResolvedBuild
-from .reuse import RETRY, EarlierFiles, files_by_key, used_photos
+from .reuse import RETRY, EarlierFiles, FilesByKey, used_photos
 from .scan import PhotoHashes, scan, scan_jobs
 
 DECIDING = ("hr_size", "faces", "min_face", "crop", "degradation", "max_pixels")
@@ -130,8 +131,8 @@ def plan_shards(build: ResolvedBuild, hashes: Iterable[PhotoHashes] | None = Non
     hashes = Packed(hashes)
     copies, sizes = find_copies(build.photos, hashes, config), Counter(photo.split for photo in build.photos)
     known = KnownFiles(build.root)
-    used = {} if config.allow_loss else used_photos(known.root, known.finished)
-    if used:
+    if known.finished and not config.allow_loss:
+        used = functools.partial(used_photos, known.root, known.finished)
         check_lost(known.root, used, map(_expected, planned(build.photos, hashes, copies)))
     for split in sizes:
         if split is not None:
@@ -193,9 +194,8 @@ def _beside_earlier(shards: list[ShardJob], known: KnownFiles) -> list[ShardJob]
     planned = {s.files.photos: s.fingerprint for s in shards} | {s.files.faces: s.fingerprint for s in shards}
     present = {name for s in known.shards for name in (s.photos, s.faces) if name and (known.root / name).exists()}
     aside = known.rebuild or any(read_fingerprint(known.root / n) != planned.get(n) for n in present)
-    places = files_by_key(known.root, known.shards)
-
-    def earlier(shard: ShardJob) -> tuple[EarlierFiles, ...]:
-        return tuple(dict.fromkeys(places[p.key] for p in shard.photos if p.key in places)) if places else ()
-
-    return [replace(s, aside=aside, digests=digests.get(s.fingerprint), earlier=earlier(s)) for s in shards]
+    places = FilesByKey(known.root, known.shards)
+    return [
+        replace(s, aside=aside, digests=digests.get(s.fingerprint), earlier=places.of(p.key for p in s.photos))
+        for s in shards
+    ]

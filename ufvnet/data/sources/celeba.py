@@ -21,7 +21,7 @@ def list_celeba(source: CelebASource) -> list[Photo]:
     Raises:
         ConfigError: a folder or file is missing or malformed.
     """
-    files = paths_in(source.root / "img_celeba", source.root)
+    files = [*paths_in(source.root / "img_celeba", source.root)]
     hints = _centres(source.root)
     if source.splits:
         return [Photo(path, hint=hints.get(path)) for path in files]

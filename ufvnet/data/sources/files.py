@@ -16,7 +16,7 @@ TABLES = (".parquet", ".arrow")
 
 
 def files_below(folder: Path, recursive: bool = True, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
-    """Everything in a folder except folders and hidden files, by name.
+    """Everything in a folder except folders and hidden files, by name: as whole paths would be sorted.
 
     Links to folders are followed. What cannot be read is listed too: pipes, links to nowhere, a link to a folder that
     the link lies in, a folder that may not be listed. Whoever reads them reports what is wrong.
@@ -28,15 +28,15 @@ def files_below(folder: Path, recursive: bool = True, above: tuple[tuple[int, in
     """
     try:
         status = folder.stat()
-        entries = sorted(folder.iterdir())
+        with os.scandir(folder) as entries:
+            names = sorted(e.name + "/" * _is_folder(e) for e in entries if not e.name.startswith("."))
     except OSError:
         yield folder
         return
     within = (*above, (status.st_dev, status.st_ino))
-    for path in entries:
-        if path.name.startswith("."):
-            continue
-        if not _is_folder(path):
+    for name in names:
+        path = folder / name
+        if not name.endswith("/"):
             yield path
         elif recursive:
             target = path.stat()
@@ -46,24 +46,23 @@ def files_below(folder: Path, recursive: bool = True, above: tuple[tuple[int, in
                 yield from files_below(path, True, within)
 
 
-def _is_folder(path: Path) -> bool:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        return path.is_dir()
+        return entry.is_dir()
     except OSError:  # e.g. a name of bytes that this file system refuses
         return False
 
 
-def paths_in(folder: AnyPath, root: AnyPath) -> list[str]:
-    """The files of a folder as paths below the source's root.
+def paths_in(folder: AnyPath, root: AnyPath) -> Iterator[str]:
+    """The files of a folder as paths below the source's root, in their order.
 
     Raises:
         ConfigError: there is no such folder.
     """
     if not folder.is_dir():
         raise ConfigError(f"source.root = {root}: must hold the folder {folder.name}")
-    if isinstance(folder, RemotePath):
-        return [name_below(root, path) for path in folder.files()]
-    return [name_below(root, path) for path in files_below(folder)]
+    files = folder.files() if isinstance(folder, RemotePath) else files_below(folder)
+    return (name_below(root, path) for path in files)
 
 
 def name_below(root: AnyPath, path: AnyPath) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
 from ufvnet.config import (
@@ -14,6 +16,7 @@ from ufvnet.config import (
     TableSource,
     fingerprint,
 )
+from ufvnet.data.packed import Packed
 from ufvnet.errors import ConfigError
 from ufvnet.files import check_name, printed
 
@@ -23,10 +26,10 @@ from .helen import list_helen
 from .landmarks import Landmarks, read_landmarks
 from .manifest import list_manifest
 from .photo import Photo
-from .splits import NameIndex, check_counts, with_hashed_splits, with_identities, with_lists
+from .splits import NameIndex, check_counts, hashed_split, with_hashed_splits, with_identities, with_lists
 
 
-def list_photos(config: BuildConfig) -> list[Photo]:
+def list_photos(config: BuildConfig) -> Packed[Photo]:
     """Every photo of the source, by path; photos that a list names and that do not exist are among them.
 
     Raises:
@@ -40,6 +43,8 @@ def list_photos(config: BuildConfig) -> list[Photo]:
         raise ConfigError(f"source.root = {printed(source.root)}: cannot be read ({printed(error)})") from error
     if not there:
         raise ConfigError(f"source.root = {printed(source.root)}: no such folder")
+    if isinstance(source, FolderSource) and (streamed := _streamed(source, config)) is not None:
+        return streamed
     landmarks = read_landmarks(source.landmarks) if source.landmarks else None
     photos = _photos_of(source)
     if not photos:
@@ -54,9 +59,30 @@ def list_photos(config: BuildConfig) -> list[Photo]:
         photos = _with_landmarks(photos, landmarks)
     for split in sorted({p.split for p in photos if p.split is not None}):
         check_name("source: split", split)
-    check_counts(photos, source.expect)
+    check_counts(Counter(p.split for p in photos), source.expect)
     photos.sort(key=lambda p: p.path)
-    return photos if config.limit is None else _subset(photos, config.limit, config.seed)
+    return Packed(photos if config.limit is None else _subset(photos, config.limit, config.seed))
+
+
+def _streamed(source: FolderSource, config: BuildConfig) -> Packed[Photo] | None:
+    """The photos of a folder, a few in memory at once; None where each depends on the others: with lists, persons,
+    landmarks or a limit, or where a split would stay empty."""
+    if source.splits or source.landmarks or source.identity_pattern is not None or config.limit is not None:
+        return None
+    split_of, counts = hashed_split(source.fractions, config.seed), Counter[str]()
+
+    def photos() -> Iterator[Photo]:
+        for path in paths_in(source.root, source.root):
+            counts[split := split_of(path)] += 1
+            yield Photo(path, split)
+
+    packed = Packed(photos())
+    if set(counts) < {split for split, share in source.fractions.items() if share}:
+        return None
+    for split in sorted(counts):
+        check_name("source: split", split)
+    check_counts(counts, source.expect)
+    return packed
 
 
 def _photos_of(source: Source) -> list[Photo]:

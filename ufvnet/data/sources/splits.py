@@ -5,9 +5,10 @@ from __future__ import annotations
 import bisect
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -113,14 +114,20 @@ def with_hashed_splits(
     def group(photo: Photo) -> str:
         return photo.path if photo.identity is None else photo.identity
 
-    names, bounds = _shares(source.fractions)
-    splits = [names[_share(bounds, _position(group(photo), seed))] for photo in photos]
-    if set(splits) < set(names):
+    split_of = hashed_split(source.fractions, seed)
+    splits = [split_of(group(photo)) for photo in photos]
+    if set(splits) < {split for split, share in source.fractions.items() if share}:
         by_group = hashed_splits(map(group, photos), source.fractions, seed)
         splits = [by_group[group(photo)] for photo in photos]
     for i, split in enumerate(splits):  # in place: there may be many millions
         photos[i] = replace(photos[i], split=split)
     return photos
+
+
+def hashed_split(fractions: Mapping[str, float], seed: int) -> Callable[[str], str]:
+    """What gives a name its split, by its seeded hash alone."""
+    names, bounds = _shares(fractions)
+    return lambda group: names[_share(bounds, _position(group, seed))]
 
 
 def hashed_splits(groups: Iterable[str], fractions: Mapping[str, float], seed: int) -> dict[str, str]:
@@ -160,12 +167,11 @@ def _share(bounds: list[float], position: float) -> int:
     return min(bisect.bisect_right(bounds, position), len(bounds) - 1)
 
 
-def check_counts(photos: Iterable[Photo], expect: Mapping[str, int]) -> None:
+def check_counts(counts: Counter[Any], expect: Mapping[str, int]) -> None:
     """
     Raises:
         ConfigError: a split has another number of photos than the configuration expects.
     """
-    counts = Counter(p.split for p in photos)
     for split, number in expect.items():
         if counts[split] != number:
             raise ConfigError(
