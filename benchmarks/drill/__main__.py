@@ -29,8 +29,6 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, default=5000, help="pictures to restore")
     parser.add_argument("--steps", type=int, default=400, help="steps of the training")
     parser.add_argument("--away", type=float, default=60, help="seconds for which something is away")
-    parser.add_argument("--faketime", type=Path, nargs="+", help="libfaketime, which lets a clock jump",
-                        default=[*Path("/usr/lib").glob("*/faketime/libfaketime.so.1")])  # fmt: skip
     parser.add_argument("--keep", type=Path, help="folder for everything, which stays; default: a temporary one")
     options = parser.parse_args()
     isolate()
@@ -39,7 +37,7 @@ def main() -> int:
     folder.chmod(0o755)  # PostgreSQL's user looks into it
     failed = 0
     with site(folder.resolve()) as here:
-        drill = Drill(here, options.photos, options.pictures, options.steps, options.away, options.faketime)
+        drill = Drill(here, options.photos, options.pictures, options.steps, options.away)
         prepare(drill)
         print("| scenario | seconds | what was seen | passed |\n|---|---|---|---|", flush=True)
         for scenario in (*SCENARIOS, listening):

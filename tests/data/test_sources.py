@@ -146,6 +146,17 @@ def test_a_folder_that_cannot_be_listed_is_a_row(tmp_path: Path, monkeypatch: py
     assert rows["closed"]["reason"] == "cannot be listed"
 
 
+def test_a_folder_is_listed_in_the_order_of_paths_with_few_photos_in_memory(tmp_path: Path) -> None:
+    root = _put(
+        tmp_path / "p", "a/1.jpg", "a/b/2.jpg", "a-b.jpg", "a.jpg", "a/b.jpg", "a0/1.jpg", ".hidden/3.jpg", "b.jpg"
+    )
+    config = _config(root)
+    found = [(p.path, p.split) for p in list_photos(config)]
+    everything_in_memory = list_photos(config.model_copy(update={"limit": 100}))
+    assert found == [(p.path, p.split) for p in everything_in_memory]
+    assert [path for path, _ in found] == ["a-b.jpg", "a.jpg", "a/1.jpg", "a/b.jpg", "a/b/2.jpg", "a0/1.jpg", "b.jpg"]
+
+
 # Manifest
 
 
