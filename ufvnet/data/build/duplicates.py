@@ -174,7 +174,7 @@ def near_pairs(bits: np.ndarray, distance: int) -> Iterator[Pairs]:
     yield from _compared(bits, distance, _blocks_to_agree(len(bits), distance))
 
 
-START, LOOK_UP, COMPARE, COMPARE_ALL = 3e9, 12.0, 12.0, 8.0
+START, LOOK_UP, COMPARE, COMPARE_ALL = 8e8, 30.0, 5.0, 13.0
 """Nanoseconds to load compiled code, to look a hash up by some blocks, to compare a pair that this gave, and one of all
 pairs; measured."""
 
