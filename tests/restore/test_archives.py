@@ -10,10 +10,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from distributed import LocalCluster
 from PIL import Image
 from restore_settings import config_of
 
-from ufvnet.config import ConfigError
+import tasks.restore
+from ufvnet.config import Cluster, ConfigError
+from ufvnet.remote import RemotePath
 from ufvnet.restore.folder import archives
 from ufvnet.restore.folder.run import restore_folder
 
@@ -63,6 +66,22 @@ def test_an_archive_is_a_folder_of_pictures(tmp_path: Path, model: Path, name: s
     assert (again["counts"], list(kept["seconds"])) == (summary["counts"], list(rows["seconds"]))
     written = {p.name for p in tmp_path.rglob("*") if p.is_file()}
     assert written == {name, "a.png", "b.png", "manifest.parquet", "summary.json"}
+
+
+def test_an_archive_is_restored_into_a_store_by_workers_as_into_a_folder(tmp_path: Path, model: Path) -> None:
+    pytest.importorskip("fsspec")
+    archive = make(tmp_path / "photos.zip", {n: png(size) for n, size in MEMBERS.items()} | {"notes.txt": b"hello"})
+    _, rows = run(archive, model)
+    store = RemotePath("memory://archives/out")
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as workers:
+        cluster = Cluster(address=workers.scheduler_address)
+        config = config_of(archive, model, output=store.url)
+        summary = tasks.restore._on_cluster(config, cluster, lambda *_: None)
+    assert summary["counts"]["restored"] == 3
+    stored = pd.read_parquet(io.BytesIO((store / "manifest.parquet").read_bytes())).set_index("path")
+    assert stored.drop(columns="seconds").equals(rows.drop(columns="seconds"))
+    for output in filter(None, rows["output"]):
+        assert (store / output).read_bytes() == (tmp_path / "out" / output).read_bytes()
 
 
 def test_archives_and_folders_go_together_and_rows_of_parquet_too(tmp_path: Path, model: Path) -> None:
