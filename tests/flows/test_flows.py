@@ -226,9 +226,14 @@ def test_a_training_after_a_build_is_skipped_with_a_reason(reproduced: Reproduce
 
 @pytest.fixture(scope="module")
 def direct(reproduced: Reproduced) -> Path:
-    """The same experiment on the same photos by ``ufvnet reproduce --direct``, in another folder."""
+    """The same experiment on the same photos by ``ufvnet reproduce --direct``, in another folder.
+
+    It finds onesrg and one of ufvnet's anchors there, trains the other one, the regressor and ufvnet itself.
+    """
     folder = reproduced.folder / "direct"
-    folder.mkdir()
+    for found in ("models/onesrg", "runs/onesrg-*", "runs/anchor-8-*"):
+        (run,) = reproduced.folder.glob(found)
+        shutil.copytree(run, folder / run.relative_to(reproduced.folder))
     text = reproduced.config.model_dump_json().replace(str(reproduced.folder), str(folder))
     for read in ("photos", "small"):
         text = text.replace(str(folder / read), str(reproduced.folder / read))

@@ -41,7 +41,7 @@ class ConvLayer(nn.Module):
         y = self._convolve(x)
         if self.norm is not None:
             y = self.norm(y)
-        return F.leaky_relu_(y, 0.2) if self.act else y
+        return F.leaky_relu(y, 0.2, inplace=not torch.compiler.is_exporting()) if self.act else y
 
     def _convolve(self, x: Tensor) -> Tensor:
         weight, bias, stride = self.conv.weight, self.conv.bias, self.conv.stride[0]
