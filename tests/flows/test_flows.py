@@ -27,7 +27,6 @@ from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.build_datasets import build_datasets
 from flows.reproduce import reproduce
@@ -66,6 +65,7 @@ class Reproduced:
 @pytest.fixture(scope="module")
 def prefect_server(prefect_home: Path) -> Iterator[None]:
     """A temporary Prefect database and its server."""
+    from prefect.testing.utilities import prefect_test_harness  # 2 CPU-seconds: it imports the whole server
 
     def copied() -> str:
         folder = tempfile.mkdtemp()

@@ -211,8 +211,9 @@ def test_a_full_disk_is_one_clear_error_and_a_rerun_with_room_goes_on(
         assert not (disk / "faces" / "dataset.json").exists()
         assert 0 < built < 18
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
-        # what goes on are files, so that the rerun needs no Prefect
-        done = subprocess.run([*command, "--direct"], capture_output=True, text=True, cwd=REPO, env=environment)
+        # what goes on are files, so that the rerun needs neither Prefect nor Dask
+        again = [*command, "--direct", "-s", "cluster.workers=1"]
+        done = subprocess.run(again, capture_output=True, text=True, cwd=REPO, env=environment)
         assert done.returncode == 0, done.stderr[-3000:]
         assert verify(disk / "faces") == []
         assert _digests(disk / "faces") == undisturbed
