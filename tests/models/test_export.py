@@ -100,8 +100,8 @@ def test_a_network_with_norms_and_without_weights_exports_too(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("format", exporting.SUFFIXES)
-def test_attention_and_steered_fusion_export_too(format: str, tmp_path: Path) -> None:
-    folder = put_model(tmp_path / "real", "ufvnet-real")
+def test_attention_steered_fusion_and_a_choice_of_experts_export_too(format: str, tmp_path: Path) -> None:
+    folder = put_model(tmp_path / "real", "ufvnet-routed")
     file = export(folder, format, tmp_path / f"real{exporting.SUFFIXES[format]}")  # which compares several batches
     if format == "onnx":
         exported = OnnxNetwork(file, "cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ufvnet.training.losses import sr_loss
+from ufvnet.training.losses import damage_loss, sr_loss
 
 A, B, C = torch.rand(3, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
@@ -31,3 +31,15 @@ def test_balance_lets_faces_weigh_alike() -> None:
 
     assert share(0) == pytest.approx(10 / 11, rel=1e-3)
     assert share(0) > share(0.5) > share(1) > 0.5
+
+
+def test_an_estimate_that_knows_nothing_is_the_mean_damage_and_not_zero() -> None:
+    amounts = torch.zeros(100, 5)
+    amounts[:30] = 1  # most faces have none
+    estimate = torch.zeros(5, requires_grad=True)
+    optimizer = torch.optim.SGD([estimate], 1.0)
+    for _ in range(100):
+        optimizer.zero_grad()
+        damage_loss(estimate.expand_as(amounts), amounts).backward()
+        optimizer.step()
+    assert torch.allclose(estimate, torch.full((5,), 0.3), atol=1e-3)

@@ -40,8 +40,8 @@ class Damage(Schema):
     """Range of the JPEG and WebP quality, both ends included."""
     again: Share = 0.15
     """Share of the compressed faces that are compressed a second time."""
-    alpha: float = Field(default=0.05, ge=0)
-    """Weight of the loss of the damage estimate, for models that make one."""
+    alpha: float = Field(default=1.0, ge=0)
+    """Weight of the damage estimate's mean squared error, for models that make one."""
 
     @model_validator(mode="after")
     def _check_ranges(self) -> Damage:

@@ -17,6 +17,7 @@ from .competitors.rows import ROWS
 from .feed import KINDS, Feed, Kind
 from .lite import LiteWidth, UFVNetLite
 from .real import RealWidth, UFVNetReal
+from .routed import UFVNetRouted
 from .srg import SRG, SROutput, Width, check_side
 from .ufvnet import UFVNet
 
@@ -172,7 +173,7 @@ class _Anchored:
         return self.network(anchors or self.anchors, self.weighting, width, hr_size)
 
 
-def _lite(anchors: Sequence[float], weighting: Any, width: Width, hr_size: int) -> nn.Module:
+def _lite(anchors: Sequence[float], weighting: Any, width: Width, hr_size: int) -> UFVNetLite:
     return UFVNetLite(anchors, weighting, LiteWidth().scaled(width.channels[0] / 32), hr_size)
 
 
@@ -186,8 +187,13 @@ def _lite_wide(width: Width, hr_size: int) -> nn.Module:
     return UFVNetLite((1 / 4,), "equal", lite, hr_size)
 
 
-def _real(anchors: Sequence[float], _: Any, width: Width, hr_size: int) -> nn.Module:
+def _real(anchors: Sequence[float], _: Any, width: Width, hr_size: int) -> UFVNetReal:
     return UFVNetReal(anchors, RealWidth().scaled(width.channels[0] / 32), hr_size)
+
+
+def _routed(anchors: Sequence[float], _: Any, width: Width, hr_size: int) -> UFVNetRouted:
+    clean, damaged = _lite(anchors, "regressor", width, hr_size), _real(anchors, "regressor", width, hr_size)
+    return UFVNetRouted(clean, damaged)
 
 
 register("bicubic", lambda _, hr_size: Bicubic(hr_size), "PIL bicubic, no parameters")
@@ -217,6 +223,12 @@ register(
     "ufvnet-real",
     _Anchored((1 / 8, 1 / 4, 1 / 2), network=_real),
     "ours: for damaged faces too, ufvnet-lite with attention and an estimate of the damage",
+)
+register(
+    "ufvnet-routed",
+    _Anchored((1 / 8, 1 / 4, 1 / 2), network=_routed),
+    "ours: ufvnet-lite for clean faces, ufvnet-real for damaged ones, by a router",
+    note="a face passes the router and one of the two; MACs are those of the larger one",
 )
 for _row in ROWS:
     register(*_row)

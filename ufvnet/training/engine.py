@@ -20,7 +20,6 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
 from ufvnet.config import ConfigError, Recipe
@@ -38,7 +37,7 @@ from .checkpoints import Checkpoints, Note, to_stderr
 from .curves import DIVERGED, LOG_EVERY, Curves, first_bad, memory_gib
 from .device_batches import DeviceLoader, can_make, has_room
 from .distributed import synced
-from .losses import sr_loss, total_loss, weight_loss
+from .losses import damage_loss, sr_loss, total_loss, weight_loss
 from .optimizers import OPTIMIZERS
 from .part import Part
 from .publish import publish
@@ -291,7 +290,7 @@ class _Run:
         output = as_output(self.network(ls, rate))
         loss = sr_loss(output.sr, hr, self.recipe.balance, ls)
         if output.damage is not None and self.recipe.damage is not None:
-            loss = loss + self.recipe.damage.alpha * F.l1_loss(output.damage, batch.damage.to(device))
+            loss = loss + self.recipe.damage.alpha * damage_loss(output.damage, batch.damage.to(device))
         if output.logits is None:
             return loss
         target = anchor_weights(batch.rate.to(device), [k / 16 for k in part.anchors])

@@ -31,6 +31,15 @@ def weight_loss(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits, target)
 
 
+def damage_loss(estimate: Tensor, amounts: Tensor) -> Tensor:
+    """Mean squared error of the (N, 5) estimated damage.
+
+    Not the absolute error: most faces have none of a kind of damage, so that an estimate of 0 for every face, their
+    median, would already be its least.
+    """
+    return F.mse_loss(estimate, amounts)
+
+
 def total_loss(l_sr: Tensor, l_wt: Tensor, alpha: float) -> Tensor:
     """Eq. 13: L^total = L^SR + alpha L^wt."""
     return l_sr + alpha * l_wt
