@@ -28,6 +28,7 @@ from ufvnet.files import claim, write_atomically, write_json, write_text
 from ufvnet.metrics.psnr_ssim import luma, psnr
 from ufvnet.models import create
 from ufvnet.models.inference import super_resolve
+from ufvnet.models.lr_statistics import LRStatistics
 from ufvnet.models.readme import model_readme
 from ufvnet.models.routed import Router
 from ufvnet.models.srg import to_network
@@ -46,7 +47,7 @@ SHAKEN = 0.1
 class Samples(NamedTuple):
     """Faces under damage.
 
-    measured: (N, statistics) by the router. damage: (N, 5). psnr: (N, 3) dB of bicubic and of both experts.
+    measured: (N, count) LRStatistics. damage: (N, 5). psnr: (N, 3) dB of bicubic and of both experts.
     """
 
     measured: Tensor
@@ -58,7 +59,7 @@ class Samples(NamedTuple):
 def samples(dataset: str, split: str, count: int, experts: Sequence[nn.Module]) -> Samples:
     """Faces of a split, each under a damage and at a size of its own."""
     faces = data.open(dataset).view("MR8", split=split).arrays().hr
-    router, columns = Router(faces.shape[1]), list[tuple[Tensor, ...]]()
+    statistics, columns = LRStatistics(faces.shape[1]), list[tuple[Tensor, ...]]()
     for number in range(count):
         rng = np.random.default_rng((SEED, number))
         hr = np.array(faces[int(rng.integers(len(faces)))])
@@ -70,7 +71,7 @@ def samples(dataset: str, split: str, count: int, experts: Sequence[nn.Module]) 
         outputs = [ls, *(super_resolve(expert, face.lr[None], len(hr), rate, 1)[0][0] for expert in experts)]
         quality = psnr(luma(np.stack(outputs)), luma(np.stack([face.hr] * len(outputs))))
         fed = to_network(torch.tensor(ls).permute(2, 0, 1)[None])
-        measured = router.measure(fed, torch.tensor([[rate, rate]]))[0]
+        measured = statistics(fed, torch.tensor([[rate, rate]]))[0]
         columns.append((measured, torch.tensor(face.amounts), torch.tensor(quality).float()))
     return Samples(*map(torch.stack, zip(*columns)))
 
@@ -79,10 +80,10 @@ def _resized(pixels: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
 
 
-def train(faces: Samples, checked: Samples, hr_size: int) -> Router:
+def train(faces: Samples, checked: Samples) -> Router:
     """A router that has seen BATCH * STEPS faces."""
     torch.manual_seed(SEED)
-    router = Router(hr_size)
+    router = Router(faces.measured.shape[1])
     router.mean.copy_(faces.measured.mean(0))
     router.scale.copy_(1 / (faces.measured.std(0) + 1e-3))
     optimizer = torch.optim.AdamW(router.parameters(), RATE, weight_decay=DECAY)
@@ -90,7 +91,7 @@ def train(faces: Samples, checked: Samples, hr_size: int) -> Router:
     for step in range(1, STEPS + 1):
         rows = torch.randint(len(faces.measured), (BATCH,))
         seen = faces.measured[rows]
-        logit, damage = router.choose(seen + SHAKEN / router.scale * torch.randn_like(seen))
+        logit, damage = router(seen + SHAKEN / router.scale * torch.randn_like(seen))
         _, clean, damaged_ = faces.psnr[rows].unbind(1)
         gained = (logit.sigmoid() * (clean - damaged_).clamp(-AT_STAKE, AT_STAKE)).mean()
         loss = 2 * F.mse_loss(damage, faces.damage[rows]) - gained
@@ -106,7 +107,7 @@ def train(faces: Samples, checked: Samples, hr_size: int) -> Router:
 @torch.inference_mode()
 def check(router: Router, faces: Samples) -> str:
     """What routing gains, in three lines."""
-    logit, damage = router.choose(faces.measured)
+    logit, damage = router(faces.measured)
     bicubic, clean, damaged_ = faces.psnr.unbind(1)
     routed, best = torch.where(logit > 0, clean, damaged_), torch.maximum(clean, damaged_)
     lines = []
@@ -132,7 +133,7 @@ def main(clean: str, damaged_: str, out: str, *datasets: str) -> None:
     parts = [samples(dataset, "train", FACES // len(datasets), experts) for dataset in datasets]
     faces, checked = Samples(*map(torch.cat, zip(*parts))), samples(datasets[0], "val", CHECKED, experts)
     network = create("ufvnet-routed", cards[1]["preset"], cards[1]["hr_size"])
-    for name, part in zip(("clean", "damaged", "router"), (*experts, train(faces, checked, cards[1]["hr_size"]))):
+    for name, part in zip(("clean", "damaged", "router"), (*experts, train(faces, checked))):
         getattr(network, name).load_state_dict(part.state_dict())
     made_of = [card["fingerprint"] for card in cards]
     state = {name: tensor.half() for name, tensor in network.state_dict().items()}

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ufvnet.data.damage.chain import KINDS
 
 from .lite import SIDE, AnchorEncoders, ResidualBlock, RowLinear, sampling_phase
+from .lr_statistics import LRStatistics
 from .srg import HR_SIZES, SROutput, check_side
 
 HEAD = 32
@@ -88,8 +89,8 @@ class UFVNetReal(nn.Module):
 
     - The 8x8 level has attention blocks with more channels instead of convolutions: there each place sees the whole
       face at little cost.
-    - The regressor's features also give an estimate of the damage (``SROutput.damage``), which training supervises.
-      The features and the rate set a gain for every fused channel (``steer``).
+    - The regressor's features and ``LRStatistics`` also give an estimate of the damage (``SROutput.damage``), which
+      training supervises. They and the rate set a gain for every fused channel (``steer``).
 
     Args:
         anchors: down-sampling rates of the anchors.
@@ -115,9 +116,13 @@ class UFVNetReal(nn.Module):
         self.encoders = AnchorEncoders(n, c_in + 4 * self.shuffle, width.encoder)
         self.regressor = ImageFeatures(c_in, width.features)
         c = width.features[-1]
-        self.weigh, self.estimate = RowLinear(c, n), RowLinear(c, len(KINDS))
+        self.statistics = LRStatistics(hr_size)
+        self.read = nn.Sequential(
+            RowLinear(self.statistics.count, c), nn.ReLU(inplace=True), RowLinear(c, c), nn.ReLU(inplace=True)
+        )
+        self.weigh, self.estimate = RowLinear(c, n), RowLinear(2 * c, len(KINDS))
         gains = RowLinear(c, sum(width.decoder))
-        self.steer = nn.Sequential(RowLinear(c + 2, c), nn.ReLU(inplace=True), gains)
+        self.steer = nn.Sequential(RowLinear(2 * c + 2, c), nn.ReLU(inplace=True), gains)
         self.fuse = nn.ModuleList(nn.Conv2d(n * e, d, 1) for e, d in zip(width.encoder, width.decoder))
         self.places = nn.Parameter(torch.zeros(1, (SIDE // 4) ** 2, whole))
         self.whole = nn.Sequential(*(WholeFaceBlock(whole, SIDE // 4) for _ in range(width.blocks[2])))
@@ -140,11 +145,14 @@ class UFVNetReal(nn.Module):
         y = self.blocks[0](wide + F.pixel_shuffle(self.up[0](y), 2))
         return F.pixel_shuffle(self.head(y), self.shuffle)
 
-    def forward(self, ls: Tensor, rate: Tensor | None = None, w: Tensor | None = None) -> SROutput:
+    def forward(
+        self, ls: Tensor, rate: Tensor | None = None, w: Tensor | None = None, statistics: Tensor | None = None
+    ) -> SROutput:
         """I_LS (N, 3, H, H) in [-1, 1] and rate (N,) or (N, 2) (rows, columns) -> SROutput with ``damage``.
 
         Args:
             w: (N, n) weights to take instead of the regressor's.
+            statistics: ``LRStatistics`` of the images, if they are known.
 
         Raises:
             ValueError: rate is None.
@@ -159,7 +167,8 @@ class UFVNetReal(nn.Module):
         phase = sampling_phase(rate, self.hr_size).to(x.dtype)
         inputs = torch.cat([x, phase], 1).contiguous(memory_format=torch.channels_last)
         both = rate[:, None].expand(-1, 2) if rate.ndim == 1 else rate
+        seen = torch.cat([features, self.read(self.statistics(ls, both) if statistics is None else statistics)], 1)
         # gains lie between 0 and 2: without a bound the loss jumped during training
-        gains = 2 * self.steer(torch.cat([features, both.float().log2()], 1)).sigmoid()
+        gains = 2 * self.steer(torch.cat([seen, both.float().log2()], 1)).sigmoid()
         sr = ls + self.decode(self.encoders(inputs, w), gains)
-        return SROutput(sr, w, logits, self.estimate(features))
+        return SROutput(sr, w, logits, self.estimate(seen))
