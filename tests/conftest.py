@@ -18,6 +18,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from ufvnet.children import KEEP_MEMORY
 from ufvnet.config import BuildConfig, FolderSource
 from ufvnet.data.build.assembly import finish_dataset
 from ufvnet.data.build.resolved import resolve
@@ -27,6 +28,8 @@ from ufvnet.data.sample import jittered_photos
 
 gc.disable()  # until all tests are collected: what they import stays, and searching it for garbage takes long
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads would starve the processes tests start
+for name, value in KEEP_MEMORY.items():
+    os.environ.setdefault(name, value)  # of the processes of pytest-xdist and all that tests start
 
 REPO = Path(__file__).parents[1]
 FACES = Path(os.environ.get("UFVNET_TEST_FACES") or REPO.parent / "shared" / "faces")

@@ -187,7 +187,7 @@ def _in_a_child(shard: ShardJob, names: set[str]) -> int | None:
     It is forked from a process that has only imported what these children need.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ufvnet.data.build.assembly", "ufvnet.data.build.photo", "pytest"])
+    context.set_forkserver_preload(["ufvnet.data.build.assembly", "tests.data.ready", "pytest"])
     child = context.Process(target=_build_and_die_at, args=(shard, names))
     child.start()
     child.join()

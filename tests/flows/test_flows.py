@@ -27,7 +27,6 @@ from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.build_datasets import build_datasets
 from flows.reproduce import reproduce
@@ -66,6 +65,7 @@ class Reproduced:
 @pytest.fixture(scope="module")
 def prefect_server(prefect_home: Path) -> Iterator[None]:
     """A temporary Prefect database and its server."""
+    from prefect.testing.utilities import prefect_test_harness  # 2 CPU-seconds: it imports the whole server
 
     def copied() -> str:
         folder = tempfile.mkdtemp()
@@ -226,9 +226,14 @@ def test_a_training_after_a_build_is_skipped_with_a_reason(reproduced: Reproduce
 
 @pytest.fixture(scope="module")
 def direct(reproduced: Reproduced) -> Path:
-    """The same experiment on the same photos by ``ufvnet reproduce --direct``, in another folder."""
+    """The same experiment on the same photos by ``ufvnet reproduce --direct``, in another folder.
+
+    It finds onesrg and one of ufvnet's anchors there, trains the other one, the regressor and ufvnet itself.
+    """
     folder = reproduced.folder / "direct"
-    folder.mkdir()
+    for found in ("models/onesrg", "runs/onesrg-*", "runs/anchor-8-*"):
+        (run,) = reproduced.folder.glob(found)
+        shutil.copytree(run, folder / run.relative_to(reproduced.folder))
     text = reproduced.config.model_dump_json().replace(str(reproduced.folder), str(folder))
     for read in ("photos", "small"):
         text = text.replace(str(folder / read), str(reproduced.folder / read))

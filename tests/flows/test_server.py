@@ -111,7 +111,7 @@ def eventually(found: Callable[[], T], seconds: float) -> T:
     """Poll until it gives something true, or for so long; gives what it gave last."""
     deadline = time.monotonic() + seconds
     while not (result := found()) and time.monotonic() < deadline:
-        time.sleep(0.25)
+        time.sleep(0.5)
     return result
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -58,11 +60,9 @@ Image.open = lambda *given, **named: time.sleep(0.2) or real(*given, **named)
 """
 
 
-@pytest.fixture
-def faces(tmp_path: Path) -> Path:
-    folder = tmp_path / "in"
+def put_faces(folder: Path, count: int) -> Path:
     folder.mkdir()
-    for i in range(40):
+    for i in range(count):
         text = PngInfo()
         if i in DEADLY_ONES:
             text.add_text("comment", "deadly")
@@ -70,7 +70,14 @@ def faces(tmp_path: Path) -> Path:
     return folder
 
 
-def start(faces: Path, model: Path, site: str, *more: str, into: str = "out") -> subprocess.Popen[str]:
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    return put_faces(tmp_path / "in", 40)
+
+
+def start(
+    faces: Path, model: Path, site: str, *more: str, into: str = "out", stderr: int = subprocess.PIPE
+) -> subprocess.Popen[str]:
     """The command, in interpreters that run ``site`` first."""
     folder = model.parent if faces.is_file() else faces.parent
     (folder / "site").mkdir(exist_ok=True)
@@ -79,15 +86,15 @@ def start(faces: Path, model: Path, site: str, *more: str, into: str = "out") ->
     return subprocess.Popen(
         [sys.executable, "-m", "ufvnet.cli", "restore", str(faces), str(folder / into), "--model", str(model),
          "--mode", "aligned", *more],
-        env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": path}, stderr=stderr, text=True,
     )  # fmt: skip
 
 
 def wait(running: subprocess.Popen[str], out: Path) -> None:
-    """Until something is finished."""
-    deadline = time.monotonic() + 120
-    while not list(out.glob("*.png")) and running.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+    """Until something is finished, or one more than there was."""
+    deadline, before = time.monotonic() + 120, len(list(out.glob("*.png")))
+    while len(list(out.glob("*.png"))) == before and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 @pytest.mark.kills
@@ -131,51 +138,92 @@ def test_a_run_ends_when_the_process_that_waits_for_it_is_killed(faces: Path, mo
     assert not (faces.parent / "out" / "manifest.parquet").exists()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX terminal")
-def test_the_process_that_restores_shows_its_progress_on_the_terminal(faces: Path, model: Path) -> None:
+@dataclass(frozen=True)
+class Watched:
+    """A run on a terminal that was sent SIGHUP, which its caller had ignored, as nohup does."""
+
+    folder: Path
+    code: int
+    shown: bytes
+    variables: list[str]
+    """MALLOC_TRIM_THRESHOLD_ of the process that waits and of the one that restores."""
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Watched:
     import pty
 
+    folder = tmp_path_factory.mktemp("watched")
+    put_faces(folder / "in", 40)
+    site = f"""
+import ctypes, os
+find = ctypes.CDLL.__getattr__
+def watched(library, name):
+    if name == "mallopt":
+        open({str(folder / "mallopt")!r}, "a").close()
+    return find(library, name)
+ctypes.CDLL.__getattr__ = watched
+with open({str(folder / "processes")!r}, "a") as file:
+    file.write(f"{{os.environ.get('MALLOC_TRIM_THRESHOLD_')}}\\n")
+"""
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "ufvnet.cli", "restore", str(faces), str(faces.parent / "out"), "--model",
-               str(model), "--mode", "aligned"]  # fmt: skip
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    with subprocess.Popen(command, stderr=theirs, stdout=subprocess.DEVNULL, env=environment) as running:
-        os.close(theirs)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name in KEEP_MEMORY:
+                patch.delenv(name, raising=False)  # which all processes of tests have
+            patch.setenv("TERM", "xterm")
+            patch.setenv("COLUMNS", "100")
+            running = start(folder / "in", model, site + SLOW, stderr=theirs)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    os.close(theirs)
+    with running:
+        wait(running, folder / "out")
+        running.send_signal(signal.SIGHUP)
         shown = b""
         with contextlib.suppress(OSError):  # the other end is closed
             while part := os.read(ours, 2**16):
                 shown += part
     os.close(ours)
-    assert running.returncode == 0
-    assert b"restore" in shown
-    assert b" of 40" in shown
+    return Watched(folder, running.returncode, shown, (folder / "processes").read_text().splitlines())
 
 
-def test_memory_settings_are_those_of_the_process_that_restores_and_not_of_a_caller(
-    faces: Path, model: Path, tmp_path: Path
+needs_terminal = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX terminal")
+
+
+@needs_terminal
+def test_the_process_that_restores_shows_its_progress_on_the_terminal(watched: Watched) -> None:
+    assert watched.code == 0
+    assert b"restore" in watched.shown
+    assert b" of 40" in watched.shown
+
+
+@needs_terminal
+@pytest.mark.kills
+def test_a_signal_that_is_ignored_stays_ignored(watched: Watched) -> None:
+    """As nohup has it."""
+    assert watched.code == 0, watched.shown
+    assert len(list((watched.folder / "out").glob("*.png"))) == 40
+
+
+@needs_terminal
+def test_memory_settings_are_those_of_the_process_that_restores(watched: Watched) -> None:
+    assert watched.variables == ["None", KEEP_MEMORY["MALLOC_TRIM_THRESHOLD_"]]
+    assert not (watched.folder / "mallopt").exists(), "libraries that it loads set none"
+
+
+def test_memory_settings_are_not_those_of_a_caller(
+    faces: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A caller, e.g. a notebook, keeps the memory settings that it has; libraries that it loads set none."""
-    record = f"""
-import ctypes, os
-real = ctypes.CDLL.__getattr__
-def watched(library, name):
-    if name == "mallopt":
-        open({str(tmp_path / "mallopt")!r}, "a").close()
-    return real(library, name)
-ctypes.CDLL.__getattr__ = watched
-with open({str(tmp_path / "processes")!r}, "a") as file:
-    file.write(f"{{sys.orig_argv[-1]}} {{os.environ.get('MALLOC_TRIM_THRESHOLD_')}}\\n")
-"""
-    with start(faces, model, "import sys" + record) as running:
-        running.communicate(timeout=300)
-    assert running.returncode == 0
-    lines = (tmp_path / "processes").read_text().splitlines()
-    assert [line.rpartition(" ")[2] for line in lines] == ["None", KEEP_MEMORY["MALLOC_TRIM_THRESHOLD_"]]
+    """A caller, e.g. a notebook, keeps the memory settings that it has."""
+    asked, find = list[str](), ctypes.CDLL.__getattr__
+    monkeypatch.setattr(ctypes.CDLL, "__getattr__", lambda library, name: asked.append(name) or find(library, name))
     before = dict(os.environ)
     restore_folder(config_of(faces, model, output=tmp_path / "again"))
     Restorer.load(model, "cpu")(Image.open(faces / "00.png"))
     assert dict(os.environ) == before
-    assert not (tmp_path / "mallopt").exists()
+    assert "mallopt" not in asked
 
 
 def test_a_picture_that_kills_the_process_as_it_is_written_fails(faces: Path, model: Path) -> None:
@@ -198,23 +246,6 @@ def test_one_picture_that_kills_the_process_is_told_at_once(faces: Path, model: 
 
 
 @pytest.mark.kills
-def test_a_signal_that_is_ignored_stays_ignored(faces: Path, model: Path) -> None:
-    """As nohup has it."""
-    for number in range(12, 40):
-        (faces / f"{number:02d}.png").unlink()
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        running = start(faces, model, SLOW)
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    out = faces.parent / "out"
-    wait(running, out)
-    running.send_signal(signal.SIGHUP)
-    _, said = running.communicate(timeout=120)
-    assert running.returncode == 0, said
-
-
-@pytest.mark.kills
 def test_a_process_that_dies_before_it_finishes_anything_is_given_up(faces: Path, model: Path) -> None:
     with start(faces, model, NO_TORCH) as running:  # which the process that waits must not import
         _, said = running.communicate(timeout=300)
@@ -224,20 +255,22 @@ def test_a_process_that_dies_before_it_finishes_anything_is_given_up(faces: Path
 
 
 @pytest.mark.kills
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_asked_to_stop_a_run_stops_and_can_be_resumed(faces: Path, model: Path, number: signal.Signals) -> None:
-    out = faces.parent / "out"
-    before = signal.signal(number, signal.SIG_DFL)  # which a job in the background may have inherited as ignored
-    try:
-        started = start(faces, model, SLOW)
-    finally:
-        signal.signal(number, before)
-    with started as running:
-        wait(running, out)
-        running.send_signal(number)
-        _, said = running.communicate(timeout=60)
-    assert running.returncode == 128 + number, said
-    assert "the process died" not in said
+def test_asked_to_stop_a_run_stops_and_can_be_resumed(faces: Path, model: Path) -> None:
+    out, resume = faces.parent / "out", list[str]()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before = signal.signal(number, signal.SIG_DFL)  # which a job in the background may have inherited as ignored
+        try:
+            started = start(faces, model, SLOW, *resume)
+        finally:
+            signal.signal(number, before)
+        with started as running:
+            wait(running, out)
+            running.send_signal(number)
+            _, said = running.communicate(timeout=60)
+        assert running.returncode == 128 + number, said
+        assert "the process died" not in said
+        assert 0 < len(list(out.glob("*.png"))) < 40
+        resume = ["--resume"]
     with start(faces, model, "", "--resume") as running:
         running.communicate(timeout=120)
     assert running.returncode == 0

@@ -17,7 +17,6 @@ from distributed import Client, LocalCluster
 
 from tasks import cluster
 from tasks.cluster import check_cluster, map_jobs, map_on_cluster, workers_for
-from ufvnet.children import KEEP_MEMORY
 from ufvnet.config import Cluster, ConfigError
 
 
@@ -136,10 +135,11 @@ def _started_with(name: str) -> str | None:
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_processes_that_are_started_for_a_run_start_with_its_variables(workers: int) -> None:
-    with workers_for(Cluster(workers=workers), workers, KEEP_MEMORY) as started:
-        values = map_jobs(started, _started_with, list(KEEP_MEMORY) * workers)
-    assert values == list(KEEP_MEMORY.values()) * workers
-    assert [_started_with(name) for name in KEEP_MEMORY] == [None, None]
+    variables = {"MALLOC_MADE_UP_": "1", "MALLOC_INVENTED_": "2"}
+    with workers_for(Cluster(workers=workers), workers, variables) as started:
+        values = map_jobs(started, _started_with, list(variables) * workers)
+    assert values == list(variables.values()) * workers
+    assert [_started_with(name) for name in variables] == [None, None]
 
 
 def test_what_a_lost_scheduler_had_not_done_is_done_when_it_is_back(

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -41,24 +42,35 @@ def _digests(root: Path) -> dict[str, str]:
     return {p.relative_to(root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def _undisturbed(config: Path, out: Path) -> dict[str, str]:
-    settings = load(BuildConfig, config, [f"out={out}"])
-    build = resolve(settings)
-    shards = plan_shards(build)
-    finish_dataset(build, shards, [build_shard(s) for s in shards])
-    return _digests(out / settings.name)
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory, put_photos: PutPhotos, put_lists: PutLists) -> dict[str, Any]:
+    """96 photos, which no test changes."""
+    photos = tmp_path_factory.mktemp("faults") / "photos"
+    put_photos(photos, 96)
+    return {"root": str(photos), "splits": {s: str(p) for s, p in put_lists(photos, {"train": 80, "test": 16}).items()}}
+
+
+def _config(source: dict[str, Any], out: Path) -> dict[str, Any]:
+    """A build in some 16 shards."""
+    return {"name": "faces", "source": source, "out": str(out), "hr_size": 64, "shard_size": 6}
 
 
 @pytest.fixture
-def config(tmp_path: Path, put_photos: PutPhotos, put_lists: PutLists) -> Path:
-    """The file of a build of 96 photos in some 16 shards."""
-    put_photos(tmp_path / "photos", 96)
-    splits = put_lists(tmp_path / "photos", {"train": 80, "test": 16})
+def config(tmp_path: Path, source: dict[str, Any]) -> Path:
+    """The file of a build into the folder ``data``."""
     path = tmp_path / "faces.yaml"
-    source = {"root": str(tmp_path / "photos"), "splits": {s: str(p) for s, p in splits.items()}}
-    raw = {"name": "faces", "source": source, "out": str(tmp_path / "data"), "hr_size": 64, "shard_size": 6}
-    path.write_text(yaml.safe_dump(raw))
+    path.write_text(yaml.safe_dump(_config(source, tmp_path / "data")))
     return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, source: dict[str, Any]) -> dict[str, str]:
+    """The digests of the dataset as this process builds it."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    build = resolve(load(BuildConfig, _config(source, out)))
+    shards = plan_shards(build)
+    finish_dataset(build, shards, [build_shard(s) for s in shards])
+    return _digests(out / "faces")
 
 
 class Cluster:
@@ -149,9 +161,10 @@ def _finish(flow: subprocess.Popen[bytes], cluster: Cluster) -> int:
 
 
 @pytest.mark.kills
-def test_a_build_killed_anywhere_ends_as_an_undisturbed_one(tmp_path: Path, config: Path, cluster: Cluster) -> None:
+def test_a_build_killed_anywhere_ends_as_an_undisturbed_one(
+    tmp_path: Path, config: Path, undisturbed: dict[str, str], cluster: Cluster
+) -> None:
     chance, root, log = random.Random(SEED), tmp_path / "data" / "faces", tmp_path / "flow.log"
-    wanted = _undisturbed(config, tmp_path / "reference")
     flow = _start_flow(config, cluster, log)
     victims = ["worker", "scheduler", "flow"]
     for number in range(KILLS):
@@ -175,14 +188,14 @@ def test_a_build_killed_anywhere_ends_as_an_undisturbed_one(tmp_path: Path, conf
         code = _finish(_start_flow(config, cluster, log), cluster)
     assert code == 0, log.read_text()[-4000:]
     assert verify(root) == []
-    assert _digests(root) == wanted
+    assert _digests(root) == undisturbed
     assert sorted(p.name for p in root.iterdir()) == [
         "README.md", "dataset.json", "faces", "near_duplicates.parquet", "photos", "timings",
     ]  # fmt: skip
 
 
 def test_a_full_disk_is_one_clear_error_and_a_rerun_with_room_goes_on(
-    tmp_path: Path, config: Path, environment: dict[str, str]
+    tmp_path: Path, config: Path, undisturbed: dict[str, str], environment: dict[str, str]
 ) -> None:
     disk = tmp_path / "data"
     disk.mkdir()
@@ -198,10 +211,11 @@ def test_a_full_disk_is_one_clear_error_and_a_rerun_with_room_goes_on(
         assert not (disk / "faces" / "dataset.json").exists()
         assert 0 < built < 18
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
-        # what goes on are files, so that the rerun needs no Prefect
-        done = subprocess.run([*command, "--direct"], capture_output=True, text=True, cwd=REPO, env=environment)
+        # what goes on are files, so that the rerun needs neither Prefect nor Dask
+        again = [*command, "--direct", "-s", "cluster.workers=1"]
+        done = subprocess.run(again, capture_output=True, text=True, cwd=REPO, env=environment)
         assert done.returncode == 0, done.stderr[-3000:]
         assert verify(disk / "faces") == []
-        assert _digests(disk / "faces") == _undisturbed(config, tmp_path / "reference")
+        assert _digests(disk / "faces") == undisturbed
     finally:
         subprocess.run(["umount", "-l", disk], check=True)

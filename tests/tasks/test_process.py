@@ -105,7 +105,7 @@ def test_the_process_ends_when_its_parent_is_killed() -> None:
 
 @pytest.mark.kills
 def test_a_direct_build_that_is_interrupted_says_that_it_can_go_on(tmp_path: Path, repo: Path) -> None:
-    jittered_photos(tmp_path / "photos", 30)
+    jittered_photos(tmp_path / "photos", 15)
     (tmp_path / "b.yaml").write_text("name: b\nsource: {kind: folder, root: photos}\nshard_size: 5\nout: data\n")
     command = [sys.executable, "-m", "ufvnet.cli", "build", "b.yaml", "--direct"]
     environment = {**os.environ, "PYTHONPATH": str(repo)}

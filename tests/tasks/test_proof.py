@@ -146,32 +146,41 @@ def test_a_worker_with_an_empty_folder_over_the_photos_costs_nothing(
     assert verify(tmp_path / "data" / "faces") == []
 
 
-@pytest.mark.parametrize("fault", ["another resize", "other code", "an output of its own"])
-def test_a_worker_that_computes_or_writes_otherwise_gets_no_job_and_another_one_does_them(
-    config: Path, cluster: Cluster, tmp_path: Path, fault: str, caplog: pytest.LogCaptureFixture
+REFUSED = {
+    "another resize": "it has reduction of a test image",
+    "other code": "it has code of ufvnet",
+    "an output of its own": "it does not see the output",
+}
+"""What workers have that get no job, and a part of what is said of each."""
+
+
+def test_workers_that_compute_or_write_otherwise_get_no_job_and_another_one_does_them(
+    config: Path, cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    before: tuple[str, ...] = ()
-    (tmp_path / "site").mkdir()
     (tmp_path / "data" / "faces").mkdir(parents=True)
-    path = f"{tmp_path / 'site'}:{REPO}"
-    if fault == "another resize":
-        (tmp_path / "site" / "sitecustomize.py").write_text(OTHER_RESIZE)
-    elif fault == "other code":
-        subprocess.run(["cp", "-r", REPO / "ufvnet", tmp_path / "site"], check=True)
-        with (tmp_path / "site" / "ufvnet" / "data" / "bicubic.py").open("a") as file:
-            file.write("\n# changed\n")
-    else:
-        before = _with_folder_hidden(tmp_path / "data")
-    cluster.worker(before=before, PYTHONPATH=path)
-    words = {"another resize": "has reduction of a test image", "other code": "has code of ufvnet"}
-    with pytest.raises(PipelineError, match=rf"no worker can do this: .*{words.get(fault, 'does not see the output')}"):
-        _on(cluster.address, config)
-    assert not list((tmp_path / "data" / "faces").iterdir())
+    hide = _with_folder_hidden(tmp_path / "data")
+    resize, code = (tmp_path / name for name in ("resize", "code"))
+    resize.mkdir()
+    (resize / "sitecustomize.py").write_text(OTHER_RESIZE)
+    code.mkdir()
+    subprocess.run(["cp", "-r", REPO / "ufvnet", code], check=True)
+    with (code / "ufvnet" / "imaging" / "resize.py").open("a") as file:
+        file.write("\n# changed\n")
     with Client(cluster.address, timeout=30) as client:
+        cluster.worker(PYTHONPATH=f"{resize}:{REPO}")
+        cluster.worker(PYTHONPATH=f"{code}:{REPO}")
+        cluster.worker(before=hide)
+        client.wait_for_workers(len(REFUSED), timeout=60)
+        with pytest.raises(PipelineError, match=r"no worker can do this: the one at tcp://.* \(3 workers were tried\)"):
+            _on(cluster.address, config)
+        for fault, why in REFUSED.items():
+            said = [line for line in caplog.messages if why in line]
+            assert len(said) == 1, fault
+            assert "gets no more of this run: " in said[0]
+        assert not list((tmp_path / "data" / "faces").iterdir())
         cluster.worker()
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(len(REFUSED) + 1, timeout=60)
     _on(cluster.address, config)
-    assert "gets no more of this run" in caplog.text
     assert _lasting(_digests(tmp_path / "data" / "faces")) == _built(config, tmp_path / "reference")
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .feed import feed_of
+
+UNCOUNTED = (nn.modules.batchnorm._BatchNorm, nn.ReLU, nn.LeakyReLU, nn.PReLU)
+"""Layers whose products do not count and whose output has their input's shape. They are passed by, as torch's norms for
+the meta device are written in Python and take most of the time."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ def complexity(network: nn.Module, hr_size: int, blocks: list[str] | None = None
     torch's meta device.
 
     Args:
-        network: takes (1, 3, h, h) and (1,).
+        network: takes (1, 3, h, h) and (1,). It is of no use afterwards.
         blocks: qualified names of submodules, e.g. ``encoder.enc1``; None means the direct children.
 
     Returns:
@@ -38,6 +42,9 @@ def complexity(network: nn.Module, hr_size: int, blocks: list[str] | None = None
     meta = network.to("meta").eval()
     if blocks is None:
         blocks = [name for name, _ in meta.named_children()]
+    for module in meta.modules():
+        if isinstance(module, UNCOUNTED):
+            vars(module)["forward"] = _unchanged
     side = feed_of(network).example_side(hr_size)
     # A network without a convolution leaves no counts, hence the .get below.
     with FlopCounterMode(display=False, depth=8) as counter, torch.no_grad():
@@ -51,6 +58,10 @@ def complexity(network: nn.Module, hr_size: int, blocks: list[str] | None = None
     saved = getattr(meta, "saved_macs", lambda *_: 0)(side, side)
     total = Block("total", sum(p.numel() for p in meta.parameters()), counter.get_total_flops() // 2 + saved)
     return [*parts, total]
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
 
 
 def _macs(flops: dict, prefix: str) -> int:

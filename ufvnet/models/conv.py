@@ -41,7 +41,10 @@ class ConvLayer(nn.Module):
         y = self._convolve(x)
         if self.norm is not None:
             y = self.norm(y)
-        return F.leaky_relu_(y, 0.2) if self.act else y
+        if not self.act:
+            return y
+        traced = torch.compiler.is_compiling()  # by torch.export too, which takes long to undo what is in place
+        return F.leaky_relu(y, 0.2, inplace=not traced)
 
     def _convolve(self, x: Tensor) -> Tensor:
         weight, bias, stride = self.conv.weight, self.conv.bias, self.conv.stride[0]
