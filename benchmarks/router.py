@@ -135,11 +135,14 @@ def main(clean: str, damaged_: str, out: str, *datasets: str) -> None:
     network = create("ufvnet-routed", cards[1]["preset"], cards[1]["hr_size"])
     for name, part in zip(("clean", "damaged", "router"), (*experts, train(faces, checked))):
         getattr(network, name).load_state_dict(part.state_dict())
-    made_of = [card["fingerprint"] for card in cards]
+    made_of, trained_on = [card["fingerprint"] for card in cards], [card["trained_on"] for card in cards]
     state = {name: tensor.half() for name, tensor in network.state_dict().items()}
+    known = dict.fromkeys(name for part in trained_on for name in part["dataset"].split(" + "))
     card = cards[1] | {
         "model": "ufvnet-routed", "name": Path(out).name, "params": sum(t.numel() for t in state.values()),
         "precision": "half", "experts": made_of, "fingerprint": fingerprint(*made_of, SEED, FACES, STEPS),
+        "trained_on": trained_on[1] | {"dataset": " + ".join(known), "faces": max(p["faces"] for p in trained_on)},
+        "validation": {},
     }  # fmt: skip
     claim(Path(out), "model")
     write_atomically(Path(out) / WEIGHTS, lambda path: save_file(state, path))

@@ -52,7 +52,8 @@ class LRStatistics(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, ls: Tensor, rate: Tensor) -> Tensor:
-        with torch.autocast(ls.device.type, enabled=False):  # bfloat16 has no 0.7 of 255 levels
+        kind = "cpu" if ls.is_meta else ls.device.type  # autocast knows no meta device
+        with torch.autocast(kind, enabled=False):  # bfloat16 has no 0.7 of 255 levels
             return self._measure(ls, rate)
 
     def _measure(self, ls: Tensor, rate: Tensor) -> Tensor:
