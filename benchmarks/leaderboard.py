@@ -81,8 +81,8 @@ def page(costs: Iterable[str]) -> str:
         "## Damaged faces\n",
         "Mean gain in dB over bicubic of the same damaged face, sizes 16, 24, 32 and 48 px, the first 50 faces of "
         "`aaf`'s validation split ([file](../benchmarks/real.md), which has the command and the share of faces that "
-        "come out worse). `ufvnet-real` as it ships; its training goes on.\n",
-        "| damage | ufvnet-lite | ufvnet-real |",
+        "come out worse). `ufvnet-routed` as it ships; the training of its second expert goes on.\n",
+        "| damage | ufvnet-lite | ufvnet-routed |",
         "|---|---|---|",
         *_damaged(),
         "",

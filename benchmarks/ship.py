@@ -1,7 +1,7 @@
 """Weights and card of a shipped model: two steps, between which its evaluations run.
 
 ``python -m benchmarks.ship weights MODEL [NAME]`` puts a model folder's weights, in half precision, below
-ufvnet/weights/NAME (ufvnet-real). MODEL may be what ``benchmarks.keep`` wrote.
+ufvnet/weights/NAME (ufvnet-routed). MODEL may be what ``benchmarks.keep`` wrote.
 
 ``python -m benchmarks.ship card EVALUATION GROUPS [NAME]`` fills the card's template (benchmarks/NAME.card.md) with
 the numbers of two evaluations' folders, of configs/evaluations/real.yaml and groups.yaml, of these very weights.
@@ -33,7 +33,7 @@ from ufvnet.results.methods.resolve import resolve_method
 from ufvnet.results.tables.summary import ALL, FILE
 from ufvnet.results.tables.table import NOTHING
 
-NAME = "ufvnet-real"
+NAME = "ufvnet-routed"
 GAINS = re.compile(r"^\*\*(.+?)\*\*, ([\d,]+) faces: gain over bicubic.*\n\n((?:\|.*\n)+)", re.MULTILINE)
 """A table of gains in a filled card: name of the test set, number of faces, lines of the table."""
 MOST_BYTES = 25_000_000
