@@ -123,7 +123,9 @@ def _mean(maps: Tensor, inside: Tensor) -> Tensor:
 def _by_grid(absent: Tensor, inside: Tensor) -> Tensor:
     """(N, 3): mean over the blocks of a grid, for the grid where it is largest, over all, and for the image's own."""
     reach = [0, -absent.shape[2] % BLOCK, 0, -absent.shape[1] % BLOCK]
-    shape = (len(absent), (absent.shape[1] + reach[3]) // BLOCK, BLOCK, (absent.shape[2] + reach[1]) // BLOCK, BLOCK)
-    found, count = (F.pad(x, reach).reshape(shape).sum((1, 3)).flatten(1) for x in (absent * inside, inside))
+    found, count = (
+        F.pad(x, reach).unflatten(2, (-1, BLOCK)).unflatten(1, (-1, BLOCK)).sum((1, 3)).flatten(1)
+        for x in (absent * inside, inside)
+    )
     means = found / count.clamp(min=1)
     return torch.stack([means.amax(1), found.sum(1) / count.sum(1).clamp(min=1), means[:, 0]], 1)
