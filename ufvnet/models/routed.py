@@ -37,8 +37,8 @@ class Router(nn.Module):
 class UFVNetRouted(nn.Module):
     """UFVNetLite for clean faces, UFVNetReal for damaged ones; a face passes the one that its router chooses.
 
-    One network for both gives up about half a decibel on clean faces (benchmarks/real.md). In training, and in an exported
-    file, every face passes both: there the output is their mean by the router's probability, or the chosen one.
+    One network for both gives up about half a decibel on clean faces (benchmarks/real.md). In training, and in an
+    exported file, every face passes both: the output is their mean by the router's probability, or the chosen one.
 
     Args:
         clean, damaged: the experts, for the same hr_size.
