@@ -41,8 +41,8 @@ def train_part(part: Part) -> Path:
     model = part.config.name
     with task_progress(f"train {model}" if part.name == model else f"train {model} {part.name}") as progress:
         folder = train_in_process(part, progress)
-    last = read_curves(part.kept_back_folder if part.is_kept_back() else folder).tail(1).to_dict("records")
-    logger.info("%s: %s", part.name, {k: round(v, 4) for row in last for k, v in row.items() if v == v})
+    last = read_curves(part.kept_back_folder if part.is_kept_back() else folder)[-1:]
+    logger.info("%s: %s", part.name, {k: round(v, 4) for row in last for k, v in row.items()})
     return folder
 
 
@@ -63,8 +63,8 @@ def stopping_trainings() -> Iterator[None]:
 def publish_curves(whole: Part) -> Path:
     """Publish the curves of the whole as an artifact; returns its model folder."""
     log = read_curves(whole.model_folder)
-    measured = log[log["psnr"].notna()] if "psnr" in log else log.tail(1)
-    rows = [{str(k): round(v, 5) for k, v in row.items() if v == v} for row in measured.to_dict("records")]
+    measured = [row for row in log if "psnr" in row] or log[-1:]
+    rows = [{k: round(v, 5) for k, v in row.items()} for row in measured]
     create_table_artifact(
         key=artifact_key(f"training-curves-{whole.name}"),
         table=rows,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import os
 import re
 import socket
@@ -43,6 +44,7 @@ def run_here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     """Runs a command in this process: for what it says and its exit code, not for what its process starts with."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr("ufvnet.cli.pipeline.leave_on_signals", lambda _: None)  # signals stay the tests' own
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         capfd.readouterr()
@@ -51,6 +53,26 @@ def run_here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         return subprocess.CompletedProcess(arguments, end.value.code or 0, *capfd.readouterr())
 
     return run
+
+
+@pytest.mark.parametrize("command", ["build", "train", "evaluate", "reproduce", "demo"])
+def test_ctrl_c_ends_a_command_in_one_line_from_its_beginning_on(
+    command: str, run_here: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Importing Prefect and starting its server takes seconds, in which Ctrl-C would show their tracebacks."""
+    said: list[str] = []
+    monkeypatch.setattr("ufvnet.cli.pipeline.leave_on_signals", lambda stop: stop() or said.append(command))
+    monkeypatch.setattr("ufvnet.cli.pipeline.find_checkout", _nowhere)
+    assert run_here(command, *([] if command == "demo" else ["nowhere.yaml"])).stderr.startswith("ufvnet: stopped; ")
+    assert said == [command]
+
+
+def _nowhere() -> Path:
+    raise ConfigError("no checkout")
+
+
+def test_the_version_is_that_of_the_package(run_here: Command) -> None:
+    assert run_here("--version").stdout == f"ufvnet {importlib.metadata.version('ufvnet')}\n"
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -110,7 +111,7 @@ class Stage:
         recipe = {"steps": steps, "regressor_steps": 0} | seldom | keys.get("recipe", {})
         rest = {key: value for key, value in keys.items() if key != "recipe"}
         _, whole = resolve_parts(self.config(f"short-{model}-{preset}", model, preset, recipe, **rest))
-        return read_log(train(whole))
+        return pd.DataFrame(read_log(train(whole)))
 
     def waiting(self, model: str, preset: str, keys: dict[str, Any]) -> Row:
         """The share of a training's time that it waits for batches, after it has begun."""
@@ -139,7 +140,7 @@ class Stage:
         for part in stage1:
             train(part, self._until_the_limit)
         folder = train(whole, self._until_the_limit)
-        log = read_log(folder)
+        log = pd.DataFrame(read_log(folder))
         columns = [c for c in ("step", "loss", "psnr", "images_per_s", "waiting") if c in log]
         curve = log[columns].iloc[:: max(1, len(log) // 40)].astype(object).where(log[columns].notna(), None)
         seen = config.recipe.batch_size * sum(part.steps for part in (*stage1, whole))

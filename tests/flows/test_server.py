@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import httpx
-import pandas as pd
 import psutil
 import pytest
 import yaml
@@ -336,7 +335,7 @@ def test_late_runs_given_up_runs_and_worse_models_are_notified_once_each(deploye
     training = endless(deployed, "worse", model="onesrg", replace="better")
     training["recipe"] = {"steps": 1, "batch_size": 4, "threads": 1, "validation_faces": 2}
     _, whole = resolve_parts(load(TrainConfig, training))
-    publish(whole, create("onesrg", "tiny", 64), pd.DataFrame([{"step": 1, "psnr": 99.0}]))
+    publish(whole, create("onesrg", "tiny", 64), [{"step": 1, "psnr": 99.0}])
     config = training | {"recipe": {**training["recipe"], "seed": 1}}
     worse = deployed.start("train", config=config)
 

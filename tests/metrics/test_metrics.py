@@ -11,6 +11,7 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ufvnet.metrics import PRIMARY, PROTOCOLS, luma, paired_difference, psnr, score, ssim
+from ufvnet.results.tables.table import Gain
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +212,12 @@ def test_a_method_does_not_differ_from_itself(two_methods: tuple[np.ndarray, np.
     itself = paired_difference(two_methods[0], two_methods[0])
     assert (itself.mean, itself.low, itself.high) == (0, 0, 0)
     assert not itself.real
+
+
+def test_the_difference_of_one_image_has_no_interval() -> None:
+    alone = paired_difference(np.array([30.0]), np.array([28.5]))
+    assert (alone.mean, np.isnan([alone.low, alone.high]).all(), alone.real) == (1.5, True, False)
+    assert Gain(alone).text == "+1.50"
 
 
 @pytest.mark.parametrize(("a", "b"), [((3,), (4,)), ((0,), (0,)), ((2, 2), (2, 2))])

@@ -85,4 +85,4 @@ def test_the_trainer_takes_a_device_s_batches_and_ends_with_the_same_bits(
     monkeypatch.setattr(engine._Run, "_batches", lambda run: DeviceLoader(run.loader, run.accelerator.device))
     by_device = trained(tmp_path / "b")
     assert (by_loader / "model.safetensors").read_bytes() == (by_device / "model.safetensors").read_bytes()
-    assert all(0 < read_log(folder)["waiting"].iloc[-1] < 1 for folder in (by_loader, by_device))
+    assert all(0 < read_log(folder)[-1]["waiting"] < 1 for folder in (by_loader, by_device))

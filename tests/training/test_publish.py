@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from ufvnet.config import TrainConfig, load
@@ -25,7 +24,7 @@ def _finish(built: Path, folder: Path, seed: int, psnr: float, replace: str = "b
         "out": folder / "models", "runs": folder / "runs", "replace": replace,
     })  # fmt: skip
     _, whole = resolve_parts(config)
-    publish(whole, create("onesrg", "tiny", 64), pd.DataFrame([{"step": 1, "psnr": psnr}]))
+    publish(whole, create("onesrg", "tiny", 64), [{"step": 1, "psnr": psnr}])
     return whole
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -25,6 +25,25 @@ app = typer.Typer(
     context_settings={"max_content_width": 120},
     add_completion=False,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"ufvnet {version('ufvnet')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Options that come before a command."""
+
+
 app.command(cls=PathCommand)(pipeline.demo)
 app.command(cls=ConfiguredCommand)(pipeline.build)
 app.command(cls=PathCommand)(pipeline.train)

@@ -1,4 +1,4 @@
-"""Ctrl-C while Prefect runs."""
+"""Ctrl-C while a command of the pipeline works, or Prefect starts for it."""
 
 from __future__ import annotations
 

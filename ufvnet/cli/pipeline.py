@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ufvnet.children import without_collection
+from ufvnet.children import arrow_without_pandas, without_collection
 from ufvnet.console import SOME_FAILED
 from ufvnet.errors import ConfigError, NothingUsableError
 from ufvnet.extras import require
@@ -37,6 +37,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything that is written.")] = Path("demo"),
 ) -> None:
     """Run the whole pipeline on a small sample: build, train (tiny), evaluate, restore."""
+    leave_on_signals(_stop_trainings)
     find_checkout()
     if photos is None:
         require("demo", "the sample photo")
@@ -87,7 +88,9 @@ def build(
     **options: Any,
 ) -> None:
     """Build a multi-resolution dataset from photos; exit code 1 if one could not be used, or there was none."""
+    leave_on_signals(_stop)
     find_checkout()
+    arrow_without_pandas()
     from ufvnet.data import open as open_dataset
     from ufvnet.data.build.folder import locked
     from ufvnet.data.build.resolved import resolve
@@ -107,7 +110,6 @@ def build(
         pass
     _check_clusters(settings, direct)
     flow = import_from_checkout("flows.build_datasets", "build_resolved", direct)
-    leave_on_signals(_stop)
     try:
         card = flow(resolved)
     except NothingUsableError:
@@ -132,7 +134,6 @@ def _verify(folder: Path, cluster: Any, direct: bool) -> None:
     dataset = open_dataset(folder)
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")  # a task alone, without its flow
     verify = import_from_checkout("tasks.build", "verify_shards", direct)
-    leave_on_signals(_stop)
     problems = verify(dataset.root, cluster or Cluster())
     for problem in problems[:20]:
         print(problem, file=sys.stderr)
@@ -151,6 +152,7 @@ def train(
     direct: Direct = False,
 ) -> None:
     """Train a recipe on a dataset to a model folder; continues from the last checkpoint."""
+    leave_on_signals(_stop_trainings)
     settings = _load_config("TrainConfig", config, overrides)
     from ufvnet.training.stages import resolve_parts, select_part
 
@@ -158,7 +160,6 @@ def train(
     if part is not None:
         select_part(*parts, part)
     run = import_from_checkout("flows.train", "train", direct)
-    leave_on_signals(_stop_trainings)
     print(run(settings, part=part))
 
 
@@ -167,14 +168,14 @@ def _stop() -> None:
 
 
 def _stop_trainings() -> None:
-    from ufvnet.training.running import stop_running
-
-    stop_running()
+    if running := sys.modules.get("ufvnet.training.running"):  # no training has begun without it
+        running.stop_running()
     print("ufvnet: stopped; the same command continues from the last checkpoint", file=sys.stderr, flush=True)
 
 
 def evaluate(config: Config, overrides: Overrides = [], direct: Direct = False) -> None:  # noqa: B006
     """Evaluate methods on test sets: scores, tables, figures, report; exit code 1 if a method failed on an image."""
+    leave_on_signals(_stop)
     settings = _load_config("EvaluateConfig", config, overrides)
     with without_collection():
         from ufvnet.results.evaluation import resolve_evaluation
@@ -185,13 +186,13 @@ def evaluate(config: Config, overrides: Overrides = [], direct: Direct = False) 
         pass
     _check_clusters(settings, direct)
     flow = import_from_checkout("flows.evaluate", "evaluate_resolved", direct)
-    leave_on_signals(_stop)
     print(flow(evaluation))
     _leave_if_failed(_failed_methods(evaluation))
 
 
 def reproduce(config: Config, overrides: Overrides = [], direct: Direct = False) -> None:  # noqa: B006
     """Run an experiment file from end to end: build, train, evaluate, restore; exit code 1 if an input failed."""
+    leave_on_signals(_stop_trainings)
     experiment = _load_config("ExperimentConfig", config, overrides)
     from ufvnet.results.folder import check_folder
     from ufvnet.results.methods.resolve import check_methods
@@ -201,7 +202,6 @@ def reproduce(config: Config, overrides: Overrides = [], direct: Direct = False)
         check_folder(experiment.evaluate)
     _check_clusters(experiment, direct)
     flow = import_from_checkout("flows.reproduce", "reproduce", direct)
-    leave_on_signals(_stop_trainings)
     print(flow(experiment))
     _leave_if_failed(_failed_inputs(experiment))
 

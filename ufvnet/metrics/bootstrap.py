@@ -15,7 +15,7 @@ MOST_DRAWN = 2**18
 class Difference:
     """A mean difference and its 95 % interval.
 
-    mean: of a - b over images. low, high: ends of the interval; NaN if the mean is not finite.
+    mean: of a - b over images. low, high: ends of the interval; NaN if the mean is not finite or is of one image.
     """
 
     mean: float
@@ -54,7 +54,7 @@ def paired_difference(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Difference
 
 def mean_interval(values: np.ndarray, seed: int = 0) -> Difference:
     """The mean of (N,) differences and its interval, by the percentile bootstrap."""
-    if not np.isfinite(values).all():
+    if len(values) == 1 or not np.isfinite(values).all():
         with np.errstate(invalid="ignore"):
             return Difference(float(values.mean()), float("nan"), float("nan"))
     rng, n = np.random.default_rng(seed), len(values)

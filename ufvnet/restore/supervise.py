@@ -20,6 +20,9 @@ from .folder.notes import JOURNALS, WORK, notes
 from .trial import DEADLY
 
 WORKER = "ufvnet.restore.worker"
+VARIABLES = {**KEEP_MEMORY, "OMP_WAIT_POLICY": "PASSIVE"}
+"""Variables of that process. It computes with one thread per picture; torch's further threads serve only while the
+model is loaded, and would spin for longer than that takes."""
 FRUITLESS = 5
 """Number of crashes in a row, with no picture finished in between, after which a run is given up."""
 CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGKILL")
@@ -61,7 +64,7 @@ def supervise(config: RestoreConfig, picture: str | None = None) -> int:
 
 def _run_worker(config: RestoreConfig, crashed: bool) -> int:
     """The exit code of a process that restores, negative if it died of a signal."""
-    with child_with_job(WORKER, (config, crashed), KEEP_MEMORY) as child:
+    with child_with_job(WORKER, (config, crashed), VARIABLES) as child:
         return _wait(child)
 
 

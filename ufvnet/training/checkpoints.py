@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from ufvnet.errors import TrainingError
 from ufvnet.files import printed, read_small, seal, sha256, unseal
 from ufvnet.models.store import tensors_written
 
-from .curves import LOGS, log_name, read_log, write_log
+from .curves import LOGS, Log, log_name, read_log, write_log
 
 KEEP = 2
 """Number of checkpoints that stay; older ones are deleted."""
@@ -122,9 +121,7 @@ class Checkpoints:
         """Where the processes write a checkpoint before it is renamed."""
         return self.folder / "checkpoints" / f".step-{step:08d}.tmp"
 
-    def save(
-        self, step: int, log: list[dict[str, Any]], state: dict[str, Any], best: dict[str, Tensor] | None = None
-    ) -> None:
+    def save(self, step: int, log: Log, state: dict[str, Any], best: dict[str, Tensor] | None = None) -> None:
         """Fill the temporary folder; the main process alone calls this.
 
         Raises:
@@ -139,7 +136,7 @@ class Checkpoints:
         optimizer = self.optimizer.state_dict()
         tensors = {f"{i}.{name}": t for i, values in optimizer["state"].items() for name, t in values.items()}
         _save(tensors, to / "optimizer.safetensors")
-        write_log(pd.DataFrame(log), to / log_name(), log_name())
+        write_log(log, to / log_name(), log_name())
         groups = json.loads(json.dumps(optimizer["param_groups"]))
         digests = {"sha256": {path.name: sha256(path) for path in sorted(to.iterdir())}}
         state = {"version": VERSION, "step": step, "param_groups": groups} | digests | state
@@ -162,7 +159,7 @@ class Checkpoints:
         for old in checkpoints(self.folder)[:-KEEP]:
             remove(old)
 
-    def load(self) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
+    def load(self) -> tuple[int, Log, dict[str, Any]]:
         """Fill model, average and optimizer from the last whole checkpoint; returns its step, curves and state."""
         last = self.last = last_whole(self.folder, self.note)
         state = None if last is None else read_state(last)
@@ -174,8 +171,7 @@ class Checkpoints:
         self.optimizer.load_state_dict(
             {"state": self._optimizer_state(last), "param_groups": state.pop("param_groups")}
         )
-        log = read_log(last).to_dict("records")
-        return state.pop("step"), [{str(k): v for k, v in row.items() if v == v} for row in log], state
+        return state.pop("step"), read_log(last), state
 
     def load_best(self) -> dict[str, Tensor] | None:
         """The best weights that the loaded checkpoint holds."""

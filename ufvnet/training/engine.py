@@ -15,7 +15,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from safetensors.torch import save_file
@@ -213,7 +212,7 @@ class _Run:
             _on_sigterm(previous)
             self.curves.close()
         if main:
-            publish(self.part, self._published(), pd.DataFrame(self.curves.log))
+            publish(self.part, self._published(), self.curves.log)
         self.accelerator.wait_for_everyone()
         return self.part.model_folder
 

@@ -6,7 +6,6 @@ import math
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from safetensors.torch import save_model
 from torch import nn
 
@@ -17,13 +16,13 @@ from ufvnet.models.readme import model_readme
 from ufvnet.models.store import CARD, FAILED, WEIGHTS, check_model_folder, read_card, sealed_card, tensors_written
 from ufvnet.models.supervision import without_critic
 
-from .curves import LOGS, log_name, write_log
+from .curves import LOGS, Log, log_name, write_log
 
 if TYPE_CHECKING:
     from .part import Part
 
 
-def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
+def publish(part: Part, network: nn.Module, log: Log) -> None:
     """Write the model folder of a part; model.json comes last, with the weights' sha256, and marks it as finished.
 
     With ``replace: better`` a model that is worse than the one in its place goes to ``part.kept_back_folder`` instead.
@@ -35,9 +34,11 @@ def publish(part: Part, network: nn.Module, log: pd.DataFrame) -> None:
     config = part.config
     datasets = part.datasets
     network = without_critic(network)
-    measured = [c for c in log.columns if c in ("psnr", "gain", "kl", "mae") or c.startswith("psnr_")]
-    last = log.iloc[-1][measured].astype(float).to_dict() if len(log) else {}
-    last = {name: value for name, value in last.items() if math.isfinite(value)}
+    last = {
+        column: float(value)
+        for column, value in (log[-1] if log else {}).items()
+        if (column in ("psnr", "gain", "kl", "mae") or column.startswith("psnr_")) and math.isfinite(value)
+    }
     card: dict[str, Any] = {
         "name": part.name,
         "model": config.model if part.role == "whole" else part.role,

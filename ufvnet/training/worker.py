@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ufvnet.children import when_parent_ends, without_collection
+from ufvnet.children import arrow_without_pandas, when_parent_ends, without_collection
 from ufvnet.config import ConfigError, TrainConfig, load
 from ufvnet.console import leave_at_once
 from ufvnet.errors import TrainingError
+from ufvnet.extras import is_installed
 
 if TYPE_CHECKING:
     from .part import Part
@@ -32,6 +33,8 @@ def main(job_file: str) -> int:
     when_parent_ends(lambda: signal.raise_signal(signal.SIGTERM))
     with without_collection():
         from .engine import Interrupted
+    if is_installed("pyarrow"):
+        arrow_without_pandas()
     try:
         _train(json.loads(Path(job_file).read_text()))
     except Interrupted as stop:

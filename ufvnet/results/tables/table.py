@@ -51,7 +51,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Gain:
-    """A mean difference with its interval; n.s. if the interval holds zero. None is nothing."""
+    """A mean difference with its interval; n.s. if the interval holds zero. None is nothing; one image has none."""
 
     difference: Difference | None
     digits: int = 2
@@ -68,7 +68,7 @@ class Gain:
 
     @property
     def interval(self) -> str:
-        if self.difference is None or not math.isfinite(self.value):
+        if self.difference is None or not math.isfinite(self.difference.low):
             return ""
         low, high = (f"{end:+.{self.digits}f}" for end in (self.difference.low, self.difference.high))
         return f"[{low}, {high}]" + ("" if self.difference.real else " n.s.")
