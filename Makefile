@@ -7,6 +7,8 @@ ON ?= tests
 BIN := .venv/bin
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
+# Where it is set, every process that tests start would compile all of ufvnet, and pytest all tests in each of its processes.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-without-photos lint requirements bench reference docs clean
 

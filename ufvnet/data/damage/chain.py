@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ufvnet.config import Damage
-
 from . import steps
 from .steps import Pixels
+
+if TYPE_CHECKING:
+    from ufvnet.config import Damage
 
 VERSION = 1
 """Raised when the same recipe and seed no longer damage a face in the same way."""
