@@ -20,9 +20,9 @@ from .folder.notes import JOURNALS, WORK, notes
 from .trial import DEADLY
 
 WORKER = "ufvnet.restore.worker"
-VARIABLES = {**KEEP_MEMORY, "OMP_WAIT_POLICY": "PASSIVE"}
-"""Variables of that process. It computes with one thread per picture; torch's further threads serve only while the
-model is loaded, and would spin for longer than that takes."""
+VARIABLES = {**KEEP_MEMORY, "OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
+"""Variables of that process. It computes with one thread per picture; the further threads of torch and NumPy serve only
+while the model is loaded, and on busy cores spin for ten times as long as that takes."""
 FRUITLESS = 5
 """Number of crashes in a row, with no picture finished in between, after which a run is given up."""
 CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGKILL")
