@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "results" / "README.md"
 CAPTION = re.compile(r"^\*\*(.+?): PSNR / SSIM by input size, protocol y, ([\d,]+) faces at every scale\.", re.M)
 GAINS = "**{}: gain over bicubic"
+DAMAGED = re.compile(r"^\*\*(.+?) damaged, by damage of the LR images: gain over bicubic", re.M)
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,9 @@ def page(costs: Iterable[str]) -> str:
         "or Helen: only gains and orders compare with the [paper's numbers](../docs/method.md#7-the-papers-numbers).\n",
         *(line for source in SOURCES for line in _clean(source)),
         "## Damaged faces\n",
-        "Mean gain in dB over bicubic of the same damaged face, sizes 16, 24, 32 and 48 px, the first 50 faces of "
-        "`aaf`'s validation split ([file](../benchmarks/real.md), which has the command and the share of faces that "
-        "come out worse). `ufvnet-routed` as it ships; the training of its second expert goes on.\n",
-        "| damage | ufvnet-lite | ufvnet-routed |",
-        "|---|---|---|",
+        "Mean gain in dB over bicubic of the same damaged face with its 95 % interval, sizes 16, 24, 32 and 48 px; "
+        "[results/real.md](real.md) has every size and the share of faces that come out worse. Made by "
+        "`ufvnet evaluate configs/evaluations/real.yaml`.\n",
         *_damaged(),
         "",
         "## Cost\n",
@@ -151,12 +150,17 @@ def _first_table(text: str) -> tuple[list[str], list[list[str]]]:
 
 
 def _damaged() -> Iterator[str]:
-    """A row for each damage, from the last table that has both models."""
-    text = (ROOT / "benchmarks" / "real.md").read_text()
-    tables = re.split(r"^(?=\| damage \|)", text, flags=re.M)[1:]
-    header, rows = [table for table in map(_first_table, tables) if "ufvnet-lite, mean" in table[0]][-1]
-    for row in rows:
-        yield f"| {row[0]} | {row[header.index('ufvnet-lite, mean')]} | {row[header.index('mean')]} |"
+    """A table with a row for each damage and a column for each model and test set."""
+    text, columns = (ROOT / "results" / "real.md").read_text(), dict[str, dict[str, str]]()
+    for caption in DAMAGED.finditer(text):
+        header, rows = _first_table(text[caption.end() :])
+        for row in rows:
+            column = f"{row[0].removesuffix(' (MR8)')}, {caption[1]}"
+            columns.setdefault(column, {})[row[1]] = row[header.index("mean")]
+    yield f"| damage | {' | '.join(columns)} |"
+    yield f"|---|{'---|' * len(columns)}"
+    for damage in next(iter(columns.values())):
+        yield f"| {damage} | {' | '.join(column[damage] for column in columns.values())} |"
 
 
 # Cost

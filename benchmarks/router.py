@@ -36,7 +36,7 @@ from ufvnet.models.store import CARD, README, WEIGHTS, check_model_folder, load,
 
 SEED, FACES, CHECKED = 17, 9_000, 1_000
 BATCH, STEPS, RATE, DECAY = 128, 6_000, 2e-3, 1e-2
-DAMAGE = Damage(clean=0.3)
+DAMAGE = Damage(clean=0.3, other_filter=0.55, unfiltered=0.6)
 LEAST, MOST = 8, 72
 AT_STAKE = 3.0
 """Decibels beyond which a face counts no more."""

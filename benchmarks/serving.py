@@ -31,6 +31,8 @@ from ufvnet.restore import Restorer
 
 FACES, BATCH, TURNS, SIDE = 64, 16, 5, 32
 OURS, PAPER = ("ufvnet-lite", "ufvnet-real"), "onesrg"
+ROUTED = {"clean": BATCH, "damaged": 0, "7 clean of 16": 7}
+"""Batches for ufvnet-routed, and how many of their faces pass the expert for clean ones; 7 leave parts of both unfilled."""
 
 Row = tuple[str, str, float, float, float]
 Work = Callable[[], object]
@@ -111,19 +113,35 @@ def _networks(folder: Path, file: Path) -> Iterator[Row]:
         )
 
 
+class _Told(nn.Module):
+    """A router that does its work and then chooses the expert for clean faces for every BATCH / count-th face."""
+
+    def __init__(self, router: nn.Module, count: int):
+        super().__init__()
+        self.router = router
+        self.choice = torch.tensor([(i + 1) * count // BATCH > i * count // BATCH for i in range(BATCH)]).float() - 0.5
+
+    def forward(self, statistics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.choice, self.router(statistics)[1]
+
+
 def _against_the_paper() -> Iterator[Row]:
     """One batch through our networks and through the paper's SRG, each as Restorer runs it, with folded norms."""
     torch.manual_seed(0)
     networks = {name: create(name, "paper") for name in (*OURS, PAPER)}
+    for what, count in ROUTED.items():
+        networks[f"ufvnet-routed, {what}"] = routed = create("ufvnet-routed", "paper")
+        routed.router = _Told(routed.get_submodule("router"), count)
     macs = {name: complexity(copy.deepcopy(network), 128)[-1].macs / 1e9 for name, network in networks.items()}
     ready = {name: channels_last(fold_norms(network.eval())) for name, network in networks.items()}
     ls = (torch.rand(BATCH, 3, 128, 128) * 2 - 1).contiguous(memory_format=torch.channels_last)
     rate = torch.full((BATCH, 2), SIDE / 128)
     rates = _rates({name: partial(network, ls, rate) for name, network in ready.items()}, BATCH)
-    for name in OURS:
-        ratio = rates[name] / rates[PAPER]
-        yield f"{name}, batches of {BATCH}, faces", f"{PAPER} paper, likewise", rates[name], rates[PAPER], ratio
-        yield f"{name}, GMAC a face", f"{PAPER} paper", macs[name], macs[PAPER], macs[name] / macs[PAPER]
+    for name in networks:
+        if name != PAPER:
+            ratio = rates[name] / rates[PAPER]
+            yield f"{name}, batches of {BATCH}, faces", f"{PAPER} paper, likewise", rates[name], rates[PAPER], ratio
+            yield f"{name}, GMAC a face", f"{PAPER} paper", macs[name], macs[PAPER], macs[name] / macs[PAPER]
 
 
 def _pictures(folder: Path, file: Path) -> Iterator[Row]:

@@ -16,11 +16,13 @@ from ufvnet.files import claim
 from ufvnet.models.store import read_card
 
 EXPERIMENT = Path(__file__).parents[1] / "configs" / "experiments" / "demo.yaml"
+START = "ufvnet-lite"
+"""The shipped model that `tuned` starts from: it is made for clean faces, as the demo's are."""
 ROWS = {
     "bicubic": "enlargement without a model",
-    DEFAULT_MODEL: "the model that ships, as `ufvnet restore` uses it",
+    DEFAULT_MODEL: "the shipped model that `ufvnet restore` uses",
     "scratch": "a narrow network of the same kind, trained here from nothing; it has only begun to learn",
-    "tuned": "the shipped model, trained on a little with the training photos of this demo",
+    "tuned": f"the shipped {START}, trained on a little with the training photos of this demo",
 }
 """What the rows of the demo's table mean."""
 FEW = 20
@@ -69,13 +71,13 @@ def demo(photos: Path | None = None, out: Path = Path("demo")) -> Path | None:
 
 
 def _inside(out: Path, photos: Path) -> list[str]:
-    """Overrides that keep everything the demo writes in one folder, and that name the shipped model."""
-    dataset, models, shipped = out / "data" / "demo-faces", out / "models", read_card(Path(DEFAULT_MODEL))
+    """Overrides that keep everything the demo writes in one folder, and that name the shipped models."""
+    dataset, models, start = out / "data" / "demo-faces", out / "models", read_card(Path(START))
     return [
         f"build.0.source.root={photos}", f"build.0.out={out / 'data'}",
         *(f"train.{i}.{key}={value}" for i in (0, 1)
           for key, value in (("dataset", dataset), ("out", models), ("runs", out / "runs"))),
-        f"train.1.start={DEFAULT_MODEL}", f"train.1.model={shipped['model']}", f"train.1.preset={shipped['preset']}",
+        f"train.1.start={START}", f"train.1.model={start['model']}", f"train.1.preset={start['preset']}",
         f"evaluate.out={out / 'evaluations'}", f"evaluate.datasets.0.path={dataset}",
         f"evaluate.models.1={DEFAULT_MODEL}",
         *(f"evaluate.models.{i}.model={models / name}" for i, name in ((2, "scratch"), (3, "tuned"))),

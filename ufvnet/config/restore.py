@@ -11,7 +11,7 @@ from ufvnet.remote import AnyPath
 
 from .base import Cluster, Device, FilePath, Schema, SourcePath
 
-DEFAULT_MODEL = "ufvnet-lite"
+DEFAULT_MODEL = "ufvnet-routed"
 """Name of the shipped model that restores pictures where no other is named."""
 
 

@@ -15,8 +15,9 @@ CANVAS = 48
 """Most LR pixels of a side that are looked at, from the middle of the face."""
 BLOCK, CHROMA_BLOCK = 8, 4
 """Sides of the blocks whose frequencies are measured, in luma and in chroma."""
-NEAR_ZERO = 0.7
-"""Levels below which a block's frequency counts as absent: JPEG rounds most of them to 0."""
+NEAR_ZERO, PRESENT = 0.45, 0.95
+"""Levels below which a block's frequency counts as absent, as JPEG rounds most of them to 0, and above which as present.
+Between them it counts in part: a sharp threshold would turn the last bits of an exported model into visible ones."""
 
 
 class LRStatistics(nn.Module):
@@ -60,7 +61,8 @@ class LRStatistics(nn.Module):
         pixels, sides = self.lr_pixels(ls.float(), rate.float())
         luma, blue, red = _ycc(pixels).split(1, 1)
         waves = F.conv2d(luma, self.luma_waves).abs()
-        absent, inside = (waves < NEAR_ZERO).float(), _fits(sides, BLOCK)
+        absent = ((PRESENT - waves) / (PRESENT - NEAR_ZERO)).clamp(0, 1)
+        inside = _fits(sides, BLOCK)
         parts = [_mean((waves + 0.5).log(), inside), (_mean(waves.square(), inside) + 0.1).log(), _mean(absent, inside)]
         parts.append(_by_grid(absent.mean(1), inside[:, 0]))
         inside = _fits(sides, CHROMA_BLOCK)

@@ -12,6 +12,9 @@ from .lr_statistics import LRStatistics
 from .real import UFVNetReal
 from .srg import SROutput, check_side
 
+PARTS = 4
+"""Parts of a batch that an expert restores one after the other: with more of them fewer places are filled for nothing."""
+
 
 class Router(nn.Module):
     """(N, count) ``LRStatistics`` -> (N,) logits of the choice, above 0 for the expert for clean faces, and (N, 5) the
@@ -84,16 +87,16 @@ class UFVNetRouted(nn.Module):
             output = self.damaged(ls, rate, statistics=statistics)
             return output.sr, output.weights
         sr, weights = torch.empty_like(ls), ls.new_empty(len(ls), len(self.anchors))
+        size = -(-len(ls) // PARTS)
         for is_chosen in (is_clean, ~is_clean):
             rows = is_chosen.nonzero()[:, 0]
-            if not len(rows):
-                continue
-            # filled up to the batch's size, on which the last bits of a face depend
-            filled = rows[torch.arange(len(ls), device=ls.device) % len(rows)]
-            images = ls[filled].contiguous(memory_format=torch.channels_last)
-            if is_chosen is is_clean:
-                output = self.clean(images, rate[filled])
-            else:
-                output = self.damaged(images, rate[filled], statistics=statistics[filled])
-            sr[rows], weights[rows] = output.sr[: len(rows)], output.weights[: len(rows)]
+            for part in rows.split(size) if len(rows) else ():
+                # filled up to the size of every part, on which the last bits of a face depend
+                filled = part[torch.arange(size, device=ls.device) % len(part)]
+                images = ls[filled].contiguous(memory_format=torch.channels_last)
+                if is_chosen is is_clean:
+                    output = self.clean(images, rate[filled])
+                else:
+                    output = self.damaged(images, rate[filled], statistics=statistics[filled])
+                sr[part], weights[part] = output.sr[: len(part)], output.weights[: len(part)]
         return sr, weights
