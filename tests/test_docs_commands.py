@@ -31,6 +31,7 @@ from ufvnet.restore.console import restore_here
 REPO = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{page.name}" for page in sorted((REPO / "docs").glob("*.md")))]
 CONFIGS = {"build": BuildConfig, "train": TrainConfig, "evaluate": EvaluateConfig, "reproduce": ExperimentConfig}
+ADMINISTRATION = ("useradd", "install", "runuser", "systemctl", "journalctl")
 BLOCK = re.compile(r"(?:<!-- not run: (.+?) -->\n)?```(console|python|yaml)\n(.*?)```", re.DOTALL)
 
 
@@ -115,7 +116,7 @@ def test_every_command_of_a_page_runs_or_is_one_that_would(page: str, workplace:
 
 
 def _check(words: list[str]) -> None:
-    """A command that is not run: its program, options, configuration, extras or target exist."""
+    """A command that is not run: its program, options, configuration, extras, target or files of deploy/ exist."""
     program, *arguments = words
     if program == "ufvnet":
         _check_ufvnet(arguments)
@@ -125,7 +126,11 @@ def _check(words: list[str]) -> None:
         extras = re.findall(r"\[(.+)\]", " ".join(arguments))
         assert {*",".join(extras).split(",")} <= {*EXTRAS, "docs", "dev", ""}, words
     else:
-        assert program in ("export", "prefect", "curl", "ffmpeg", "mkdir"), words
+        assert program in {"export", "prefect", "curl", "ffmpeg", "mkdir", *ADMINISTRATION}, words
+        files = [word.rpartition("=")[2] for word in words if "deploy/" in word]
+        assert all(any(REPO.glob(file)) for file in files), words
+        units = [word.partition("@")[0] for word in words if word.startswith("ufvnet-")]
+        assert all(any(REPO.glob(f"deploy/systemd/{unit}*.service")) for unit in units), words
 
 
 def _check_ufvnet(arguments: list[str]) -> None:

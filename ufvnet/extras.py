@@ -16,6 +16,7 @@ EXTRAS = {
     "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
     "heic": {"pillow-heif": "pillow_heif"},
     "storage": {"fsspec": "fsspec", "s3fs": "s3fs"},
+    "gcs": {"fsspec": "fsspec", "gcsfs": "gcsfs"},
     "serve": {"jinja2": "jinja2", "starlette": "starlette", "uvicorn": "uvicorn"},
     "slurm": {"dask-jobqueue": "dask_jobqueue"},
 }  # fmt: skip

@@ -6,12 +6,12 @@ needs, so that the same code reads both.
 
 from __future__ import annotations
 
+import functools
 import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -19,8 +19,9 @@ from ufvnet.errors import ConfigError
 from ufvnet.extras import require
 from ufvnet.files import printed
 
-STORES = {"s3": "s3fs", "gs": "gcsfs", "memory": "fsspec"}
-"""For each scheme, the package that fsspec needs for it. Their own settings (AWS_ENDPOINT_URL, profiles, ...) apply."""
+STORES = {"s3": ("storage", "s3fs"), "gs": ("gcs", "gcsfs"), "memory": ("storage", "fsspec")}
+"""For each scheme, the extra and the package of it that fsspec needs. Their own settings (AWS_ENDPOINT_URL, profiles,
+...) apply."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 """The beginning of a URL, also of one that was made a ``Path``, which has one slash. One letter is a Windows drive."""
@@ -174,19 +175,38 @@ class RemotePath:
     def _store(self) -> Any:
         import fsspec
 
+        scheme = self.url.split("://")[0]
         # A listing that is kept would not show what others have written since.
-        return fsspec.filesystem(self.url.split("://")[0], use_listings_cache=False)
+        return fsspec.filesystem(scheme, use_listings_cache=False, **_retries(scheme))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what libraries of stores raise into OSError, as for every other file."""
+        """Turn what libraries of stores raise into OSError, as for every other file. Its message names no path."""
         try:
             yield
         except (OSError, ValueError, MemoryError):
             raise
         except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            raise OSError(f"{self}: {reason or type(error).__name__}") from error
+            reason = re.sub(r"\?[^\s\"']*", "", " ".join(str(error).split()))[:300]  # without what URLs ask for
+            raise OSError(reason or type(error).__name__) from error
+
+
+@functools.cache
+def _retries(scheme: str) -> dict[str, Any]:
+    """Settings under which S3 is asked three times, within about two seconds, where nobody has chosen another way.
+
+    Its clients' old default asks five times and doubles its pauses: a wrong address was noticed after ten seconds and
+    more. An overloaded store is still asked again by s3fs itself.
+    """
+    if scheme != "s3":
+        return {}
+    import botocore.session
+    from fsspec.config import conf
+
+    chosen = dict(conf.get(scheme, {}).get("config_kwargs", {}))
+    if botocore.session.get_session().get_config_variable("retry_mode") == "legacy":  # the default
+        chosen.setdefault("retries", {"mode": "standard"})
+    return {"config_kwargs": chosen}
 
 
 AnyPath = Path | RemotePath
@@ -212,7 +232,6 @@ def path_or_url(value: str | Path) -> AnyPath:
         raise ConfigError("names no bucket")
     if "@" in bucket.partition("/")[0]:
         raise ConfigError("names credentials; they belong into the environment or a profile")
-    if scheme == "gs" and find_spec("gcsfs") is None:  # in no extra: its gRPC cannot be installed beside TensorBoard's
-        raise ConfigError("gs://: gcsfs is not installed; pip install gcsfs brings it")
-    require("storage", f"{scheme}://", STORES[scheme])
+    extra, package = STORES[scheme]
+    require(extra, f"{scheme}://", package)
     return RemotePath(f"{scheme}://{url.partition('://')[2].rstrip('/')}")

@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ufvnet.data.build.resolved import resolve
 from ufvnet.data.build.scan import proof_files, scan, scan_jobs
 from ufvnet.data.build.shard_writer import build_shard
 from ufvnet.data.build.shards import plan_shards
+from ufvnet.data.sources.files import files_below, name_below
 from ufvnet.data.sources.listing import list_photos
 from ufvnet.data.sources.photo import Photo
 
@@ -163,6 +165,22 @@ def test_a_folder_is_listed_in_the_order_of_paths_with_few_photos_in_memory(tmp_
 def _manifest(folder: Path, text: str, **settings: Any) -> dict[str, Photo]:
     (folder / "m.csv").write_text(text, encoding="utf-8", errors="surrogateescape")
     return _list(folder / "p", kind="manifest", file=folder / "m.csv", **settings)
+
+
+def test_folders_are_read_several_at_once_and_listed_in_the_order_of_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{i:02d}{end}" for i in range(24) for end in ("/b.jpg", "/a.jpg", ".jpg", "/a/c.jpg", "-/a.jpg")]
+    root = _put(tmp_path, *names)
+    together, scan = threading.Barrier(4, timeout=60), os.scandir
+
+    def wait_for_others(folder: Path) -> Any:
+        if folder.parent == root and folder.name in ("00", "00-", "01", "01-"):
+            together.wait()  # breaks if fewer than four folders are read at once
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", wait_for_others)
+    assert [name_below(root, path) for path in files_below(root)] == sorted(names)
 
 
 def test_a_manifest_names_photos_splits_and_persons(tmp_path: Path) -> None:

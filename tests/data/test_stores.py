@@ -1,10 +1,14 @@
-"""Object stores: photos and tables read from a local S3 server, datasets published there, other URLs refused."""
+"""Object stores: photos and tables read from servers of this machine (S3, Google Cloud Storage), datasets published
+there, other URLs refused."""
 
 from __future__ import annotations
 
 import io
 import shutil
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +49,40 @@ def s3() -> Iterator[RemotePath]:
             "AWS_DEFAULT_REGION": "us-east-1", "NO_PROXY": host, "no_proxy": host,
         }.items():  # fmt: skip
             patch.setenv(name, value)
-        bucket = RemotePath(f"s3://{BUCKET}")
-        bucket._store.mkdir(BUCKET)
-        yield bucket
+        yield _bucket("s3")
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def gs() -> Iterator[RemotePath]:
+    """The same on a server that answers as Google Cloud Storage does."""
+    pytest.importorskip("gcsfs", reason='needs pip install "ufvnet[gcs]"')
+    reason = "needs pip install gcp-storage-emulator"
+    emulator = pytest.importorskip("gcp_storage_emulator.server", reason=reason)
+    server = emulator.create_server("127.0.0.1", 0, in_memory=True)
+    server.start()
+    host, port = server._api._httpd.server_address
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "STORAGE_EMULATOR_HOST": f"http://{host}:{port}", "NO_GCE_CHECK": "true",  # no search for credentials
+            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # kinds of buckets that the server does not know
+            "NO_PROXY": host, "no_proxy": host,
+        }.items():  # fmt: skip
+            patch.setenv(name, value)
+        yield _bucket("gs")
+    server.stop()
+
+
+def _bucket(scheme: str) -> RemotePath:
+    bucket = RemotePath(f"{scheme}://{BUCKET}")
+    bucket._store.mkdir(BUCKET)
+    return bucket
+
+
+@pytest.fixture(params=["s3", "gs"])
+def store(request: pytest.FixtureRequest) -> RemotePath:
+    """The bucket of each kind of store."""
+    return request.getfixturevalue(request.param)
 
 
 def _build(root: object, out: Path, **source: Any) -> dict[str, Any]:
@@ -73,11 +107,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory, put_photos: Callable[[Path,
 
 
 @pytest.fixture
-def stored(photos: Path, s3: RemotePath) -> RemotePath:
+def stored(photos: Path, store: RemotePath) -> RemotePath:
     """The photos in the bucket."""
     for path in photos.rglob("*.jpg"):
-        (s3 / "photos" / path.relative_to(photos).as_posix()).upload(path)
-    return s3 / "photos"
+        (store / "photos" / path.relative_to(photos).as_posix()).upload(path)
+    return store / "photos"
 
 
 def test_a_build_from_a_store_writes_the_bytes_of_one_from_a_folder(
@@ -93,8 +127,8 @@ def test_a_build_from_a_store_writes_the_bytes_of_one_from_a_folder(
     assert card["fingerprints"] == here["fingerprints"]
     remote, local = (_bytes_below(tmp_path / name / "set" / "faces") for name in ("remote", "local"))
     assert remote == local
-    assert card["config"]["source"]["root"] == "s3://faces/photos"
-    with pytest.raises(ConfigError, match=r"^photos = s3://faces/photos: is a URL"):
+    assert card["config"]["source"]["root"] == str(stored)
+    with pytest.raises(ConfigError, match=rf"^photos = {stored}: is a URL"):
         _ = data.open(tmp_path / "remote" / "set").photos
 
 
@@ -107,10 +141,10 @@ def test_names_with_doubled_slashes_are_read_as_they_are(stored: RemotePath, pho
 
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])
 def test_tables_are_read_from_a_store_and_may_name_objects_beside_them(
-    s3: RemotePath, photos: Path, tmp_path: Path, ending: str
+    store: RemotePath, photos: Path, tmp_path: Path, ending: str
 ) -> None:
     content = [p.read_bytes() for p in sorted(photos.glob("[!.]*.jpg"))]
-    folder = s3 / f"tables-{ending}"
+    folder = store / f"tables-{ending}"
     (folder / "one.jpg").write_bytes(content[2])
     pictures = [(content[0], "x"), (content[1], None), (None, "one.jpg"), (None, "../photos/none.jpg")]
     cells = [{"bytes": picture, "path": name} for picture, name in pictures]
@@ -141,14 +175,15 @@ def test_a_worker_without_access_is_found_out_and_a_store_without_it_refused(
     stored: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build = resolve(load(BuildConfig, {"name": "set", "out": tmp_path, "source": {"root": str(stored)}}))
+    nowhere = f"{stored.parent}/nowhere"
     (job,) = scan_jobs(build)
     with monkeypatch.context() as patch:
         patch.setattr(RemotePath, "open", _refuse)
         assert [hashes.sha256 for hashes in scan(job)] == [None] * 4
-    with pytest.raises(ConfigError, match=r"^source\.root = s3://faces/nowhere: no such folder"):
-        resolve(load(BuildConfig, {"name": "set", "out": tmp_path, "source": {"root": "s3://faces/nowhere"}}))
+    with pytest.raises(ConfigError, match=rf"^source\.root = {nowhere}: no such folder"):
+        resolve(load(BuildConfig, {"name": "set", "out": tmp_path, "source": {"root": nowhere}}))
     monkeypatch.setattr(RemotePath, "is_dir", _refuse)
-    with pytest.raises(ConfigError, match=r"^source\.root = s3://faces/photos: cannot be read \(no access\)"):
+    with pytest.raises(ConfigError, match=rf"^source\.root = {stored}: cannot be read \(no access\)"):
         resolve(build.config)
 
 
@@ -157,10 +192,10 @@ def _refuse(*_: object) -> Any:
 
 
 def test_a_dataset_is_published_with_its_card_last(
-    built: Path, s3: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: Path, store: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = Path(shutil.copytree(built, tmp_path / "faces", ignore=shutil.ignore_patterns("cache")))
-    dataset, url, target = data.open(copy), "s3://faces/published", s3 / "published"
+    dataset, target = data.open(copy), store / "published"
     uploaded: list[str] = []
     upload = RemotePath.upload
 
@@ -174,19 +209,20 @@ def test_a_dataset_is_published_with_its_card_last(
 
     monkeypatch.setattr(RemotePath, "upload", spy)
     with pytest.raises(OSError, match="cut off"):
-        push(dataset, url)
+        push(dataset, str(target))
     assert not (target / "dataset.json").exists()
-    count, present = push(dataset, url)
+    count, present = push(dataset, str(target))
     assert (uploaded[-1], present) == ("dataset.json", 0)
-    assert push(dataset, url) == (0, count)
+    assert push(dataset, str(target)) == (0, count)
     here = {p.relative_to(copy).as_posix(): p for p in copy.rglob("*") if p.is_file() and "timings" not in p.parts}
     there = {p.name_below(target): p.read_bytes() for p in target.files()}
     assert there == {name: path.read_bytes() for name, path in here.items()}
     (file,) = (s["faces"] for s in dataset.card["shards"] if (s["faces"] or "").startswith("faces/split=val"))
-    assert len(pd.read_parquet(f"{url}/{file}", columns=["face_id"])) == dataset.card["faces"]["val"]
+    faces = pd.read_parquet(f"{target}/{file}", columns=["face_id"], filesystem=target._store)
+    assert len(faces) == dataset.card["faces"]["val"]
     (copy / file).write_bytes(b"damaged")
     with pytest.raises(ConfigError, match=f"{file} is missing or damaged"):
-        push(dataset, url)
+        push(dataset, str(target))
 
 
 @pytest.mark.parametrize(
@@ -202,6 +238,96 @@ def test_a_dataset_is_published_only_where_nothing_else_lies(built: Path, s3: Re
     (s3 / "others/mine.txt").write_bytes(b"mine")
     with pytest.raises(ConfigError, match=f"^url = {url}: {why}"):
         push(data.open(built), url)
+
+
+# Stores that refuse, fail or do not answer
+
+CUT = 0
+"""Instead of an answer's code: the connection is closed."""
+
+
+@pytest.fixture
+def answers(s3: RemotePath, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, str]]]:
+    """What the store answers to the next requests: codes and their names. Retries do not wait."""
+    from botocore.retries.standard import ExponentialBackoff
+
+    script = list[tuple[int, str]]()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # which answers a client that asks whether to send
+
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            code, name = script.pop(0)
+            self.close_connection = code == CUT
+            if code != CUT:
+                body = f"<Error><Code>{name}</Code><Message>{name} it is</Message></Error>".encode() * (code != 200)
+                self.send_response(code)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        s3._store.clear_instance_cache()  # clients keep the address
+        yield script
+        server.shutdown()
+    s3._store.clear_instance_cache()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(403, "AccessDenied"), (404, "NoSuchBucket"), (403, "InvalidAccessKeyId"), (403, "SignatureDoesNotMatch")],
+)
+def test_what_no_retry_mends_is_asked_once(
+    answers: list[tuple[int, str]], s3: RemotePath, answer: tuple[int, str]
+) -> None:
+    answers[:] = [answer, (200, "")]
+    with pytest.raises(OSError, match=f"{answer[1]} it is"):
+        (s3 / "x").write_bytes(b"x")
+    assert answers == [(200, "")]
+
+
+@pytest.mark.parametrize("answer", [(503, "SlowDown"), (500, "InternalError"), (CUT, "")])
+def test_an_overloaded_store_and_a_cut_connection_are_asked_again(
+    answers: list[tuple[int, str]], s3: RemotePath, answer: tuple[int, str]
+) -> None:
+    answers[:] = [answer, answer, (200, "")]
+    (s3 / "x").write_bytes(b"x")
+    assert answers == []
+
+
+def test_an_address_where_nothing_answers_is_tried_three_times_and_named(
+    built: Path, s3: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from botocore.retries.standard import ExponentialBackoff
+
+    pauses = list[object]()
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda _, context: pauses.append(context) or 0)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    s3._store.clear_instance_cache()
+    source = {"root": str(s3 / "photos")}
+    with pytest.raises(ConfigError) as refused:
+        resolve(load(BuildConfig, {"name": "set", "out": tmp_path, "source": source}))
+    assert str(refused.value) == (
+        f'source.root = s3://faces/photos: cannot be read (Could not connect to the endpoint URL: "{address}/faces")'
+    )
+    assert len(pauses) == 2
+    monkeypatch.setattr("sys.argv", ["ufvnet", "data", "push", str(built), f"{s3}/published"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = (
+        f'ufvnet: url = s3://faces/published: cannot be used (Could not connect to the endpoint URL: "{address}/faces")'
+    )
+    assert (end.value.code, capsys.readouterr().err) == (2, f"{said}\n")
+    s3._store.clear_instance_cache()
 
 
 def test_memory_is_a_store_too(tmp_path: Path) -> None:
@@ -268,6 +394,16 @@ def test_every_command_refuses_urls_for_paths(
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize(("scheme", "package", "extra"), [("s3", "s3fs", "storage"), ("gs", "gcsfs", "gcs")])
+def test_a_package_that_is_missing_is_named_with_its_extra(
+    scheme: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ufvnet.extras.is_installed", lambda module: module != package)
+    with pytest.raises(ConfigError) as refused:
+        load(RestoreConfig, {"input": f"{scheme}://b/x", "output": "out"})
+    assert f'{scheme}://: {package} is not installed; pip install "ufvnet[{extra}]" brings it' in str(refused.value)
+
+
 def test_a_windows_drive_and_a_name_with_a_colon_are_paths() -> None:
     assert isinstance(path_or_url("C:/photos"), Path)
     assert isinstance(path_or_url("photos: 2026/a"), Path)
@@ -282,26 +418,26 @@ def test_a_key_of_one_or_several_paths_is_read_as_it_was_written(paths: str | tu
 
 
 def test_pictures_are_restored_into_a_store(
-    s3: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    store: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("a.png", "b.png"):
         buffer = io.BytesIO()
         Image.linear_gradient("L").resize((24, 24)).save(buffer, "PNG")
-        (s3 / "crops" / name).write_bytes(buffer.getvalue())
-    monkeypatch.setattr("sys.argv", ["ufvnet", "restore", f"{s3}/crops", f"{s3}/restored", "--mode", "aligned"])
+        (store / "crops" / name).write_bytes(buffer.getvalue())
+    monkeypatch.setattr("sys.argv", ["ufvnet", "restore", f"{store}/crops", f"{store}/restored", "--mode", "aligned"])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 0
-    names = [path.name for path in (s3 / "restored").files()]
+    names = [path.name for path in (store / "restored").files()]
     assert names == ["a.png", "b.png", "manifest.parquet", "summary.json"]
-    assert not (s3 / "restored" / ".ufvnet.json").is_file()
+    assert not (store / "restored" / ".ufvnet.json").is_file()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
-    settings = {"input": f"{s3}/crops", "output": f"{s3}/restored", "mode": "aligned", "resume": True}
+    settings = {"input": f"{store}/crops", "output": f"{store}/restored", "mode": "aligned", "resume": True}
     with monkeypatch.context() as patch:
         patch.setattr(RemotePath, "write_bytes", lambda path, _: pytest.fail(f"{path} is written again"))
         assert restore_folder(load(RestoreConfig, settings))["counts"]["restored"] == 2
     said = "".join(capfd.readouterr())
     assert "2 restored, 0 failed; 2 faces" in said
-    assert "s3://faces/restored" in said
+    assert f"{store}/restored" in said
     assert "secret" not in said

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ufvnet.errors import PipelineError
+
 
 def show_dataset(
     dataset: Annotated[Path, typer.Argument(help="Folder of a built dataset.")],
@@ -57,5 +59,8 @@ def push_dataset(
     from ufvnet.data import open as open_dataset
     from ufvnet.data.push import push
 
-    uploaded, present = push(open_dataset(dataset), url)
+    try:
+        uploaded, present = push(open_dataset(dataset), url)
+    except OSError as error:
+        raise PipelineError(f"{url}: {error}; the same command goes on") from error
     print(f"{url}: {uploaded:,} files uploaded, {present:,} were there already")

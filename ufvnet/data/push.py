@@ -31,8 +31,9 @@ def push(dataset: Dataset, url: str) -> tuple[int, int]:
         The numbers of files with a digest that were uploaded, and that were there already.
 
     Raises:
-        ConfigError: the URL is not one of a store or holds something else, or a file of the dataset is damaged.
-        OSError: the store does not answer, or refuses.
+        ConfigError: the URL is not one of a store or holds something else, the store does not answer or refuses, or a
+            file of the dataset is damaged.
+        OSError: the store fails later; a second push goes on.
     """
     try:
         target = path_or_url(url)
@@ -44,8 +45,11 @@ def push(dataset: Dataset, url: str) -> tuple[int, int]:
     for name, digest in files.items():
         if not is_intact(dataset.root / name, digest):
             raise ConfigError(f"dataset = {printed(dataset.root)}: {name} is missing or damaged; build it again")
-    earlier = _published(target)
-    (target / CARD).unlink(missing_ok=True)
+    try:
+        earlier = _published(target)
+        (target / CARD).unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"url = {target}: cannot be used ({printed(error)})") from error
     missing = [name for name, digest in files.items() if earlier.get(name) != digest]
     for name in missing:
         (target / name).upload(dataset.root / name)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ufvnet.errors import ConfigError
@@ -14,8 +17,25 @@ from .text import PROBLEMS, read_names, spellings
 TABLES = (".parquet", ".arrow")
 """Endings of image tables."""
 
+AHEAD = 16
+"""Folders that are read ahead."""
 
-def files_below(folder: Path, recursive: bool = True, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
+
+@dataclass(frozen=True)
+class _Contents:
+    """What is in a folder.
+
+    identity: its device and inode; None if it cannot be read.
+    names: by name, as whole paths would be sorted: those of folders end with a slash.
+    links: names of folders that are links.
+    """
+
+    identity: tuple[int, int] | None
+    names: tuple[str, ...] = ()
+    links: frozenset[str] = frozenset()
+
+
+def files_below(folder: Path, recursive: bool = True) -> Iterator[Path]:
     """Everything in a folder except folders and hidden files, by name: as whole paths would be sorted.
 
     Links to folders are followed. What cannot be read is listed too: pipes, links to nowhere, a link to a folder that
@@ -23,27 +43,55 @@ def files_below(folder: Path, recursive: bool = True, above: tuple[tuple[int, in
 
     Args:
         folder: where to look.
-        recursive: also look in the folders below.
-        above: (device, inode) of the folders that this one lies in.
+        recursive: also look in the folders below. Several of them are read ahead at once: on a network file system
+            that is mostly waiting.
     """
-    try:
-        status = folder.stat()
-        with os.scandir(folder) as entries:
-            names = sorted(e.name + "/" * _is_folder(e) for e in entries if not e.name.startswith("."))
-    except OSError:
+    with ThreadPoolExecutor(AHEAD) as readers:
+        yield from _files_of(folder, _read(folder), recursive, (), readers)
+
+
+def _files_of(
+    folder: Path, contents: _Contents, recursive: bool, above: tuple[tuple[int, int], ...], readers: ThreadPoolExecutor
+) -> Iterator[Path]:
+    """The files of a folder that was read; above: the identities of those that it lies in."""
+    if contents.identity is None:
         yield folder
         return
-    within = (*above, (status.st_dev, status.st_ino))
-    for name in names:
+    within = (*above, contents.identity)
+    below = _read_ahead([folder / name for name in contents.names if name.endswith("/") and recursive], readers)
+    for name in contents.names:
         path = folder / name
         if not name.endswith("/"):
             yield path
         elif recursive:
-            target = path.stat()
-            if path.is_symlink() and (target.st_dev, target.st_ino) in within:
+            inner = next(below)
+            if name in contents.links and inner.identity in within:
                 yield path
             else:
-                yield from files_below(path, True, within)
+                yield from _files_of(path, inner, True, within, readers)
+
+
+def _read_ahead(folders: list[Path], readers: ThreadPoolExecutor) -> Iterator[_Contents]:
+    """The contents of each folder, in order; up to AHEAD more are being read meanwhile."""
+    waiting = deque[Future[_Contents]]()
+    for folder in folders:
+        waiting.append(readers.submit(_read, folder))
+        if len(waiting) > AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _read(folder: Path) -> _Contents:
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as entries:
+            found = [(entry, _is_folder(entry)) for entry in entries if not entry.name.startswith(".")]
+            links = frozenset(f"{entry.name}/" for entry, is_folder in found if is_folder and entry.is_symlink())
+            names = tuple(sorted(entry.name + "/" * is_folder for entry, is_folder in found))
+    except OSError:
+        return _Contents(None)
+    return _Contents((status.st_dev, status.st_ino), names, links)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
