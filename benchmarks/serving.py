@@ -32,7 +32,7 @@ from ufvnet.restore import Restorer
 FACES, BATCH, TURNS, SIDE = 64, 16, 5, 32
 OURS, PAPER = ("ufvnet-lite", "ufvnet-real"), "onesrg"
 ROUTED = {"clean": BATCH, "damaged": 0, "7 clean of 16": 7}
-"""Batches for ufvnet-routed, and how many of their faces pass the expert for clean ones; 7 leave parts of both unfilled."""
+"""Batches for ufvnet-routed: how many of their faces pass the expert for clean ones. 7 fill no part of either."""
 
 Row = tuple[str, str, float, float, float]
 Work = Callable[[], object]

@@ -32,7 +32,7 @@ from .store import WEIGHTS, find, identity, load, read_card
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "torch-export": ".pt2"}
 TOLERANCE = 5e-4
 """Largest allowed difference between the outputs of an exported file and of the network: a sixteenth of a level of 255,
-in images in [-1, 1]. ufvnet-routed's features are so large before they are scaled that float32 leaves 2e-4 of it open."""
+in images in [-1, 1]. ufvnet-routed's features are large before they are scaled: float32 leaves 2e-4 of it open."""
 
 CHECKED = (1, 2, 5)
 """Batch sizes with which every exported file is checked."""

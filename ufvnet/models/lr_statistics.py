@@ -16,7 +16,7 @@ CANVAS = 48
 BLOCK, CHROMA_BLOCK = 8, 4
 """Sides of the blocks whose frequencies are measured, in luma and in chroma."""
 NEAR_ZERO, PRESENT = 0.45, 0.95
-"""Levels below which a block's frequency counts as absent, as JPEG rounds most of them to 0, and above which as present.
+"""Levels below which a block's frequency counts as absent (JPEG rounds most of them to 0), and above which as present.
 Between them it counts in part: a sharp threshold would turn the last bits of an exported model into visible ones."""
 
 

@@ -13,7 +13,7 @@ from .real import UFVNetReal
 from .srg import SROutput, check_side
 
 PARTS = 4
-"""Parts of a batch that an expert restores one after the other: with more of them fewer places are filled for nothing."""
+"""Parts of a batch that an expert restores one after the other: more of them leave fewer places filled for nothing."""
 
 
 class Router(nn.Module):
