@@ -139,7 +139,7 @@ def main(clean: str, damaged_: str, out: str, *datasets: str) -> None:
     state = {name: tensor.half() for name, tensor in network.state_dict().items()}
     known = dict.fromkeys(name for part in trained_on for name in part["dataset"].split(" + "))
     card = cards[1] | {
-        "model": "ufvnet-routed", "name": Path(out).name, "params": sum(t.numel() for t in state.values()),
+        "model": "ufvnet-routed", "name": Path(out).name, "params": sum(p.numel() for p in network.parameters()),
         "precision": "half", "experts": made_of, "fingerprint": fingerprint(*made_of, SEED, FACES, STEPS),
         "trained_on": trained_on[1] | {"dataset": " + ".join(known), "faces": max(p["faces"] for p in trained_on)},
         "validation": {},
