@@ -21,7 +21,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from ufvnet import cli, config
+from ufvnet import config
+from ufvnet.cli import commands as cli
 from ufvnet.data import schema
 from ufvnet.data.build import assembly, shard_writer
 from ufvnet.data.card import NO_FAILURES

@@ -16,7 +16,7 @@ from typing import Literal, get_args, get_origin
 import pytest
 import typer
 
-from ufvnet import cli
+from ufvnet.cli import commands as cli
 from ufvnet.cli.options import wrong_use_is_refused
 from ufvnet.cli.preflight import check_server
 from ufvnet.config import BuildConfig, RestoreConfig, Schema, load
@@ -44,7 +44,8 @@ def run_here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     """Runs a command in this process: for what it says and its exit code, not for what its process starts with."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setattr("ufvnet.cli.pipeline.leave_on_signals", lambda _: None)  # signals stay the tests' own
+    for module in ("pipeline", "restore"):  # signals stay the tests' own
+        monkeypatch.setattr(f"ufvnet.cli.{module}.leave_on_signals", lambda _: None)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         capfd.readouterr()
@@ -219,8 +220,9 @@ def test_control_characters_in_a_message_are_escaped(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="semaphores have no names there")
 def test_semaphores_of_a_command_that_ends_at_once_are_freed_without_a_warning() -> None:
     code = (
-        "import os, ufvnet.cli\nfrom multiprocessing import get_context\ndef app(**_):\n"
-        "    kept = get_context('spawn').Semaphore()\n    os._exit(3)\nufvnet.cli.app = app\nufvnet.cli.main()"
+        "import os, ufvnet.cli.commands\nfrom multiprocessing import get_context\ndef app(**_):\n"
+        "    kept = get_context('spawn').Semaphore()\n    os._exit(3)\n"
+        "ufvnet.cli.commands.app = app\nufvnet.cli.commands.main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (3, "")
@@ -340,6 +342,7 @@ def test_input_and_output_are_named_by_place_or_as_other_tools_name_them(
 ) -> None:
     configs: list[RestoreConfig] = []
     monkeypatch.setattr(supervise, "supervise", lambda config, _: configs.append(config) or 0)
+    monkeypatch.setattr("ufvnet.cli.restore.leave_on_signals", lambda _: None)
     assert cli.app(["restore", *words.split(), "-s", "2"], standalone_mode=False) == 0
     assert (configs[0].inputs, configs[0].output) == ((Path("a"), Path("b")), Path("out"))
     assert configs[0].scale == 2
@@ -361,7 +364,7 @@ def test_help_of_restore_ends_with_three_examples() -> None:
 def test_help_imports_nothing_heavy(words: list[str], unneeded: list[str]) -> None:
     code = (
         f"import atexit, sys; atexit.register(lambda: print(*sys.modules)); sys.argv[1:] = {words}\n"
-        "from ufvnet.cli import main; main()"
+        "from ufvnet.cli.commands import main; main()"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "ufvnet.cli" in loaded

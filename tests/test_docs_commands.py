@@ -20,7 +20,8 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from ufvnet import cli, data, models
+from ufvnet import data, models
+from ufvnet.cli import commands as cli
 from ufvnet.config import BuildConfig, EvaluateConfig, ExperimentConfig, TrainConfig, load
 from ufvnet.data.sample import jittered_photos
 from ufvnet.extras import EXTRAS
@@ -87,6 +88,7 @@ def workplace(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     shutil.copytree(material, tmp_path / "work")
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setattr(supervise, "supervise", lambda config, _: restore_here(config, None))
+    monkeypatch.setattr("ufvnet.cli.restore.leave_on_signals", lambda _: None)
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     return tmp_path / "work"

@@ -110,6 +110,29 @@ def child_with_job(
                 lifeline.close()
 
 
+@contextlib.contextmanager
+def ctrl_c_waits() -> Iterator[Callable[[], None]]:
+    """Let a Ctrl-C wait until the block calls what it is given, or ends.
+
+    A child that is started in the block begins in the same way, and must call ``heed_ctrl_c`` once it knows what to do:
+    a Ctrl-C while Python starts would show a traceback. On Windows nothing can wait.
+    """
+    if sys.platform == "win32":
+        yield lambda: None
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield lambda: heed_ctrl_c() if signal.SIGINT not in before else None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def heed_ctrl_c() -> None:
+    """Take the Ctrl-C that ``ctrl_c_waits`` has kept waiting, and those to come."""
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
 def take_job() -> Any:
     """The job that ``child_with_job`` hands to this process, which from then on ends when its parent does."""
     try:

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from ufvnet import data
-from ufvnet.cli import main
+from ufvnet.cli.commands import main
 from ufvnet.config import BuildConfig, ConfigError, EvaluateConfig, RestoreConfig, Schema, TrainConfig, load
 from ufvnet.data.build.assembly import finish_dataset
 from ufvnet.data.build.resolved import resolve

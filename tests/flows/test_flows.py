@@ -239,8 +239,8 @@ def direct(reproduced: Reproduced) -> Path:
         text = text.replace(str(folder / read), str(reproduced.folder / read))
     (folder / "tiny.yaml").write_text(text.replace('"workers":2', '"workers":1'))
     spy = (
-        "import sys, ufvnet.cli\n"
-        "try:\n    ufvnet.cli.main()\nfinally:\n    open('modules', 'w').write(' '.join(sys.modules))"
+        "import sys, ufvnet.cli.commands\n"
+        "try:\n    ufvnet.cli.commands.main()\nfinally:\n    open('modules', 'w').write(' '.join(sys.modules))"
     )
     command = [sys.executable, "-c", spy, "reproduce", "tiny.yaml", "--direct"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -450,7 +450,7 @@ def _imported(file: Path) -> Iterator[str]:
 
 
 def test_importing_the_command_line_imports_nothing_heavy() -> None:
-    code = "import sys, ufvnet.cli; print(*sys.modules)"
+    code = "import sys, ufvnet.cli.commands; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "ufvnet.cli" in loaded
     assert not {"torch", "dlib", "prefect", "dask", "pandas"} & set(loaded)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ufvnet import cli
+from ufvnet.cli import commands as cli
 from ufvnet.config import RestoreConfig
 from ufvnet.faces.finders import choose_finder
 from ufvnet.restore import supervise
@@ -27,6 +27,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lite: Path) -> Run:
         return int(restore_here(config))
 
     monkeypatch.setattr(supervise, "supervise", here)
+    monkeypatch.setattr("ufvnet.cli.restore.leave_on_signals", lambda _: None)
     monkeypatch.chdir(tmp_path)
     more = ["--model", str(lite), "--device", "cpu", "--threads", "1"]
     return lambda words: cli.app(["restore", *words.split(), *more], standalone_mode=False)

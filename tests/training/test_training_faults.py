@@ -373,7 +373,7 @@ exec {command}
 TRAIN = """
 import contextlib, sys
 from pathlib import Path
-from ufvnet import cli
+from ufvnet.cli import commands as cli
 from ufvnet.config import TrainConfig, load
 from ufvnet.training.launch import train_in_process
 from ufvnet.training.stages import resolve_parts

@@ -1,24 +1,42 @@
-"""Ctrl-C while a command of the pipeline works, or Prefect starts for it."""
+"""Ctrl-C while a command is imported, while one of the pipeline works, or while Prefect starts for it."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
-
-from ufvnet.children import end_descendants
+from collections.abc import Callable, Sequence
 
 
-def leave_on_signals(stop: Callable[[], None]) -> None:
-    """On Ctrl-C or SIGTERM call ``stop``, then leave at once.
+def leave_on_signals(
+    stop: Callable[[], None], numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM)
+) -> None:
+    """On Ctrl-C or SIGTERM call ``stop``, then leave at once; a signal that the caller ignores stays ignored.
 
-    Prefect's own way out waits for its server, which had the same Ctrl-C.
+    Prefect's own way out waits for its server, which had the same Ctrl-C. Imports that are interrupted by an exception
+    show it, or take it for a failure of their own.
+
+    Args:
+        stop: says that the command has stopped.
+        numbers: signals that mean it.
     """
 
     def leave(number: int, _: object) -> None:
-        stop()
-        end_descendants()  # Prefect's server among them
-        os._exit(128 + number)
+        for other in numbers:
+            signal.signal(other, signal.SIG_IGN)
+        try:
+            stop()
+            from ufvnet.children import end_descendants
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, leave)
+            end_descendants()  # Prefect's server among them
+        finally:
+            os._exit(128 + number)
+
+    for number in numbers:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, leave)
+
+
+def interrupt_again() -> None:
+    """Undo ``leave_on_signals`` for Ctrl-C: it raises KeyboardInterrupt, as in any Python."""
+    if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ufvnet.children import CTRL_C
 from ufvnet.console import SOME_FAILED
 from ufvnet.errors import ConfigError
 from ufvnet.extras import require
@@ -68,17 +70,20 @@ def restore(
     """Restore small faces in bulk, each with a row of the manifest; exit code 1 if one failed, or none was usable."""
     from ufvnet.config import RestoreConfig
 
+    leave_on_signals(_stop_restoring)
     inputs, output = _inputs_and_output(paths or [], inputs, output)
     workers = None if cluster is None else {"workers": cluster}
     config = configured(RestoreConfig, {"input": inputs, "output": output, "cluster": workers, **settings})
     if cluster is None and "-" not in (*inputs, output):
         from ufvnet.restore.supervise import supervise
 
-        raise typer.Exit(supervise(config, inputs[0] if _picture_to_picture(config) else None))
+        code = supervise(config, inputs[0] if _picture_to_picture(config) else None)
+        if code in (128 + signal.SIGINT, CTRL_C):
+            _stop_restoring()
+        raise typer.Exit(code)
     flow = None
     if cluster is not None:
         flow = import_from_checkout("flows.super_resolve", "super_resolve")
-        leave_on_signals(_stop_restoring)
     from ufvnet.restore.console import restore_here
 
     raise typer.Exit(SOME_FAILED if restore_here(config, flow) else 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -36,7 +35,6 @@ def restore_here(
     Raises:
         ConfigError: the configuration cannot be run as it is, or a file or folder cannot be used.
         OSError: the disk is full.
-        SystemExit: Ctrl-C.
     """
     try:
         if is_single(config):
@@ -48,9 +46,6 @@ def restore_here(
 
             with shown("restore") as progress:
                 summary = restore_folder(config, progress, crashed)
-    except KeyboardInterrupt:
-        print("ufvnet: stopped; the same command with --resume continues", file=sys.stderr)
-        raise SystemExit(128 + signal.SIGINT) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -9,9 +9,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from ufvnet.children import CTRL_C, KEEP_MEMORY, cause_of_death, child_with_job
+from ufvnet.children import CTRL_C, KEEP_MEMORY, cause_of_death, child_with_job, ctrl_c_waits
 from ufvnet.config import RestoreConfig
 from ufvnet.files import printed
 
@@ -64,12 +65,14 @@ def supervise(config: RestoreConfig, picture: str | None = None) -> int:
 
 def _run_worker(config: RestoreConfig, crashed: bool) -> int:
     """The exit code of a process that restores, negative if it died of a signal."""
-    with child_with_job(WORKER, (config, crashed), VARIABLES) as child:
-        return _wait(child)
+    with ctrl_c_waits() as heed, child_with_job(WORKER, (config, crashed), VARIABLES) as child:
+        return _wait(child, heed)
 
 
-def _wait(child: subprocess.Popen[bytes]) -> int:
+def _wait(child: subprocess.Popen[bytes], heed: Callable[[], None]) -> int:
     """Wait for a child's end; signals that ask this process to stop are passed on to it.
+
+    ``heed`` is called when they are, and lets a Ctrl-C through that came before.
 
     On Windows the console sends Ctrl-C to both processes.
     """
@@ -80,6 +83,7 @@ def _wait(child: subprocess.Popen[bytes]) -> int:
 
     heeded = [number for number in PASSED_ON if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores one
     before = {number: signal.signal(number, pass_on) for number in heeded}
+    heed()
     try:
         return child.wait()
     finally:

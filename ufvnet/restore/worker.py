@@ -6,28 +6,39 @@ calls ``Restorer`` or ``restore_folder``.
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Callable
 
-from ufvnet.children import take_job, without_collection
+from ufvnet.children import heed_ctrl_c, take_job, without_collection
 from ufvnet.console import SOME_FAILED, escape_logs, exit_on_errors, leave_at_once, prepare_streams
+
+STOPPED = 128 + signal.SIGINT
+"""Exit code after Ctrl-C. The process that waits says so; this one only ends."""
 
 
 def main() -> None:
     """Do the job and end with its exit code."""
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _interrupt_once)
+    _on_ctrl_c(lambda *_: os._exit(STOPPED))  # nothing has begun that would have to be ended well
+    heed_ctrl_c()
     prepare_streams()
     escape_logs()
     config, crashed = take_job()
-    try:
-        with exit_on_errors():
-            with without_collection():
-                from .console import restore_here
+    with exit_on_errors():
+        with without_collection():
+            from .console import restore_here
 
+        try:
+            _on_ctrl_c(_interrupt_once)
             failed = restore_here(config, crashed=crashed)
-    except KeyboardInterrupt:
-        raise SystemExit(128 + signal.SIGINT) from None
+        except KeyboardInterrupt:
+            leave_at_once(STOPPED)
     leave_at_once(SOME_FAILED if failed else 0)
+
+
+def _on_ctrl_c(act: Callable[..., object]) -> None:
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, act)
 
 
 def _interrupt_once(*_: object) -> None:

@@ -1,0 +1,97 @@
+"""Ctrl-C at any moment of ``ufvnet restore``: one line, exit code 130, no traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import NoReturn
+
+import pytest
+
+from ufvnet import cli
+from ufvnet.children import ctrl_c_waits
+from ufvnet.cli import commands
+from ufvnet.restore import supervise, worker
+
+STOPPED = 128 + signal.SIGINT
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals cannot wait there")
+
+
+class Left(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture(autouse=True)
+def leaving(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Signals as a terminal's command has them; to leave the process raises Left."""
+
+    def leave(code: int) -> NoReturn:
+        raise Left(code)
+
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr("ufvnet.children.end_descendants", lambda: None)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def press(*_: object, **__: object) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_while_the_commands_are_imported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(commands, "main", press)
+    with pytest.raises(Left, match=f"{STOPPED}"):
+        cli.entry()
+    assert capsys.readouterr().err == "ufvnet: stopped\n"
+
+
+@pytest.mark.parametrize("at", ["before", "in", "after"])
+def test_while_the_waiting_process_runs(
+    at: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before and after the worker this process leaves by itself; with it, the worker's exit code says what happened."""
+    monkeypatch.setattr(supervise, "supervise", lambda *_: STOPPED if at == "in" else press())
+    if at == "before":
+        monkeypatch.setattr("ufvnet.cli.restore.configured", press)
+    if at == "in":
+        assert commands.app(["restore", "in", "out"], standalone_mode=False) == STOPPED
+    else:
+        with pytest.raises(Left, match=f"{STOPPED}"):
+            commands.app(["restore", "in", "out"], standalone_mode=False)
+    assert capsys.readouterr().err == "ufvnet: stopped; the same command with --resume continues\n"
+
+
+@pytest.mark.parametrize("at", ["ufvnet.restore.worker.take_job", "ufvnet.restore.console.restore_here"])
+def test_the_process_that_restores_ends_and_leaves_the_line_to_the_one_that_waits(
+    at: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(worker, "take_job", lambda: (None, False))
+    monkeypatch.setattr(worker, "escape_logs", lambda: None)
+    monkeypatch.setattr(at, press)
+    with pytest.raises(Left, match=f"{STOPPED}"):
+        worker.main()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_comes_while_a_process_starts_waits_until_it_is_heeded() -> None:
+    came = []
+    signal.signal(signal.SIGINT, lambda *_: came.append(1))
+    with ctrl_c_waits() as heed:
+        press()
+        assert not came
+        heed()
+        assert came
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_a_signal_that_the_caller_ignores_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script's job in the background ignores Ctrl-C, which is meant for another."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    monkeypatch.setattr(commands, "main", press)
+    with pytest.raises(Left, match="0"):
+        cli.entry()
