@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 from restore_settings import config_of
@@ -60,6 +61,23 @@ def test_a_photo_that_was_enlarged_is_told(tmp_path: Path, lite: Path, capsys: p
     assert "  1 photo enlarged until the restored faces show (--size input keeps the size)" in capsys.readouterr().out
     restore_here(config_of(tmp_path / "in", lite, mode="photo", boxes=boxes, size="input"))
     assert "photo enlarged" not in capsys.readouterr().out
+
+
+def test_a_picture_that_is_stretched_to_a_face_crop_is_told(
+    tmp_path: Path, lite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (120, 40), "teal").save(tmp_path / "in" / "wide.png")
+    Image.new("RGB", (40, 42), "teal").save(tmp_path / "in" / "square.png")
+    restore_here(config_of(tmp_path / "in", lite, mode="auto"))
+    said = capsys.readouterr().out
+    assert "  1 taken for a face crop and not square: stretched (--mode photo" in said
+    rows = pd.read_parquet(tmp_path / "out" / "manifest.parquet").set_index("path")
+    assert set(rows["status"]) == {"restored"}
+    assert rows["reason"]["wide.png"] == "taken for a face crop and not square (120×40): it was stretched"
+    assert rows["reason"]["square.png"] == ""
+    restore_here(config_of(tmp_path / "in", lite, mode="auto", size="input"))
+    assert "stretched" not in capsys.readouterr().out
 
 
 def test_advice_is_given_for_reasons_that_an_option_ends() -> None:

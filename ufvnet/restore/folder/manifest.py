@@ -26,7 +26,7 @@ from .journal import index_rows, journals_of
 from .notes import JOURNAL, WORK
 from .output_folder import unmark
 from .outputs import EarlierOutputs, OutputDigest, keep_notes
-from .reasons import ReasonCounts
+from .reasons import STRETCHED, ReasonCounts
 from .records import MANIFEST, STATUSES, SUMMARY, USABLE, ManifestRow, file_of
 
 FAILURES = 20
@@ -117,8 +117,9 @@ def close_account(config: RestoreConfig, names: Iterable[str], extra: dict[str, 
 
     Returns:
         The summary: ``files``, ``counts`` by status, ``reasons`` by status with their counts, ``usable`` (pictures
-        that could be read), ``faces``, ``enlarged`` (photos with restored faces that were), the first ``failures``, the
-        entries of ``extra``, ``config``, and ``manifest_sha256``.
+        that could be read), ``faces``, ``enlarged`` (photos with restored faces that were), ``stretched`` (face crops
+        that were, as they are not square), the first ``failures``, the entries of ``extra``, ``config``, and
+        ``manifest_sha256``.
     """
     desk = desk_of(config.output)
     journals, earlier, reasons = journals_of(desk), EarlierOutputs(config.output, desk), ReasonCounts()
@@ -136,6 +137,7 @@ def close_account(config: RestoreConfig, names: Iterable[str], extra: dict[str, 
                     enlarged = row["mode"] == "photo" and status == "restored" and row["output_width"] > row["width"]
                     faces = row["faces_restored"] or 0
                     counts.update({status: 1, "faces": faces, "usable": usable, "enlarged": enlarged})
+                    counts["stretched"] += status == "restored" and STRETCHED in reason
                     reasons.add(status, reason)
                     if status == "failed" and len(failures) < FAILURES:
                         failures.append(f"{row['path']}: {reason}")
@@ -148,6 +150,7 @@ def close_account(config: RestoreConfig, names: Iterable[str], extra: dict[str, 
         "usable": counts["usable"],
         "faces": counts["faces"],
         "enlarged": counts["enlarged"],
+        "stretched": counts["stretched"],
         "failures": failures,
         **extra,
         "config": config.model_dump(mode="json"),

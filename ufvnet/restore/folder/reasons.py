@@ -10,6 +10,9 @@ OTHER = "other reasons"
 LISTED = 5
 """Reasons of a status that the summary tells."""
 
+STRETCHED = "taken for a face crop and not square"
+"""Begins the clause of a restored picture whose proportions its output does not have."""
+
 ADVICE = {
     "faces already larger than": "--max-face N restores those below N pixels too",
     "no face found": "--min-face 8 searches for smaller ones; --mode aligned takes every picture for a face crop",

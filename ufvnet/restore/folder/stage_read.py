@@ -13,6 +13,7 @@ from ufvnet.files import sha256
 from ufvnet.imaging.decode import ImageProblem, NotAnImage, OtherFormat
 from ufvnet.imaging.formats import picture_endings, why_not_read_by_name
 from ufvnet.restore.face_crops import LEAST_SIDE, CropChoice, side
+from ufvnet.restore.face_finder import SQUARE
 from ufvnet.restore.memory import PixelBudget
 from ufvnet.restore.output_size import check_pixels, output_size, unrestored_size
 from ufvnet.restore.picture import Picture, read_picture
@@ -21,6 +22,7 @@ from ufvnet.restore.trial import crash_in_trial
 
 from .archives import ArchivedFile
 from .job import Job
+from .reasons import STRETCHED
 from .side_folders import SideFolders
 
 LEARNT_SIDE = 8
@@ -102,6 +104,8 @@ class ReadStage:
         check_pixels(self.config, job.output_size)
         if min(width, height) < LEARNT_SIDE:
             job.notes.append(f"smaller than {LEARNT_SIDE} pixels, the least that the model learnt")
+        if max(width, height) > SQUARE * min(width, height) and job.output_size != picture.size:
+            job.notes.append(f"{STRETCHED} ({width}×{height}): it was stretched")
         job.notes += choice.notes
         job.boxes, job.crops = [(0, 0, width, height)], [(0, choice.chosen[0].pixels)]
         if choice.chosen[0].size_class == "small":

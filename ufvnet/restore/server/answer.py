@@ -19,6 +19,7 @@ from ufvnet.imaging.resize import resize
 from ufvnet.restore.face_crops import side
 from ufvnet.restore.face_finder import FaceFinder
 from ufvnet.restore.folder.job import Job
+from ufvnet.restore.folder.reasons import STRETCHED
 from ufvnet.restore.folder.records import new_row
 from ufvnet.restore.folder.stage_read import ReadStage
 from ufvnet.restore.folder.stage_write import WriteStage
@@ -122,7 +123,7 @@ def _account(job: Job, results: dict[int, Restored], picture: Picture, resolved:
         "width": picture.size[0],
         "height": picture.size[1],
         "mode": job.row["mode"],
-        "notes": [_found(job, results), *remarks],
+        "notes": [*filter(None, [_found(job, results)]), *remarks],
         **_numbers(largest),
         "anchors": [round(rate * resolved.hr_size) for rate in getattr(resolved.restorer.network, "anchors", ())],
         "faces": [
@@ -147,11 +148,10 @@ def _numbers(face: Restored) -> dict[str, Any]:
 
 
 def _found(job: Job, results: dict[int, Restored]) -> str:
-    """A sentence on the faces."""
+    """A sentence on the faces; empty if the reason of the row says it."""
     width, height = job.row["width"], job.row["height"]
     if not job.is_photo:
-        stretched = "" if width == height else f" and not square ({width}×{height}): it was stretched"
-        return f"Taken for a face crop{stretched}."
+        return "" if STRETCHED in job.row["reason"] else "Taken for a face crop."
     found = len(job.boxes)
     enlarged = job.output_size[0] / width
     size = f"; the photo is enlarged {enlarged:.2g} times" if job.output_size != (width, height) else ""
