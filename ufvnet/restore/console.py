@@ -76,9 +76,7 @@ def _print_summary(config: RestoreConfig, summary: Mapping[str, Any]) -> None:
         print(f"  {photos} enlarged until the restored faces show (--size input keeps the size)")
     if summary["stretched"] and config.mode == "auto":
         crops = "a face crop" if summary["stretched"] == 1 else "face crops"
-        print(
-            f"  {summary['stretched']:,} taken for {crops} and not square: stretched (--mode photo pastes faces alone)"
-        )
+        print(f"  {summary['stretched']:,} taken for {crops} and not square: stretched (--mode photo keeps the shape)")
     for status, reasons in summary["reasons"].items():
         for reason, n in reasons.items():
             if status != "failed" or n > 1:

@@ -217,9 +217,11 @@ def _refuse_mixing(
     if not has_inputs and not lies_in_input:
         return
     if not config.into_input:
+        link = _link_to(output, root, [*folders, *filter(os.path.islink, paths)])
+        through = "" if link is None else f" through the link {printed(link)}"
         raise ConfigError(
-            f"output = {config.output}: lies in the input {given_path}; results must not mix with the originals "
-            "(--into-input allows it)"
+            f"output = {config.output}: lies in the input {given_path}{through}; results must not mix with the "
+            "originals (--into-input allows it)"
         )
     if output == folder and not config.suffix:
         raise ConfigError(
@@ -230,9 +232,22 @@ def _refuse_mixing(
 
 def _searched(root: str, folders: Iterable[str]) -> set[str]:
     """The real paths of ``root`` and of all folders between it and ``folders``, as links may lead elsewhere."""
-    length = len(Path(root).parts)
-    between = {way for folder in folders for way in (Path(folder), *Path(folder).parents) if len(way.parts) > length}
-    return {os.path.realpath(root), *map(os.path.realpath, between)}
+    return set(map(os.path.realpath, _ways(root, folders)))
+
+
+def _link_to(output: str, root: str, paths: Iterable[str]) -> Path | None:
+    """The link by which an output lies among the paths below ``root``; None if it lies there without one."""
+    for way in sorted(_ways(root, paths), key=lambda way: (len(way.parts), way)):
+        real = os.path.realpath(way)
+        if real == output or _is_below(real, output) or _is_below(output, real):
+            return way if way.is_symlink() and way != Path(root) else None
+    return None
+
+
+def _ways(root: str, paths: Iterable[str]) -> set[Path]:
+    """``root``, the paths below it, and all folders between."""
+    least = len(Path(root).parts)
+    return {Path(root), *(way for path in paths for way in (Path(path), *Path(path).parents) if len(way.parts) > least)}
 
 
 def _is_below(folder: str, path: str) -> bool:
