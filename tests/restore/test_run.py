@@ -313,6 +313,8 @@ def test_an_output_that_is_a_file_is_refused(crops: Path, model: Path) -> None:
 def test_several_inputs_need_an_output_that_is_not_named_as_a_picture(crops: Path, model: Path) -> None:
     with pytest.raises(ConfigError, match=r"all\.png: is named as one picture, but these inputs need a folder"):
         restore_folder(config_of(crops, model, output=crops.parent / "all.png"))
+    with pytest.raises(ConfigError, match=r"none\.png: no such file or folder"):  # one that is not there needs none
+        restore_folder(config_of(crops / "none.png", model, output=crops.parent / "all.png"))
 
 
 def test_the_input_folder_is_never_written_into_unless_told(crops: Path, model: Path) -> None:

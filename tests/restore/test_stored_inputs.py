@@ -13,11 +13,12 @@ from PIL import Image
 
 from ufvnet.config import ConfigError, RestoreConfig, load
 from ufvnet.remote import RemotePath
+from ufvnet.restore.console import restore_here
 from ufvnet.restore.folder.inputs import list_sources
 from ufvnet.restore.folder.run import restore_folder
 
 
-def config_of(source: Path | str, output: Path, **changes: object) -> RestoreConfig:
+def config_of(source: Path | str, output: Path | str, **changes: object) -> RestoreConfig:
     base = {"input": source, "output": output, "mode": "aligned", "device": "cpu", "threads": 1}
     return load(RestoreConfig, base | changes)
 
@@ -50,6 +51,24 @@ def test_objects_are_restored_like_files(stored: RemotePath, few: Path, model: P
     again = restore_folder(config_of(stored.url, there, model=model, resume=True))
     assert again["counts"]["restored"] == 5
     assert Image.open(there / "a.png").size == (64, 64)
+
+
+def test_one_object_is_restored_to_one_file_or_object(
+    stored: RemotePath, few: Path, model: Path, tmp_path: Path
+) -> None:
+    restore_here(config_of(few / "a.png", tmp_path / "local.png", model=model))
+    for output in (tmp_path / "one.png", f"{stored}/one.png"):
+        config = config_of(f"{stored}/a.png", output, model=model)
+        assert restore_here(config) is False
+        written = config.output.read_bytes()
+        assert written == (tmp_path / "local.png").read_bytes()
+        with pytest.raises(ConfigError, match="is there already; --overwrite replaces it"):
+            restore_here(config)
+    config.output.unlink()
+    with pytest.raises(ConfigError, match="is the input"):
+        restore_here(config_of(f"{stored}/a.png", f"{stored}/a.png", model=model, overwrite=True))
+    with pytest.raises(ConfigError, match=r"none\.png: no objects in it"):
+        restore_here(config_of(f"{stored}/none.png", tmp_path / "none.png", model=model))
 
 
 def test_objects_are_named_by_url_glob_and_folder(stored: RemotePath, tmp_path: Path) -> None:

@@ -31,17 +31,20 @@ def is_single(config: RestoreConfig) -> bool:
     """
     if PIPE in (*config.inputs, config.output):
         return True
-    if len(config.inputs) > 1 or not _is_file(config.inputs[0]) or config.output.is_dir():
+    (given, *others), ending = config.inputs, config.output.suffix.lower()
+    if others or not ending:
         return False
-    ending = config.output.suffix.lower()
-    if config.inputs[0].suffix.lower() not in TABLES:
-        return ending != ""
+    if isinstance(given, RemotePath):  # a store is asked only if both names are those of pictures
+        named_alike = _is_picture_name(given) and _is_picture_name(config.output)
+        return named_alike and given.is_file() and not config.output.is_dir()
+    if not given.is_file() or config.output.is_dir():
+        return False
+    return given.suffix.lower() not in TABLES or _is_picture_name(config.output)
+
+
+def _is_picture_name(path: AnyPath) -> bool:
     heif_is_known()
-    return ending in Image.registered_extensions()
-
-
-def _is_file(path: AnyPath) -> bool:
-    return isinstance(path, Path) and path.is_file()
+    return path.suffix.lower() in Image.registered_extensions()
 
 
 def restore_single(config: RestoreConfig) -> ManifestRow:
@@ -52,7 +55,7 @@ def restore_single(config: RestoreConfig) -> ManifestRow:
             format of ours.
     """
     (path,) = config.inputs if len(config.inputs) == 1 else (None,)
-    if not isinstance(path, Path) or not (path == PIPE or path.is_file()):
+    if path is None or not (path == PIPE or path.is_file()):
         raise ConfigError("input: a pipe takes one picture: a file, or - for standard input")
     if path.suffix.lower() in TABLES:
         raise ConfigError(f"output = {config.output}: the pictures of a table need a folder")
@@ -96,7 +99,7 @@ class MemoryTarget:
 
 
 def restore_alone(
-    config: RestoreConfig, name: str, content: Path | bytes, ending: str, known_faces: KnownFaces | None = None
+    config: RestoreConfig, name: str, content: AnyPath | bytes, ending: str, known_faces: KnownFaces | None = None
 ) -> tuple[ManifestRow, MemoryTarget]:
     """Restore one picture without writing anything.
 
@@ -136,14 +139,15 @@ def _with_format(config: RestoreConfig) -> RestoreConfig:
 def _check_free(config: RestoreConfig, output: AnyPath) -> None:
     """Refuse an output that is the input, or a file that exists and is not to be replaced."""
     (path,) = config.inputs
-    assert isinstance(path, Path)
+    if output == path != PIPE:
+        raise ConfigError(f"output = {output}: is the input")
     if isinstance(output, RemotePath):
         if not config.overwrite and output.is_file():
             raise ConfigError(f"output = {output}: is there already; --overwrite replaces it")
         return
     if output == PIPE or output.is_dir() or not os.path.lexists(output):
         return
-    if path != PIPE and output.exists() and os.path.samefile(path, output):
+    if isinstance(path, Path) and path != PIPE and output.exists() and os.path.samefile(path, output):
         raise ConfigError(f"output = {output}: is the input")
     if output.is_symlink() or not output.is_file():
         raise ConfigError(f"output = {output}: is a link or no regular file, and is not replaced; name another one")
@@ -157,8 +161,7 @@ def _write(config: RestoreConfig, data: bytes, ending: str) -> None:
         sys.stdout.buffer.flush()
     elif config.output.is_dir():
         (path,) = config.inputs
-        assert isinstance(path, Path)
-        stem = "stdin" if path == PIPE else path.stem
+        stem = "stdin" if path == PIPE else Path(path.name).stem
         output = config.output / f"{stem}{ending}"
         _check_free(config, output)
         _write_whole(output, data)

@@ -85,11 +85,11 @@ def resolve_run(config: RestoreConfig) -> RestoreRun:
     """
     if PIPE in (*config.inputs, config.output):
         raise ConfigError("input = -: standard input and output take one picture, not a folder run")
-    if config.output.suffix.lower() in ENDINGS.values() and not config.output.exists():
-        raise ConfigError(f"output = {config.output}: is named as one picture, but these inputs need a folder")
     resolved = resolve(config)
     check_foreign_names(config.output)
     sources = list_sources(config)
+    if config.output.suffix.lower() in ENDINGS.values() and not config.output.exists():
+        raise ConfigError(f"output = {config.output}: is named as one picture, but these inputs need a folder")
     check_folder(config)
     SideFolders.check(config)
     resolved.face_finder.known_faces.check(name for source in sources for name in source.names())
