@@ -271,9 +271,10 @@ def test_every_option_explains_itself_in_one_sentence() -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (("--mode", "fast"), "mode = 'fast': Input should be 'auto', 'aligned' or 'photo'"),
-        (("--quality", "101"), "quality = '101': Input should be less than or equal to 100"),
-        (("--min-face", "many"), "min_face = 'many': Input should be a valid integer"),
+        (("--mode", "fast"), "mode = 'fast': must be 'auto', 'aligned' or 'photo'"),
+        (("--quality", "101"), "quality = '101': must be from 1 to 100"),
+        (("--scale", "0"), "scale = '0': must be from 0.125 to 16"),
+        (("--min-face", "many"), "min_face = 'many': must be a valid integer"),
         (("--size", "7"), "size = '7': must be auto, native, input or a number of pixels between 8 and 16384"),
         (("--landmarks", ""), "landmarks.0 = '': is empty; it must be a path"),
         (
@@ -284,7 +285,7 @@ def test_every_option_explains_itself_in_one_sentence() -> None:
             ("--min-face", "40", "--max-face", "30"),
             "max_face = '30': is below min_face = 40, so no face would be restored",
         ),
-        (("--cluster", "0"), "cluster.workers = 0: Input should be greater than or equal to 1"),
+        (("--cluster", "0"), "cluster.workers = 0: must be greater than or equal to 1"),
     ],
 )
 def test_a_wrong_option_is_refused_by_its_key_value_and_what_is_allowed(
@@ -321,7 +322,7 @@ def test_an_empty_path_is_not_the_working_directory(
         (("a", "b", "--has_aligned"), "No such option: --has_aligned; here it is --mode aligned ("),
         (("a", "b", "--nosuch"), "No such option: --nosuch"),
         (("https://a.org/b.jpg", "out"), "input = 'https://a.org/b.jpg': https:// is not supported"),
-        (("a", "b", "--upscale", "99"), "ufvnet: scale = '99': Input should be less than or equal to 16"),
+        (("a", "b", "--upscale", "99"), "ufvnet: scale = '99': must be from 0.125 to 16"),
         (("a", "b", "--size", "2x", "--quality", "0"), "ufvnet: options:\n  size = '2x': "),
     ],
     ids=str,

@@ -87,13 +87,23 @@ def _describe(schema: type[Schema], error: ErrorDetails) -> tuple[tuple[str, ...
         fields = [s.model_fields[str(part)].annotation for s in sections if part in s.model_fields]
         if fields and part != error["loc"][-1]:
             sections = [s for field in fields for s in _schemas_in(field)]
-    message = error["msg"].removeprefix("Value error, ")
+    message = re.sub("^Input should be ", "must be ", error["msg"].removeprefix("Value error, "))
+    message = message.partition(", unable to parse")[0]
+    if error["type"] in ("greater_than_equal", "less_than_equal"):
+        message = _range(sections, key[-1]) or message
     if error["type"].startswith("union_tag"):
         message = f"kind must be one of {', '.join(KINDS)}"
     if error["type"] == "extra_forbidden":
         keys = dict.fromkeys(name for s in sections for name in s.model_fields)
         message = f"no such key; there are: {', '.join(keys)}"
     return tuple(key), message
+
+
+def _range(sections: Sequence[type[Schema]], key: str) -> str:
+    """Both limits of a field's number; empty if it has only one."""
+    limits = [limit for s in sections if key in s.model_fields for limit in s.model_fields[key].metadata]
+    least, most = (next((getattr(m, end) for m in limits if hasattr(m, end)), None) for end in ("ge", "le"))
+    return "" if least is None or most is None else f"must be from {least} to {most}"
 
 
 def _schemas_in(annotation: Any) -> list[type[Schema]]:
