@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import threading
 import warnings
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import TiffImagePlugin
 
-from ufvnet.imaging.decode import ImageProblem, quiet
+from ufvnet.imaging.decode import ImageProblem, decode, quiet
 from ufvnet.imaging.mend import optional_parts, without_optional
 from ufvnet.imaging.rgb import read_image
 from ufvnet.restore.picture import encode_picture, read_picture
@@ -48,6 +50,31 @@ def test_a_picture_that_lacks_pixels_is_unreadable(name: str, data: bytes) -> No
         with pytest.raises(ImageProblem) as problem:
             read()
         assert problem.value.status == "unreadable"
+        assert "Error" not in problem.value.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError("image file is truncated (9 bytes not processed)"), "truncated: 9 bytes not processed"),
+        (OSError("Truncated File Read"), "truncated"),
+        (OSError("broken data stream when reading image file"), "damaged: broken data stream when reading image file"),
+        (SyntaxError("broken PNG file"), "damaged: broken PNG file"),
+        (OSError(errno.EIO, "Input/output error"), "cannot be read: Input/output error"),
+        (KeyError("tag"), "KeyError: 'tag'"),
+    ],
+    ids=repr,
+)
+def test_what_decoders_say_is_told_in_plain_words(
+    error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    data = damaged.file_of(damaged.picture(), "BMP")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    with pytest.raises(ImageProblem, match=f"^{re.escape(reason)}$"):
+        decode(data)
 
 
 @pytest.mark.parametrize("name", ["no-end.jpg", "no-end-progressive.jpg"])

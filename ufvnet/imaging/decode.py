@@ -203,6 +203,15 @@ def _not_read(head: bytes) -> NotAnImage:
 
 
 def _unreadable(error: Exception) -> ImageProblem:
+    """In plain words what Pillow and its decoders say of broken files; an error that is none of theirs has its name."""
+    message = str(error).strip().rstrip(".")
+    if "truncated" in message.lower():
+        detail = re.search(r"\(([^()]+)\)$", message)
+        return ImageProblem("unreadable", f"truncated: {detail[1]}" if detail else "truncated")
+    if isinstance(error, OSError) and error.errno is not None:
+        return ImageProblem("unreadable", f"cannot be read: {error.strerror}")
+    if message and isinstance(error, OSError | SyntaxError | ValueError | EOFError):
+        return ImageProblem("unreadable", f"damaged: {message}")
     return ImageProblem("unreadable", f"{type(error).__name__}: {error}")
 
 

@@ -166,7 +166,7 @@ def _sentence(problem: ImageProblem) -> tuple[str, str]:
         format_name = f" ({problem.reason})" if isinstance(problem, OtherFormat) else ""
         return "not_a_picture", f"The file is no picture of a kind that is known here{format_name}."
     if problem.status == "unreadable":
-        return "unreadable", f"The picture is damaged: {problem.reason}."
+        return "unreadable", f"The picture is damaged: {problem.reason.removeprefix('damaged: ')}."
     return problem.status, f"The picture cannot be restored: {problem.reason}."
 
 
