@@ -202,7 +202,7 @@ def test_the_process_that_restores_shows_its_progress_on_the_terminal(watched: W
 
 def test_an_output_that_would_end_with_the_child_process_is_refused(faces: Path, model: Path) -> None:
     config = RestoreConfig(input=faces, output="memory://restored", model=model)
-    with pytest.raises(ConfigError, match="^output = memory://restored: ends with the process that restores"):
+    with pytest.raises(ConfigError, match=r"^output = memory://restored: ends with the process that restores"):
         supervise(config)
 
 

@@ -48,8 +48,8 @@ def supervise(config: RestoreConfig, picture: str | None = None) -> int:
     """
     if str(config.output).startswith("memory:"):
         raise ConfigError(
-            f"output = {printed(config.output)}: ends with the process that restores; it must be a folder or a file, or "
-            "lie in s3:// or gs://"
+            f"output = {printed(config.output)}: ends with the process that restores; it must be a folder or a file, "
+            "or lie in s3:// or gs://"
         )
     fruitless, crashed = 0, False
     while True:
