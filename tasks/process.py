@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
-from ufvnet.children import arrow_without_pandas, when_parent_ends
+from ufvnet.children import when_parent_ends
 from ufvnet.console import leave_at_once
 from ufvnet.errors import PipelineError
 
@@ -93,4 +93,3 @@ def _begin() -> None:
     parent: Any = multiprocessing.parent_process()
     when_parent_ends(lambda: os._exit(1), lambda: not wait([parent.sentinel]))
     atexit.register(leave_at_once, 0)
-    arrow_without_pandas()  # a build needs none, and scores import it themselves

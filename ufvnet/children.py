@@ -70,8 +70,7 @@ class _NoPandas:
 def arrow_without_pandas() -> None:
     """Keep pyarrow from importing pandas, which takes 0.26 CPU-seconds, at its first array, to know columns of pandas.
 
-    For processes of ours that hand none to it. Who imports pandas later gets it, and ``to_pandas`` and ``from_pandas``
-    work as ever.
+    Only for processes that never import pandas: where it comes later, conversions of this pyarrow make other types.
     """
     if "pandas" in sys.modules:
         return

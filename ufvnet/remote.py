@@ -7,6 +7,7 @@ needs, so that the same code reads both.
 from __future__ import annotations
 
 import functools
+import logging
 import re
 import stat
 from collections.abc import Iterator
@@ -135,6 +136,7 @@ class RemotePath:
         with self._errors():
             found = self._store.glob(f"{self.url}/{pattern}")
         scheme = self.url.split("://")[0]
+        logging.getLogger(STORES[scheme][1]).setLevel(logging.CRITICAL)  # what it would tell is raised as well
         return [RemotePath(f"{scheme}://{key.strip('/')}") for key in sorted(found)]
 
     def name_below(self, root: RemotePath) -> str:

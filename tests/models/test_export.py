@@ -339,6 +339,14 @@ def test_a_damaged_export_in_the_cache_is_made_again(
     assert "is damaged: exported again" in capsys.readouterr().err
 
 
+def test_onnx_runtime_leaves_nothing_in_the_user_s_folders(tmp_path: Path) -> None:
+    """Its telemetry would write a device's number there, and send it."""
+    code = "from ufvnet.models.onnx_network import import_onnxruntime; import_onnxruntime()"
+    folders = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run(python("-c", code), env=environment() | folders, check=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_export_runs_nothing_that_lies_in_the_working_directory(lite: Path, tmp_path: Path) -> None:
     for name in ("torch", "json", "ufvnet", "onnx"):
         (tmp_path / f"{name}.py").write_text(f"open('ran-{name}', 'w')")

@@ -20,9 +20,10 @@ from PIL.PngImagePlugin import PngInfo
 from restore_settings import config_of
 
 from ufvnet.children import KEEP_MEMORY
+from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.restore import Restorer
 from ufvnet.restore.folder.run import restore_folder
-from ufvnet.restore.supervise import FRUITLESS
+from ufvnet.restore.supervise import FRUITLESS, supervise
 from ufvnet.restore.trial import crash_in_trial
 
 DEADLY = """
@@ -197,6 +198,12 @@ def test_the_process_that_restores_shows_its_progress_on_the_terminal(watched: W
     assert watched.code == 0
     assert b"restore" in watched.shown
     assert b" of 40" in watched.shown
+
+
+def test_an_output_that_would_end_with_the_child_process_is_refused(faces: Path, model: Path) -> None:
+    config = RestoreConfig(input=faces, output="memory://restored", model=model)
+    with pytest.raises(ConfigError, match=r"^output = memory://restored: ends with the process that restores"):
+        supervise(config)
 
 
 @needs_terminal

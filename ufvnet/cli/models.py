@@ -41,7 +41,8 @@ def show_model(
     side = feed.example_side(hr_size)
     print(f"{name} ({feed.kind}), preset {preset}, {side}x{side} -> {hr_size}x{hr_size}")
     for block in complexity(network, hr_size):
-        print(f"{block.name:12} {block.params:>12,} parameters {block.macs / 1e9:>8.3f} GMAC")
+        macs = f"{block.macs / 1e9:>8.3f} GMAC" if block.macs or not block.params else "    not passed"
+        print(f"{block.name:12} {block.params:>12,} parameters {macs}")
     if entry.note and preset == "paper":
         print(entry.note)
     if isinstance(network, UFVNet):

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ufvnet.children import arrow_without_pandas, without_collection
+from ufvnet.children import without_collection
 from ufvnet.console import SOME_FAILED
 from ufvnet.errors import ConfigError, NothingUsableError
 from ufvnet.extras import require
@@ -90,7 +90,6 @@ def build(
     """Build a multi-resolution dataset from photos; exit code 1 if one could not be used, or there was none."""
     leave_on_signals(_stop)
     find_checkout()
-    arrow_without_pandas()
     from ufvnet.data import open as open_dataset
     from ufvnet.data.build.folder import locked
     from ufvnet.data.build.resolved import resolve

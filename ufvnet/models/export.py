@@ -25,7 +25,7 @@ from ufvnet.files import cache_folder, printed, safe_name, seal, write_atomicall
 
 from .conv import fold_norms
 from .feed import Feed, feed_of
-from .onnx_network import CARD, OnnxNetwork, seal_onnx, sealed
+from .onnx_network import CARD, OnnxNetwork, import_onnxruntime, seal_onnx, sealed
 from .srg import SROutput, as_output
 from .store import WEIGHTS, find, identity, load, read_card
 
@@ -195,6 +195,7 @@ def _is_whole(file: Path) -> bool:
 
 def _need_exporter() -> None:
     require("onnx", "format = onnx")
+    import_onnxruntime()  # before the exporter imports it, with telemetry
 
 
 def _example(card: dict[str, Any], count: int) -> tuple[Tensor, Tensor]:

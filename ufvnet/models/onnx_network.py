@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,18 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "mp
 
 
 def import_onnxruntime() -> Any:
-    """The onnxruntime module.
+    """The onnxruntime module, without its telemetry: it would leave a device's number in the user's cache folder and
+    report the process to its makers. ``ORT_DISABLE_TELEMETRY=0`` in the environment leaves that on.
 
     Raises:
         ConfigError: it is not installed.
     """
     require("onnx", "backend = onnx", "onnxruntime")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported
     import onnxruntime
 
+    if os.environ["ORT_DISABLE_TELEMETRY"] == "1":
+        onnxruntime.disable_telemetry_events()  # on Windows, where the variable is not read
     return onnxruntime
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ufvnet.children import CTRL_C, KEEP_MEMORY, cause_of_death, child_with_job, ctrl_c_waits
-from ufvnet.config import RestoreConfig
+from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.files import printed
 
 from .folder.desk import desk_of
@@ -43,7 +43,15 @@ def supervise(config: RestoreConfig, picture: str | None = None) -> int:
 
     Returns:
         The exit code of the run.
+
+    Raises:
+        ConfigError: the output lies in memory, and would end with the child process.
     """
+    if str(config.output).startswith("memory:"):
+        raise ConfigError(
+            f"output = {printed(config.output)}: ends with the process that restores; it must be a folder or a file, "
+            "or lie in s3:// or gs://"
+        )
     fruitless, crashed = 0, False
     while True:
         size = _journals_size(desk_of(config.output))

@@ -15,7 +15,7 @@ from ufvnet.extras import require
 from ufvnet.files import below, printed
 from ufvnet.imaging.upscale import upscale
 from ufvnet.models.inference import super_resolve
-from ufvnet.models.onnx_network import CARD, OnnxNetwork
+from ufvnet.models.onnx_network import CARD, OnnxNetwork, import_onnxruntime
 
 from .faces import Faces, Images
 from .own_process import MethodError
@@ -95,9 +95,7 @@ def load_file(file: str, _fingerprint: str) -> RunFile | OnnxNetwork:
 
 
 def _load_onnx(file: str) -> RunFile | OnnxNetwork:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    session = import_onnxruntime().InferenceSession(file, providers=["CPUExecutionProvider"])
     if CARD in session.get_modelmeta().custom_metadata_map:
         return OnnxNetwork(Path(file), "cpu")
     if len(session.get_inputs()) != 1:
