@@ -93,5 +93,6 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(monkeypatch: pytest.Monk
     """A script's job in the background ignores Ctrl-C, which is meant for another."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     monkeypatch.setattr(commands, "main", press)
+    monkeypatch.delitem(sys.modules, "prefect", raising=False)  # of another test
     with pytest.raises(Left, match="0"):
         cli.entry()

@@ -17,8 +17,9 @@ from PIL import Image
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
-from ufvnet import Restorer, cli
+from ufvnet import Restorer
 from ufvnet.children import environment, python
+from ufvnet.cli import commands as cli
 from ufvnet.errors import ConfigError
 from ufvnet.files import sha256, write_bytes, write_json
 from ufvnet.models import SROutput, create, load, registry
