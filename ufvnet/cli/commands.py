@@ -1,4 +1,4 @@
-"""The list of the commands, and what becomes of their errors.
+"""The list of commands of ``ufvnet``, and what becomes of their errors.
 
 Exit codes: 0 all good, 1 some inputs failed, 2 wrong use, 128 and its number after a signal. Heavy imports happen in
 the commands.
