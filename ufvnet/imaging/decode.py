@@ -207,7 +207,7 @@ def _unreadable(error: Exception) -> ImageProblem:
     message = str(error).strip().rstrip(".")
     if "truncated" in message.lower():
         detail = re.search(r"\(([^()]+)\)$", message)
-        return ImageProblem("unreadable", f"truncated: {detail[1]}" if detail else "truncated")
+        return ImageProblem("unreadable", f"truncated: {detail[1]}" if detail else "truncated: the file ends too early")
     if isinstance(error, OSError) and error.errno is not None:
         return ImageProblem("unreadable", f"cannot be read: {error.strerror}")
     if message and isinstance(error, OSError | SyntaxError | ValueError | EOFError):
