@@ -219,9 +219,7 @@ def deployed(
         webhook = stack.enter_context(webhook_server(received))
         code, printed = commands.run("ufvnet", "deploy", "--webhook", webhook)
         assert code == 0, printed
-        # without --limit: with it a worker of Prefect 3.8 may end where a run comes back while its last process still
-        # ends; deploy/'s units start it again, and nothing here would
-        started = {kind: commands.start("prefect", "worker", "start", "--pool", f"{kind}-pool")
+        started = {kind: commands.start("prefect", "worker", "start", "--pool", f"{kind}-pool", "--limit", "2")
                    for kind in ("cpu", "gpu")}  # fmt: skip
         logs = {"server": server_log} | {kind: log for kind, (_, log) in started.items()}
         yield Deployed(client, commands, folder, config, logs, [p for p, _ in started.values()], received)

@@ -299,6 +299,14 @@ def test_the_api_restores_nothing_that_is_too_small_for_a_face(astronaut: Image.
     assert restorer.photo(astronaut, [(10, 10, 12, 12)]).faces == (None,)
 
 
+@pytest.mark.parametrize("given", [None, "face.png", Path("face.png"), np.zeros((9, 9, 3), np.uint8)])
+def test_the_api_says_that_it_takes_pil_images(given: Any, lite: Path) -> None:
+    restorer = Restorer.load(lite, "cpu")
+    for restore in (restorer, restorer.photo):
+        with pytest.raises(TypeError, match="must be a PIL image, as PIL.Image.open returns it"):
+            restore(given)
+
+
 @pytest.mark.skipif("ufvnet-lite" not in shipped(), reason="ufvnet-lite's weights are not in this checkout")
 @pytest.mark.parametrize("shrink", [2, 4, 8])
 def test_pasted_portraits_beat_bicubic_on_the_face(faces_root: Path, shrink: int) -> None:

@@ -92,7 +92,13 @@ def read_picture(data: bytes, max_pixels: int, admit: Callable[[int], None] = la
 
 @quiet()
 def picture_of(image: Image.Image) -> Picture:
-    """A PIL image as a Picture; the image itself is not changed."""
+    """A PIL image as a Picture; the image itself is not changed.
+
+    Raises:
+        TypeError: it is none, but a path for example.
+    """
+    if not isinstance(image, Image.Image):
+        raise TypeError(f"image = {image!r:.80}: must be a PIL image, as PIL.Image.open returns it")
     notes: list[str] = []
     with contextlib.suppress(Exception):  # its second frame may be damaged
         if getattr(image, "is_animated", False):

@@ -152,6 +152,7 @@ class Restorer:
                 reduced to 8, alpha is dropped.
 
         Raises:
+            TypeError: an image is no PIL image.
             ValueError: an image is smaller than LEAST_SIDE.
             FloatingPointError: the network returned NaN or infinity for an image.
         """
@@ -211,6 +212,7 @@ class Restorer:
             max_face, min_face, finder, effective_size: as in RestoreConfig.
 
         Raises:
+            TypeError: the image is no PIL image.
             ValueError: the scale is not above 0 or would make a photo of over MAX_PIXELS, or a box is empty, lies
                 outside the photo or has fractions.
             ConfigError: the finder cannot be used here.
