@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -309,6 +310,16 @@ def test_dead_runs_come_back_and_failed_ones_are_notified_once(deployed: Deploye
     assert [text.split("\n")[0] for text in deployed.notifications] == ["ufvnet: build-datasets failed"]
     assert "nowhere.yaml: cannot be read" in deployed.notifications[0]
     hasten(client)
+
+
+def test_what_is_notified_is_counted_by_no_other_automation() -> None:
+    triggers = {raw["name"]: raw["trigger"] for raw in DECLARED}
+    notifying = {raw["name"] for raw in DECLARED if raw["actions"][0]["type"] == "send-notification"}
+    reactive = {name: trigger for name, trigger in triggers.items() if trigger["posture"] == "Reactive"}
+    assert notifying >= set(reactive) >= {"ufvnet-failed", "ufvnet-given-up"}
+    for name, trigger in reactive.items():
+        others = [pattern for other, raw in triggers.items() if other != name for pattern in raw["expect"]]
+        assert not [event for event in trigger["expect"] for pattern in others if fnmatchcase(event, pattern)]
 
 
 def hasten(client: SyncPrefectClient, *automations: str) -> None:

@@ -88,15 +88,15 @@ class UFVNetRouted(nn.Module):
             return output.sr, output.weights
         sr, weights = torch.empty_like(ls), ls.new_empty(len(ls), len(self.anchors))
         size = -(-len(ls) // PARTS)
-        for is_chosen in (is_clean, ~is_clean):
+        for is_chosen, expert, known in (
+            (is_clean, self.clean, {}),
+            (~is_clean, self.damaged, {"statistics": statistics}),
+        ):
             rows = is_chosen.nonzero()[:, 0]
             for part in rows.split(size) if len(rows) else ():
                 # filled up to the size of every part, on which the last bits of a face depend
                 filled = part[torch.arange(size, device=ls.device) % len(part)]
                 images = ls[filled].contiguous(memory_format=torch.channels_last)
-                if is_chosen is is_clean:
-                    output = self.clean(images, rate[filled])
-                else:
-                    output = self.damaged(images, rate[filled], statistics=statistics[filled])
+                output = expert(images, rate[filled], **{name: values[filled] for name, values in known.items()})
                 sr[part], weights[part] = output.sr[: len(part)], output.weights[: len(part)]
         return sr, weights
