@@ -342,7 +342,7 @@ def test_input_and_output_are_named_by_place_or_as_other_tools_name_them(
     words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configs: list[RestoreConfig] = []
-    monkeypatch.setattr(supervise, "supervise", lambda config, _: configs.append(config) or 0)
+    monkeypatch.setattr(supervise, "supervise", lambda config, *_: configs.append(config) or 0)
     monkeypatch.setattr("ufvnet.cli.restore.leave_on_signals", lambda _: None)
     assert cli.app(["restore", *words.split(), "-s", "2"], standalone_mode=False) == 0
     assert (configs[0].inputs, configs[0].output) == ((Path("a"), Path("b")), Path("out"))

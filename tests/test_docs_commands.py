@@ -87,7 +87,7 @@ def workplace(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """A copy of the material, which is the working directory; restoring happens in this process."""
     shutil.copytree(material, tmp_path / "work")
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr(supervise, "supervise", lambda config, _: restore_here(config, None))
+    monkeypatch.setattr(supervise, "supervise", lambda config, *_: restore_here(config, None))
     monkeypatch.setattr("ufvnet.cli.restore.leave_on_signals", lambda _: None)
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))

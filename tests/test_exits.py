@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import NoReturn
 
 import pytest
@@ -14,6 +15,7 @@ from ufvnet import cli
 from ufvnet.children import ctrl_c_waits
 from ufvnet.cli import commands
 from ufvnet.restore import supervise, worker
+from ufvnet.restore.begin import begin, begun_early
 
 STOPPED = 128 + signal.SIGINT
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals cannot wait there")
@@ -96,3 +98,30 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(monkeypatch: pytest.Monk
     monkeypatch.delitem(sys.modules, "prefect", raising=False)  # of another test
     with pytest.raises(Left, match="0"):
         cli.entry()
+
+
+def test_a_process_that_gets_no_job_is_ended() -> None:
+    with begin() as child:
+        pass
+    assert child.process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("arguments", "early"),
+    [
+        ("restore in out", True),
+        ("restore -i in -o out --scale 2", True),
+        ("restore", False),
+        ("restore --help", False),
+        ("restore - -", False),
+        ("restore in out --cluster=2", False),
+        ("models list", False),
+        ("", False),
+    ],
+)
+def test_the_process_that_restores_is_begun_before_options_are_read(
+    arguments: str, early: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ufvnet.restore.begin.begin", lambda: nullcontext("child"))
+    with begun_early(arguments.split()) as child:
+        assert child == ("child" if early else None)

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import IO, Any
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 """Variables of a process that computes: glibc keeps what one layer frees for the next one. By default it gives large
@@ -83,30 +84,56 @@ def arrow_without_pandas() -> None:
         sys.meta_path.remove(_NoPandas)
 
 
+@dataclass
+class BegunChild:
+    """A child process that imports what it needs and waits for its job."""
+
+    process: subprocess.Popen[bytes]
+    lifeline: IO[bytes]
+    """Its standard input. It ends when this is closed, as it is when this process ends."""
+    has_job: bool = False
+
+    def give(self, job: object) -> None:
+        """Hand it its job, which is anything that can be pickled."""
+        self.has_job = True
+        with contextlib.suppress(BrokenPipeError):  # the child has died; its exit code says how
+            self.lifeline.write(pickle.dumps(job))
+            self.lifeline.flush()
+
+
 @contextlib.contextmanager
-def child_with_job(
-    module: str, job: object, defaults: Mapping[str, str] | None = None, **streams: Any
-) -> Iterator[subprocess.Popen[bytes]]:
+def begun_child(module: str, defaults: Mapping[str, str] | None = None, **streams: Any) -> Iterator[BegunChild]:
     """Start ``python -P -m module``, which takes its job by ``take_job``; wait for its end when the block is left.
+
+    It is killed if the block gave it none.
 
     Args:
         module: name of a module of ours.
-        job: anything that can be pickled.
         defaults: as ``environment``'s.
         streams: ``stdout`` and ``stderr`` of ``subprocess.Popen``; without them the child has those of this process.
     """
     command, variables = python("-m", module), environment(**defaults or {})
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=variables, **streams) as child:
-        lifeline, child.stdin = child.stdin, None  # ``communicate`` would close it
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=variables, **streams) as process:
+        lifeline, process.stdin = process.stdin, None  # ``communicate`` would close it
         assert lifeline is not None
+        child = BegunChild(process, lifeline)
         try:
-            with contextlib.suppress(BrokenPipeError):  # the child has died; its exit code says how
-                lifeline.write(pickle.dumps(job))
-                lifeline.flush()
             yield child
         finally:
+            if not child.has_job:
+                process.kill()
             with contextlib.suppress(OSError):
                 lifeline.close()
+
+
+@contextlib.contextmanager
+def child_with_job(
+    module: str, job: object, defaults: Mapping[str, str] | None = None, **streams: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """As ``begun_child``, with its job from the beginning."""
+    with begun_child(module, defaults, **streams) as child:
+        child.give(job)
+        yield child.process
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ Run = Callable[..., int]
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lite: Path) -> Run:
     """Runs ``ufvnet restore`` with these words in the folder of the test, in this process; gives its exit code."""
 
-    def here(config: RestoreConfig, _: object) -> int:
+    def here(config: RestoreConfig, *_: object) -> int:
         return int(restore_here(config))
 
     monkeypatch.setattr(supervise, "supervise", here)

@@ -303,7 +303,7 @@ def test_the_api_restores_nothing_that_is_too_small_for_a_face(astronaut: Image.
 def test_the_api_says_that_it_takes_pil_images(given: Any, lite: Path) -> None:
     restorer = Restorer.load(lite, "cpu")
     for restore in (restorer, restorer.photo):
-        with pytest.raises(TypeError, match="must be a PIL image, as PIL.Image.open returns it"):
+        with pytest.raises(TypeError, match=r"must be a PIL image, as PIL\.Image\.open returns it"):
             restore(given)
 
 

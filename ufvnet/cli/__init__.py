@@ -12,15 +12,19 @@ from .exits import leave_on_signals
 def entry() -> NoReturn:
     """``commands.main``, and the end of its process."""
     leave_on_signals(_stop, [signal.SIGINT])
+    from ufvnet.children import ignore_leaked_semaphores
     from ufvnet.console import leave_at_once
+    from ufvnet.restore.begin import begun_early
 
-    from .commands import main
-
+    ignore_leaked_semaphores()
     code: Any = 0
-    try:
-        main()
-    except SystemExit as end:
-        code = end.code
+    with begun_early(sys.argv[1:]) as begun:
+        from .commands import main
+
+        try:
+            main(begun)
+        except SystemExit as end:
+            code = end.code
     if "prefect" in sys.modules or not isinstance(code, int | None):  # Prefect stops its server at the end
         sys.exit(code)
     leave_at_once(code or 0)

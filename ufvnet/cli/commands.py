@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ufvnet.children import ignore_leaked_semaphores
 from ufvnet.console import escape_logs, exit_on_errors, prepare_streams
 
 from . import data, doctor, models, pipeline, restore
 from .options import ConfiguredCommand, PathCommand, wrong_use_is_refused
+
+if TYPE_CHECKING:
+    from ufvnet.children import BegunChild
 
 app = typer.Typer(
     help="One model that super-resolves face images of any low resolution, and the pipeline around it.",
@@ -69,11 +71,14 @@ data_app.command("export", cls=PathCommand)(data.export_images)
 data_app.command("push", cls=PathCommand)(data.push_dataset)
 
 
-def main() -> None:
-    """Run the command of this process; an error that the user can correct becomes one message and an exit code."""
+def main(begun: BegunChild | None = None) -> None:
+    """Run the command of this process; an error that the user can correct becomes one message and an exit code.
+
+    Args:
+        begun: the process that restores, if it was started already.
+    """
     prepare_streams()
     escape_logs()
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that this one starts imports what lies in the working directory
-    ignore_leaked_semaphores()
     with exit_on_errors(), wrong_use_is_refused():
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(standalone_mode=False, obj=begun))

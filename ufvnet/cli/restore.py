@@ -35,6 +35,7 @@ ufvnet restore small.png large.png --overwrite
 
 @options_of("RestoreConfig", without=("input", "output", "cluster"), aliases={"scale": ("--upscale", "-s")})
 def restore(
+    context: typer.Context,
     paths: Annotated[
         list[str] | None,
         typer.Argument(
@@ -77,7 +78,7 @@ def restore(
     if cluster is None and "-" not in (*inputs, output):
         from ufvnet.restore.supervise import supervise
 
-        code = supervise(config, inputs[0] if _picture_to_picture(config) else None)
+        code = supervise(config, inputs[0] if _picture_to_picture(config) else None, context.obj)
         if code in (128 + signal.SIGINT, CTRL_C):
             _stop_restoring()
         raise typer.Exit(code)

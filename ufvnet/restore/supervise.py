@@ -6,24 +6,22 @@ pictures the dead one had in work, and tries each in a process of its own before
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ufvnet.children import CTRL_C, KEEP_MEMORY, cause_of_death, child_with_job, ctrl_c_waits
+from ufvnet.children import CTRL_C, BegunChild, cause_of_death, ctrl_c_waits
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.files import printed
 
+from .begin import begin
 from .folder.desk import desk_of
 from .folder.notes import JOURNALS, WORK, notes
 from .trial import DEADLY
 
-WORKER = "ufvnet.restore.worker"
-VARIABLES = {**KEEP_MEMORY, "OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
-"""Variables of that process. It computes with one thread per picture; the further threads of torch and NumPy serve only
-while the model is loaded, and on busy cores spin for ten times as long as that takes."""
 FRUITLESS = 5
 """Number of crashes in a row, with no picture finished in between, after which a run is given up."""
 CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGKILL")
@@ -32,7 +30,7 @@ PASSED_ON = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") i
 """Signals that ask a run to stop."""
 
 
-def supervise(config: RestoreConfig, picture: str | None = None) -> int:
+def supervise(config: RestoreConfig, picture: str | None = None, begun: BegunChild | None = None) -> int:
     """Restore in a child process, and go on in another one after a crash, until nothing is finished between crashes.
 
     This process imports neither torch nor what knows pictures.
@@ -40,6 +38,7 @@ def supervise(config: RestoreConfig, picture: str | None = None) -> int:
     Args:
         config: what to restore and how.
         picture: name of the only picture, if there is one: a crash is its fault, and there is nothing to go on with.
+        begun: the first child process, if it was started already.
 
     Returns:
         The exit code of the run.
@@ -55,7 +54,7 @@ def supervise(config: RestoreConfig, picture: str | None = None) -> int:
     fruitless, crashed = 0, False
     while True:
         size = _journals_size(desk_of(config.output))
-        code = _run_worker(config, crashed)
+        code = _run_worker(config, crashed, begun)
         cause = _crash(code)
         if cause is None:
             return code if code >= 0 else 128 - code
@@ -68,13 +67,14 @@ def supervise(config: RestoreConfig, picture: str | None = None) -> int:
             print(f" {FRUITLESS} times in a row without finishing a picture; --resume tries again", file=sys.stderr)
             return code if code >= 0 else 128 - code
         print("; going on with what is left", file=sys.stderr, flush=True)
-        config, crashed = config.model_copy(update={"resume": True}), True
+        config, crashed, begun = config.model_copy(update={"resume": True}), True, None
 
 
-def _run_worker(config: RestoreConfig, crashed: bool) -> int:
+def _run_worker(config: RestoreConfig, crashed: bool, begun: BegunChild | None) -> int:
     """The exit code of a process that restores, negative if it died of a signal."""
-    with ctrl_c_waits() as heed, child_with_job(WORKER, (config, crashed), VARIABLES) as child:
-        return _wait(child, heed)
+    with ctrl_c_waits() as heed, contextlib.nullcontext(begun) if begun else begin() as child:
+        child.give((config, crashed))
+        return _wait(child.process, heed)
 
 
 def _wait(child: subprocess.Popen[bytes], heed: Callable[[], None]) -> int:

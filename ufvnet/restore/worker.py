@@ -23,11 +23,11 @@ def main() -> None:
     heed_ctrl_c()
     prepare_streams()
     escape_logs()
-    config, crashed = take_job()
     with exit_on_errors():
-        with without_collection():
+        with without_collection():  # before there is a job: the other process still reads its options
             from .console import restore_here
 
+        config, crashed = take_job()
         try:
             _on_ctrl_c(_interrupt_once)
             failed = restore_here(config, crashed=crashed)
