@@ -1,10 +1,13 @@
-"""Weights and card of a shipped model: two steps, between which its evaluations run.
+"""Weights, card and results page of a shipped model: steps between which its evaluations run.
 
 ``python -m benchmarks.ship weights MODEL [NAME]`` puts a model folder's weights, in half precision, below
 ufvnet/weights/NAME (ufvnet-routed). MODEL may be what ``benchmarks.keep`` wrote.
 
 ``python -m benchmarks.ship card EVALUATION GROUPS [NAME]`` fills the card's template (benchmarks/NAME.card.md) with
 the numbers of two evaluations' folders, of configs/evaluations/real.yaml and groups.yaml, of these very weights.
+
+``python -m benchmarks.ship page EVALUATION`` puts the tables of configs/evaluations/real.yaml's folder below the
+introduction of results/real.md, which it leaves as it is.
 
 The default of ``restore``, ``Restorer`` and ``serve`` is ``DEFAULT_MODEL`` in ufvnet/config/restore.py.
 """
@@ -36,6 +39,8 @@ from ufvnet.results.tables.table import NOTHING
 NAME = "ufvnet-routed"
 GAINS = re.compile(r"^\*\*(.+?)\*\*, ([\d,]+) faces: gain over bicubic.*\n\n((?:\|.*\n)+)", re.MULTILINE)
 """A table of gains in a filled card: name of the test set, number of faces, lines of the table."""
+DISTANCES = ("distance", "bicubic's distance")
+"""Rows of a table of identity that a results page shows."""
 MOST_BYTES = 25_000_000
 """Of all files of all shipped models."""
 
@@ -169,10 +174,46 @@ def _markdown(lines: list[list[str]]) -> str:
     return "\n".join([head, "|---" * len(lines[0]) + "|", *body])
 
 
+def fill_page(page: str, tables: Path, model: str) -> str:
+    """A results page with the tables of an evaluation: gain and identity of both test sets, clean and by damage.
+
+    Args:
+        page: the page as it is; what comes before its first table's heading stays.
+        tables: the folder ``tables`` of the evaluation.
+        model: the method whose rows are shown where every method has some.
+    """
+    parts = [page.partition("\n## A, clean\n")[0].strip()]
+    for name in ("A", "B"):
+        parts += [
+            f"## {name}, clean",
+            _picked(tables / f"gain_{name}.md", lambda row: "SSIM" not in row[0]),
+            _picked(tables / f"identity_{name}.md", lambda row: row[0] != "bicubic" and row[2] in DISTANCES),
+        ]
+    for name in ("A", "B"):
+        parts += [
+            f"## {name}, by damage",
+            _picked(tables / f"damage_gain_{name} damaged.md"),
+            _picked(tables / f"damage_worse_{name} damaged.md", lambda row: model in row[0]),
+            _picked(tables / f"identity_{name} damaged.md", lambda row: model in row[0] and row[2] in DISTANCES),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _picked(table: Path, shown: Callable[[list[str]], bool] = lambda _: True) -> str:
+    """The caption, head and shown rows of a table in Markdown."""
+    caption, _, head, rule, *rows = table.read_text().strip().split("\n")
+    picked = [row for row in rows if shown([cell.strip() for cell in row.strip("| ").split(" | ")])]
+    return "\n".join([caption, "", head, rule, *picked])
+
+
 def main(step: str, *arguments: str) -> None:
     if step == "weights":
         model, name = (*arguments, NAME)[:2]
         print(ship_weights(Path(model), SHIPPED / name))
+    elif step == "page":
+        page = Path("results/real.md")
+        write_text(page, fill_page(page.read_text(), Path(arguments[0]) / "tables", NAME))
+        print(page)
     else:
         evaluation, groups, name = (*arguments, NAME)[:3]
         summaries = [Path(folder) / "tables" / FILE for folder in (evaluation, groups)]

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmarks.ship import fill_card, ship_weights
+from benchmarks.ship import fill_card, fill_page, ship_weights
 from tests.results.conftest import save_untrained, scored
 from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, load
@@ -294,3 +294,21 @@ def test_names_and_order_of_sizes() -> None:
     assert LRKind("jpeg75", sizes[1]).folder == "jpeg75/20x28"
     assert [size.stored(128) for size in sizes] == [1, None, 3, None]
     assert math.isclose(sizes[1].px, 24)
+
+
+def test_a_results_page_keeps_its_introduction_and_has_the_tables_rows(tmp_path: Path) -> None:
+    head = "| method | k | value | 32 px |\n|---|---|---|---|\n"
+    rows = (
+        "| bicubic | 4 | distance | 0.5 |\n| ufvnet-routed | 4 | distance | 0.4 |\n"
+        "| ufvnet-lite, SSIM | 4 | nearer, % | 9 |\n"
+    )
+    for name in ("gain_A", "identity_A", "damage_gain_A damaged", "damage_worse_A damaged", "identity_A damaged"):
+        for of in (name, name.replace("A", "B", 1)):
+            (tmp_path / f"{of}.md").write_text(f"**{of}**\n\n{head}{rows}")
+    page = fill_page("# A model\n\nWhat came out.\n\n## A, clean\n\nold\n", tmp_path, "ufvnet-routed")
+    assert page.startswith("# A model\n\nWhat came out.\n\n## A, clean\n\n**gain_A**\n\n| method |")
+    assert page == fill_page(page, tmp_path, "ufvnet-routed")
+    assert page.count("| method | k |") == 10
+    assert page.count("| bicubic |") == 4  # the gains, clean and damaged
+    assert page.count("ufvnet-routed") == 10
+    assert page.count("SSIM") == 2  # by damage only
