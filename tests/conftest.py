@@ -37,7 +37,8 @@ FACES = Path(os.environ.get("UFVNET_TEST_FACES") or REPO.parent / "shared" / "fa
 
 FIRST = (
     "training/test_batches", "training/test_engine", "tests/flows", "tests/tasks", "restore/test_survive",
-    "tests/training", "models/test_export", "restore/test_command", "tests/results", "hostile_folder",
+    "tests/training", "models/test_export", "restore/test_command", "tests/test_gpu", "data/test_stores",
+    "tests/test_wheel", "tests/results", "models/competitors", "tests/restore",
 )  # fmt: skip
 """Parts of names of the files that begin first: test_batches, whose loaders fork this process, before other tests have
 loaded libraries and begun threads in it; then those that take longest, so that all processes end at about one time."""
