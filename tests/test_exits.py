@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from PIL import Image
 
 from ufvnet import cli
 from ufvnet.children import ctrl_c_waits
 from ufvnet.cli import commands
+from ufvnet.config import RestoreConfig
 from ufvnet.restore import supervise, worker
 from ufvnet.restore.begin import begin, begun_early
 
@@ -68,11 +73,11 @@ def test_while_the_waiting_process_runs(
     assert capsys.readouterr().err == "ufvnet: stopped; the same command with --resume continues\n"
 
 
-@pytest.mark.parametrize("at", ["ufvnet.restore.worker.take_job", "ufvnet.restore.console.restore_here"])
+@pytest.mark.parametrize("at", ["ufvnet.restore.worker.coming_job", "ufvnet.restore.console.restore_here"])
 def test_the_process_that_restores_ends_and_leaves_the_line_to_the_one_that_waits(
     at: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(worker, "take_job", lambda: (None, False))
+    monkeypatch.setattr(worker, "coming_job", lambda: lambda: (None, False))
     monkeypatch.setattr(worker, "escape_logs", lambda: None)
     monkeypatch.setattr(at, press)
     with pytest.raises(Left, match=f"{STOPPED}"):
@@ -114,6 +119,8 @@ def test_a_process_that_gets_no_job_is_ended() -> None:
         ("restore", False),
         ("restore --help", False),
         ("restore - -", False),
+        ("restore in.png -o-", False),
+        ("restore in.png --output=-", False),
         ("restore in out --cluster=2", False),
         ("models list", False),
         ("", False),
@@ -125,3 +132,35 @@ def test_the_process_that_restores_is_begun_before_options_are_read(
     monkeypatch.setattr("ufvnet.restore.begin.begin", lambda: nullcontext("child"))
     with begun_early(arguments.split()) as child:
         assert child == ("child" if early else None)
+
+
+def test_where_no_process_can_be_started_options_are_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with begun_early(["restore", "in", "out"]) as child:
+        assert child is None
+
+
+@pytest.mark.kills
+@pytest.mark.parametrize("written", [b"", pickle.dumps(b"a job")[:-3]])
+def test_a_process_whose_parent_dies_before_it_has_a_job_ends_at_once(written: bytes) -> None:
+    """As it still imports: here it sleeps for a minute."""
+    code = "import time; from ufvnet.children import coming_job; job = coming_job(); time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.communicate(written, timeout=20)[1] == b""
+    assert child.returncode == 1
+
+
+@pytest.mark.kills
+def test_a_process_that_was_killed_before_it_had_a_job_is_no_picture_s_fault(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (24, 24), "tan").save(tmp_path / "a.png")
+    config = RestoreConfig(input=[tmp_path / "a.png"], output=tmp_path / "out.png", device="cpu")
+    with begin() as begun:
+        begun.process.kill()
+        begun.process.wait()
+        assert supervise.supervise(config, "a.png", begun) == 0
+    assert capfd.readouterr() == (f"{tmp_path / 'a.png'}: restored\n", "")

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import pickle
+import queue
 import signal
 import subprocess
 import sys
@@ -86,26 +87,26 @@ def arrow_without_pandas() -> None:
 
 @dataclass
 class BegunChild:
-    """A child process that imports what it needs and waits for its job."""
+    """A child process that imports what it needs and waits for its job, which it takes by ``coming_job``."""
 
     process: subprocess.Popen[bytes]
     lifeline: IO[bytes]
-    """Its standard input. It ends when this is closed, as it is when this process ends."""
+    """Its standard input. The child ends when this is closed, as it is when this process ends."""
     has_job: bool = False
 
     def give(self, job: object) -> None:
         """Hand it its job, which is anything that can be pickled."""
         self.has_job = True
         with contextlib.suppress(BrokenPipeError):  # the child has died; its exit code says how
-            self.lifeline.write(pickle.dumps(job))
+            pickle.dump(pickle.dumps(job), self.lifeline)  # bytes, which are read where nothing can be imported yet
             self.lifeline.flush()
 
 
 @contextlib.contextmanager
 def begun_child(module: str, defaults: Mapping[str, str] | None = None, **streams: Any) -> Iterator[BegunChild]:
-    """Start ``python -P -m module``, which takes its job by ``take_job``; wait for its end when the block is left.
+    """Start ``python -P -m module``; wait for its end when the block is left.
 
-    It is killed if the block gave it none.
+    A child that the block gave no job is killed then; one that still works ends, because its lifeline is closed.
 
     Args:
         module: name of a module of ours.
@@ -159,14 +160,25 @@ def heed_ctrl_c() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
-def take_job() -> Any:
-    """The job that ``child_with_job`` hands to this process, which from then on ends when its parent does."""
-    try:
-        job = pickle.load(sys.stdin.buffer)
-    except EOFError:  # the parent is gone already
-        raise SystemExit(1) from None
-    when_parent_ends(lambda: os._exit(1))
-    return job
+def coming_job() -> Callable[[], Any]:
+    """Begin to take the job that ``BegunChild.give`` hands to this process.
+
+    From now on it ends when its parent does.
+
+    Returns:
+        What waits for the job.
+    """
+    received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def watch() -> None:
+        with contextlib.suppress(EOFError, pickle.UnpicklingError):  # the parent has died, before or while it wrote
+            received.put(pickle.load(sys.stdin.buffer))
+            while os.read(0, 2**16):
+                pass
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+    return lambda: pickle.loads(received.get())
 
 
 def when_parent_ends(act: Callable[[], object], read: Callable[[], object] = lambda: os.read(0, 2**16)) -> None:

@@ -13,9 +13,10 @@ def entry() -> NoReturn:
     """``commands.main``, and the end of its process."""
     leave_on_signals(_stop, [signal.SIGINT])
     from ufvnet.children import ignore_leaked_semaphores
-    from ufvnet.console import leave_at_once
+    from ufvnet.console import leave_at_once, prepare_streams
     from ufvnet.restore.begin import begun_early
 
+    prepare_streams()  # first: the next file that is opened would take a closed stream's number
     ignore_leaked_semaphores()
     code: Any = 0
     with begun_early(sys.argv[1:]) as begun:

@@ -1,4 +1,4 @@
-"""The process that waits: it starts the one that restores, and another one where that crashes.
+"""The process that waits: it has one that restores, and starts another one where that crashes.
 
 A fault in a decoder's own code, or want of memory, ends a whole process. The next one finds in the crash diary which
 pictures the dead one had in work, and tries each in a process of its own before it restores it.
@@ -71,8 +71,12 @@ def supervise(config: RestoreConfig, picture: str | None = None, begun: BegunChi
 
 
 def _run_worker(config: RestoreConfig, crashed: bool, begun: BegunChild | None) -> int:
-    """The exit code of a process that restores, negative if it died of a signal."""
-    with ctrl_c_waits() as heed, contextlib.nullcontext(begun) if begun else begin() as child:
+    """The exit code of a process that restores, negative if it died of a signal.
+
+    One that a signal ended before it had a job is no picture's fault; another one takes its place.
+    """
+    waits = begun is not None and (begun.process.poll() or 0) >= 0
+    with ctrl_c_waits() as heed, contextlib.nullcontext(begun) if begun and waits else begin() as child:
         child.give((config, crashed))
         return _wait(child.process, heed)
 
@@ -80,7 +84,7 @@ def _run_worker(config: RestoreConfig, crashed: bool, begun: BegunChild | None) 
 def _wait(child: subprocess.Popen[bytes], heed: Callable[[], None]) -> int:
     """Wait for a child's end; signals that ask this process to stop are passed on to it.
 
-    ``heed`` is called when they are, and lets a Ctrl-C through that came before.
+    ``heed`` lets a Ctrl-C through that came before.
 
     On Windows the console sends Ctrl-C to both processes.
     """

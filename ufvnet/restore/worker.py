@@ -1,7 +1,7 @@
 """The process that restores for the ``ufvnet restore`` command: ``python -P -m ufvnet.restore.worker``.
 
-``supervise`` starts it and hands it its job. Settings that change a whole process belong here, never to a process that
-calls ``Restorer`` or ``restore_folder``.
+``begin`` starts it, ``supervise`` hands it its job. Settings that change a whole process belong here, never to a
+process that calls ``Restorer`` or ``restore_folder``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from ufvnet.children import heed_ctrl_c, take_job, without_collection
+from ufvnet.children import coming_job, heed_ctrl_c, without_collection
 from ufvnet.console import SOME_FAILED, escape_logs, exit_on_errors, leave_at_once, prepare_streams
 
 STOPPED = 128 + signal.SIGINT
@@ -23,11 +23,12 @@ def main() -> None:
     heed_ctrl_c()
     prepare_streams()
     escape_logs()
+    job = coming_job()
     with exit_on_errors():
         with without_collection():  # before there is a job: the other process still reads its options
             from .console import restore_here
 
-        config, crashed = take_job()
+        config, crashed = job()
         try:
             _on_ctrl_c(_interrupt_once)
             failed = restore_here(config, crashed=crashed)
