@@ -222,7 +222,7 @@ def test_semaphores_of_a_command_that_ends_at_once_are_freed_without_a_warning()
     code = (
         "import os, ufvnet.cli.commands\nfrom multiprocessing import get_context\ndef app(**_):\n"
         "    kept = get_context('spawn').Semaphore()\n    os._exit(3)\n"
-        "ufvnet.cli.commands.app = app\nufvnet.cli.commands.main()"
+        "ufvnet.cli.commands.app = app\nufvnet.cli.entry()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (3, "")
