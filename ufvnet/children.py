@@ -128,16 +128,6 @@ def begun_child(module: str, defaults: Mapping[str, str] | None = None, **stream
 
 
 @contextlib.contextmanager
-def child_with_job(
-    module: str, job: object, defaults: Mapping[str, str] | None = None, **streams: Any
-) -> Iterator[subprocess.Popen[bytes]]:
-    """As ``begun_child``, with its job from the beginning."""
-    with begun_child(module, defaults, **streams) as child:
-        child.give(job)
-        yield child.process
-
-
-@contextlib.contextmanager
 def ctrl_c_waits() -> Iterator[Callable[[], None]]:
     """Let a Ctrl-C wait until the block calls what it is given, or ends.
 

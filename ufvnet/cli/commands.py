@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ufvnet.console import escape_logs, exit_on_errors, prepare_streams
+from ufvnet.console import escape_logs, exit_on_errors
 
 from . import data, doctor, models, pipeline, restore
 from .options import ConfiguredCommand, PathCommand, wrong_use_is_refused
@@ -77,7 +77,6 @@ def main(begun: BegunChild | None = None) -> None:
     Args:
         begun: the process that restores, if it was started already.
     """
-    prepare_streams()
     escape_logs()
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that this one starts imports what lies in the working directory
     with exit_on_errors(), wrong_use_is_refused():

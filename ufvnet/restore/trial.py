@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import subprocess
 
-from ufvnet.children import cause_of_death, child_with_job
+from ufvnet.children import begun_child, cause_of_death
 from ufvnet.config import RestoreConfig
 from ufvnet.remote import AnyPath
 
@@ -24,12 +24,14 @@ def crash_in_trial(config: RestoreConfig, name: str, content: AnyPath | bytes, e
     """
     token = secrets.token_hex()  # known to the trial alone: an exit code of 0 proves nothing
     job = (token, config, name, content, ending)
-    with child_with_job(WORKER, job, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-        out, errors = (stream.decode(errors="replace") for stream in child.communicate())
-    cause = cause_of_death(child.returncode)
+    with begun_child(WORKER, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        child.give(job)
+        out, errors = (stream.decode(errors="replace") for stream in child.process.communicate())
+    code = child.process.returncode
+    cause = cause_of_death(code)
     if cause is not None:
         return f"{DEADLY} ({cause})"
-    if child.returncode == 0 and out.endswith(token):
+    if code == 0 and out.endswith(token):
         return None
     last = errors.strip().rpartition("\n")[2]
-    return f"a trial in a process of its own did not live to its end (exit code {child.returncode}): {last}"
+    return f"a trial in a process of its own did not live to its end (exit code {code}): {last}"
