@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from PIL import Image
 
+from ufvnet.dlib_library import dlib
 from ufvnet.files import TEMPORARY, printed, write_text
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ R = TypeVar("R")
 HEAD = 2**24
 """Number of bytes that are compared, from the start of a file."""
 
-LIBRARIES = ("PIL", "numpy", "dlib")
+LIBRARIES = ("PIL", "numpy")
 INSTALLED = ("ufvnet", "torch")
 """Packages whose version is read from metadata: builds do not import torch, which takes seconds."""
 
@@ -128,6 +129,7 @@ def _digest(path: Path) -> str | None:
 def _machine() -> tuple[tuple[str, str], ...]:
     """What decides the bytes that this process makes: versions, ufvnet's code, and the result of a test reduction."""
     versions = [(name, str(importlib.import_module(name).__version__)) for name in LIBRARIES]
+    versions.append(("dlib", str(dlib().__version__)))
     packages = [(name, _installed(name)) for name in INSTALLED]
     return (*packages, ("code of ufvnet", _code()), *versions, ("reduction of a test image", _reduction()))
 

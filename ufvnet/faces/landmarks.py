@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ufvnet.dlib_library import dlib
+
 from .crop import Box
 
 
@@ -31,11 +33,9 @@ class Face:
 @functools.lru_cache(maxsize=1)
 def load_predictor() -> Any:
     """dlib's 68-landmark predictor, loaded once per process (about a second)."""
-    import dlib
-
     weights = resources.files("face_recognition_models") / "models" / "shape_predictor_68_face_landmarks.dat"
     with resources.as_file(weights) as path:
-        return dlib.shape_predictor(str(path))
+        return dlib().shape_predictor(str(path))
 
 
 def find_landmarks(pixels: np.ndarray, box: Box) -> np.ndarray:
@@ -48,7 +48,5 @@ def find_landmarks(pixels: np.ndarray, box: Box) -> np.ndarray:
     Returns:
         (68, 2) float64 x, y, whole numbers.
     """
-    import dlib
-
-    shape = load_predictor()(pixels, dlib.rectangle(box[0], box[1], box[2] - 1, box[3] - 1))
+    shape = load_predictor()(pixels, dlib().rectangle(box[0], box[1], box[2] - 1, box[3] - 1))
     return np.array([(p.x, p.y) for p in shape.parts()], dtype=np.float64)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ufvnet.dlib_library import dlib
+
 CHIP = 150
 """Side in pixels of the aligned face that the descriptor's network takes."""
 
@@ -23,10 +25,8 @@ def descriptors(images: Iterable[np.ndarray], landmarks: Iterable[np.ndarray]) -
     Returns:
         (N, 128) float64.
     """
-    import dlib
-
     chips = [
-        dlib.get_face_chip(np.ascontiguousarray(image), _shape(points), CHIP)
+        dlib().get_face_chip(np.ascontiguousarray(image), _shape(points), CHIP)
         for image, points in zip(images, landmarks)
     ]
     return np.array(_network().compute_face_descriptor(chips)).reshape(-1, 128)
@@ -47,18 +47,14 @@ def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _shape(landmarks: np.ndarray) -> Any:
     """Landmarks as dlib's detection, whose rectangle is their bounding box."""
-    import dlib
-
-    points = [dlib.point(round(x), round(y)) for x, y in landmarks.tolist()]
+    points = [dlib().point(round(x), round(y)) for x, y in landmarks.tolist()]
     left, top = landmarks.min(0)
     right, bottom = landmarks.max(0)
-    return dlib.full_object_detection(dlib.rectangle(int(left), int(top), int(right), int(bottom)), points)
+    return dlib().full_object_detection(dlib().rectangle(int(left), int(top), int(right), int(bottom)), points)
 
 
 @functools.lru_cache(maxsize=1)
 def _network() -> Any:
-    import dlib
-
     weights = resources.files("face_recognition_models") / "models" / "dlib_face_recognition_resnet_model_v1.dat"
     with resources.as_file(weights) as path:
-        return dlib.face_recognition_model_v1(str(path))
+        return dlib().face_recognition_model_v1(str(path))

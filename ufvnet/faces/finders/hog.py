@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ufvnet.dlib_library import dlib
 from ufvnet.faces.crop import Box
 from ufvnet.faces.landmarks import Face, find_landmarks, load_predictor
 
@@ -54,9 +55,7 @@ def load() -> None:
 def _detector() -> Any:
     """The thread's own detector: dlib lets other threads run while it searches, and a detector holds its state."""
     if not hasattr(_threads, "detector"):
-        import dlib
-
-        _threads.detector = dlib.get_frontal_face_detector()
+        _threads.detector = dlib().get_frontal_face_detector()
     return _threads.detector
 
 
