@@ -73,6 +73,15 @@ def test_while_the_waiting_process_runs(
     assert capsys.readouterr().err == "ufvnet: stopped; the same command with --resume continues\n"
 
 
+def test_a_picture_in_a_pipe_leaves_nothing_to_go_on_with(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ufvnet.cli.restore.configured", press)
+    with pytest.raises(Left, match=f"{STOPPED}"):
+        commands.app(["restore", "-", "-"], standalone_mode=False)
+    assert capsys.readouterr().err == "ufvnet: stopped\n"
+
+
 @pytest.mark.parametrize("at", ["ufvnet.restore.worker.coming_job", "ufvnet.restore.console.restore_here"])
 def test_the_process_that_restores_ends_and_leaves_the_line_to_the_one_that_waits(
     at: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -6,12 +6,12 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-from .exits import leave_on_signals
+from .exits import leave_on_signals, say_stopped
 
 
 def entry() -> NoReturn:
     """``commands.main``, and the end of its process."""
-    leave_on_signals(_stop, [signal.SIGINT])
+    leave_on_signals(say_stopped, [signal.SIGINT])
     from ufvnet.children import ignore_leaked_semaphores
     from ufvnet.console import leave_at_once, prepare_streams
     from ufvnet.restore.begin import begun_early
@@ -29,7 +29,3 @@ def entry() -> NoReturn:
     if "prefect" in sys.modules or not isinstance(code, int | None):  # Prefect stops its server at the end
         sys.exit(code)
     leave_at_once(code or 0)
-
-
-def _stop() -> None:
-    print("ufvnet: stopped", file=sys.stderr, flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 
 
@@ -34,6 +35,11 @@ def leave_on_signals(
     for number in numbers:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, leave)
+
+
+def say_stopped() -> None:
+    """That nothing is left to go on with."""
+    print("ufvnet: stopped", file=sys.stderr, flush=True)
 
 
 def interrupt_again() -> None:

@@ -16,7 +16,7 @@ from ufvnet.extras import require
 from ufvnet.files import printed
 
 from .checkout import import_from_checkout
-from .exits import leave_on_signals
+from .exits import leave_on_signals, say_stopped
 from .options import configured, options_of
 
 if TYPE_CHECKING:
@@ -71,11 +71,12 @@ def restore(
     """Restore small faces in bulk, each with a row of the manifest; exit code 1 if one failed, or none was usable."""
     from ufvnet.config import RestoreConfig
 
-    leave_on_signals(_stop_restoring)
     inputs, output = _inputs_and_output(paths or [], inputs, output)
+    piped = "-" in (*inputs, output)
+    leave_on_signals(say_stopped if piped else _stop_restoring)
     workers = None if cluster is None else {"workers": cluster}
     config = configured(RestoreConfig, {"input": inputs, "output": output, "cluster": workers, **settings})
-    if cluster is None and "-" not in (*inputs, output):
+    if cluster is None and not piped:
         from ufvnet.restore.supervise import supervise
 
         code = supervise(config, inputs[0] if _picture_to_picture(config) else None, context.obj)
