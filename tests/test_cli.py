@@ -16,6 +16,7 @@ from typing import Literal, get_args, get_origin
 import pytest
 import typer
 
+from ufvnet.cli import checkout
 from ufvnet.cli import commands as cli
 from ufvnet.cli.options import wrong_use_is_refused
 from ufvnet.cli.preflight import check_server
@@ -70,6 +71,15 @@ def test_ctrl_c_ends_a_command_in_one_line_from_its_beginning_on(
 
 def _nowhere() -> Path:
     raise ConfigError("no checkout")
+
+
+def test_outside_a_checkout_the_message_names_no_package_that_is_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(checkout, "__file__", str(tmp_path / "site" / "ufvnet" / "cli" / "checkout.py"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"runs in a checkout .* not part of the package; `restore`"):
+        checkout.find_checkout()
 
 
 def test_the_version_is_that_of_the_package(run_here: Command) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ufvnet.children import without_collection
 from ufvnet.errors import ConfigError
-from ufvnet.extras import install_command, require
+from ufvnet.extras import install_command, missing, require
 
 from .preflight import check_prefect_home, check_server
 
@@ -24,10 +24,10 @@ def find_checkout() -> Path:
     folders = (Path(__file__).parents[2], Path.cwd())
     checkout = next((folder for folder in folders if (folder / "flows" / "reproduce.py").is_file()), None)
     if checkout is None:
+        needs = f", and needs {install_command('pipeline')}" if missing("pipeline") else ""
         raise ConfigError(
             "this command runs in a checkout of the repository, whose folders flows and tasks are not part of the "
-            f"package, and needs {install_command('pipeline')}; `restore`, `serve`, `models`, `data` and `doctor` work "
-            "without"
+            f"package{needs}; `restore`, `serve`, `models`, `data` and `doctor` work without"
         )
     require("pipeline", "this command")
     return checkout
