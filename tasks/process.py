@@ -5,14 +5,16 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
-from ufvnet.children import when_parent_ends
+from ufvnet.children import ctrl_c_waits, heed_ctrl_c, when_parent_ends
 from ufvnet.console import leave_at_once
 from ufvnet.errors import PipelineError
 
@@ -50,7 +52,10 @@ class OneProcess:
         while True:
             try:
                 with with_variables(self.environment):
-                    return self._started().submit(function, job).result()
+                    pool = self._started()
+                    with ctrl_c_waits():  # so it does in the process, while that imports what the job needs
+                        running = pool.submit(_heeding_ctrl_c, function, job)
+                    return running.result()
             except BrokenProcessPool as error:
                 self._end()
                 deaths += 1
@@ -63,6 +68,8 @@ class OneProcess:
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
+            if sys.platform != "win32":
+                resource_tracker.ensure_running()  # its start lets a Ctrl-C through that is to wait
             context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
             self._pool = ProcessPoolExecutor(1, context, initializer=_begin)
         return self._pool
@@ -86,6 +93,11 @@ def with_variables(values: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _heeding_ctrl_c(function: Callable[[T], R], job: T) -> R:
+    heed_ctrl_c()
+    return function(job)
 
 
 def _begin() -> None:

@@ -50,9 +50,12 @@ def press(*_: object, **__: object) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def test_while_the_commands_are_imported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(commands, "main", press)
-    with pytest.raises(Left, match=f"{STOPPED}"):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_while_the_commands_are_imported(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "main", lambda _: signal.raise_signal(number))
+    with pytest.raises(Left, match=f"{128 + number}"):
         cli.entry()
     assert capsys.readouterr().err == "ufvnet: stopped\n"
 
@@ -79,6 +82,18 @@ def test_a_picture_in_a_pipe_leaves_nothing_to_go_on_with(
     monkeypatch.setattr("ufvnet.cli.restore.configured", press)
     with pytest.raises(Left, match=f"{STOPPED}"):
         commands.app(["restore", "-", "-"], standalone_mode=False)
+    assert capsys.readouterr().err == "ufvnet: stopped\n"
+
+
+@pytest.mark.parametrize("code", [128 + signal.SIGTERM, 128 + signal.SIGHUP])
+def test_whatever_stops_the_process_that_restores_is_told(
+    code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(supervise, "supervise", lambda *_: code)
+    assert commands.app(["restore", "in", "out"], standalone_mode=False) == code
+    assert capsys.readouterr().err == "ufvnet: stopped; the same command with --resume continues\n"
+    Image.new("RGB", (24, 24)).save(tmp_path / "a.png")
+    assert commands.app(["restore", f"{tmp_path}/a.png", f"{tmp_path}/b.png"], standalone_mode=False) == code
     assert capsys.readouterr().err == "ufvnet: stopped\n"
 
 

@@ -40,6 +40,21 @@ def _raise_once(marker: Path) -> str:
     return marker.name
 
 
+def _ctrl_c_waits() -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+class _AsItArrives:
+    """A job that arrives as what ``_ctrl_c_waits`` says while the process imports what it needs."""
+
+    def __reduce__(self) -> tuple[object, tuple[()]]:
+        return _ctrl_c_waits, ()
+
+
+def _then_and_now(then: object) -> tuple[object, bool]:
+    return then, _ctrl_c_waits()
+
+
 def _always_die(_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -50,6 +65,14 @@ def _fail(_: object) -> None:
 
 def _refuse(_: object) -> Refusal:
     return Refusal("does not see the source: photos/a.jpg cannot be read there")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals cannot wait there")
+def test_ctrl_c_waits_while_the_process_imports_and_not_in_its_jobs() -> None:
+    """In an import it would show a traceback, after the command's own line."""
+    with OneProcess({}) as one:
+        assert one.run(_then_and_now, _AsItArrives()) == (True, False)
+    assert not _ctrl_c_waits()
 
 
 def test_one_local_worker_is_a_process_with_one_thread_and_more_are_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,7 @@
-"""The process of the ``ufvnet`` command. Its commands take a while to import, in which Ctrl-C is heeded already."""
+"""The process of the ``ufvnet`` command. While its commands are imported, Ctrl-C and SIGTERM are heeded already."""
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import Any, NoReturn
 
@@ -11,7 +10,7 @@ from .exits import leave_on_signals, say_stopped
 
 def entry() -> NoReturn:
     """``commands.main``, and the end of its process."""
-    leave_on_signals(say_stopped, [signal.SIGINT])
+    leave_on_signals(say_stopped)
     from ufvnet.children import ignore_leaked_semaphores
     from ufvnet.console import leave_at_once, prepare_streams
     from ufvnet.restore.begin import begun_early

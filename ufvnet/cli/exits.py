@@ -42,7 +42,9 @@ def say_stopped() -> None:
     print("ufvnet: stopped", file=sys.stderr, flush=True)
 
 
-def interrupt_again() -> None:
-    """Undo ``leave_on_signals`` for Ctrl-C: it raises KeyboardInterrupt, as in any Python."""
+def signals_as_usual() -> None:
+    """Undo ``leave_on_signals``: Ctrl-C raises KeyboardInterrupt, as in any Python, and SIGTERM ends the process."""
+    if getattr(signal.getsignal(signal.SIGTERM), "__module__", None) == __name__:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -16,7 +16,7 @@ from typer.core import TyperCommand
 
 from ufvnet.errors import ConfigError
 
-from .exits import interrupt_again
+from .exits import signals_as_usual
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -119,7 +119,7 @@ class PathCommand(TyperCommand):
         for name, value in ctx.params.items():
             if isinstance(value, Path):
                 check_local(name, value)
-        interrupt_again()  # each command has its own way to stop
+        signals_as_usual()  # each command has its own way to stop
         return super().invoke(ctx)
 
 

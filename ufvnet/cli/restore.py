@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,11 +76,14 @@ def restore(
     workers = None if cluster is None else {"workers": cluster}
     config = configured(RestoreConfig, {"input": inputs, "output": output, "cluster": workers, **settings})
     if cluster is None and not piped:
-        from ufvnet.restore.supervise import supervise
+        from ufvnet.restore.supervise import PASSED_ON, supervise
 
-        code = supervise(config, inputs[0] if _picture_to_picture(config) else None, context.obj)
-        if code in (128 + signal.SIGINT, CTRL_C):
-            _stop_restoring()
+        single = _picture_to_picture(config)
+        stop = say_stopped if single else _stop_restoring
+        leave_on_signals(stop)
+        code = supervise(config, inputs[0] if single else None, context.obj)
+        if code == CTRL_C or code - 128 in PASSED_ON:
+            stop()
         raise typer.Exit(code)
     flow = None
     if cluster is not None:
