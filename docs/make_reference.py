@@ -169,7 +169,7 @@ def commands_page() -> str:
         NOTE,
         "# Command line\n",
         "`ufvnet COMMAND --help` prints the same. Exit codes of every command: 0 all is well; 1 some inputs could not "
-        "be used, or the run stopped, and a line says why; 2 wrong use; 130 Ctrl-C.\n",
+        "be used, or the run stopped, and a line says why; 2 wrong use; 130 Ctrl-C; 143 SIGTERM.\n",
     ]
     root = typer.main.get_command(cli.app)
     for name, command in _commands(root, "ufvnet"):
