@@ -85,7 +85,7 @@ def test_a_picture_in_a_pipe_leaves_nothing_to_go_on_with(
     assert capsys.readouterr().err == "ufvnet: stopped\n"
 
 
-@pytest.mark.parametrize("code", [128 + signal.SIGTERM, 128 + signal.SIGHUP])
+@pytest.mark.parametrize("code", [143, 129])  # SIGTERM, SIGHUP
 def test_whatever_stops_the_process_that_restores_is_told(
     code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

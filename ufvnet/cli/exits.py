@@ -1,16 +1,16 @@
-"""Ctrl-C while a command is imported, while one of the pipeline works, or while Prefect starts for it."""
+"""Ctrl-C or SIGTERM while a command is imported, while one of the pipeline works, or while Prefect starts for it."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
-def leave_on_signals(
-    stop: Callable[[], None], numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM)
-) -> None:
+def leave_on_signals(stop: Callable[[], None]) -> None:
     """On Ctrl-C or SIGTERM call ``stop``, then leave at once; a signal that the caller ignores stays ignored.
 
     Prefect's own way out waits for its server, which had the same Ctrl-C. Imports that are interrupted by an exception
@@ -18,11 +18,10 @@ def leave_on_signals(
 
     Args:
         stop: says that the command has stopped.
-        numbers: signals that mean it.
     """
 
     def leave(number: int, _: object) -> None:
-        for other in numbers:
+        for other in STOPPING:
             signal.signal(other, signal.SIG_IGN)
         try:
             stop()
@@ -32,7 +31,7 @@ def leave_on_signals(
         finally:
             os._exit(128 + number)
 
-    for number in numbers:
+    for number in STOPPING:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, leave)
 
