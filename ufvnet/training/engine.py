@@ -192,25 +192,27 @@ class _Run:
         self._restore_best(state)
         self.curves = Curves(self.part.folder if main else None, log)
         workers, pin = self.part.config.loader_workers, self.accelerator.device.type == "cuda"
-        batches = self.batches.batches(step, steps, workers, pin)
         previous = _on_sigterm(self._ask_to_stop)
         self.clock, self.since, self.waited = time.perf_counter(), step, 0.0
+        killed = None
         try:
-            for batch in self._waited_for(batches):
+            for batch in self._waited_for(self.batches.batches(step, steps, workers, pin)):
                 self._step(batch, step, steps)
                 step += 1
                 self._after(step, steps)
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            raise TrainingError(
-                f"{self.part.name}: a process that prepares batches was killed after step {step} "
-                f"({str(error).splitlines()[0]}), often for lack of memory; run again to go on from the last "
-                f"checkpoint, with fewer loader_workers (now {self.part.config.loader_workers}) if it happens again"
-            ) from error
+            killed = str(error).splitlines()[0]
         finally:
             _on_sigterm(previous)
             self.curves.close()
+        if killed:  # raised here, without the error whose frames keep PyTorch's iterator and its processes
+            raise TrainingError(
+                f"{self.part.name}: a process that prepares batches was killed after step {step} ({killed}), often for "
+                "lack of memory; run again to go on from the last checkpoint, with fewer loader_workers "
+                f"(now {workers}) if it happens again"
+            )
         if main:
             publish(self.part, self._published(), self.curves.log)
         self.accelerator.wait_for_everyone()
