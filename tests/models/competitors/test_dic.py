@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from tests.models.competitors.fill import TOLERANCE, at, deviation, fill, maps, p, picture, q, run
 from ufvnet.models.competitors.common import from_unit, to_unit
-from ufvnet.models.competitors.dic import COMPONENTS, DIC, CoarseBlock, Hourglass, landmark_maps, merge
+from ufvnet.models.competitors.dic import COMPONENTS, DIC, CoarseBlock, Hourglass, landmark_maps, merge, reduced
 from ufvnet.models.complexity import complexity
 
 TIGHT = TOLERANCE[torch.float64]
@@ -172,3 +172,9 @@ def test_other_sides_are_refused() -> None:
         small()(lr(side=16))
     with pytest.raises(ValueError, match="hr_size must be one of"):
         DIC(hr_size=32)
+
+
+def test_a_reduction_map_by_map_is_the_layer_on_all_of_them() -> None:
+    layer = CoarseBlock(3).reduce_high[1].double()
+    x = [torch.randn(2, 3, 4, 5, dtype=torch.float64) for _ in range(3)]
+    torch.testing.assert_close(reduced(layer, x), layer(torch.cat(x, 1)))

@@ -59,6 +59,20 @@ def with_prelu(layer: nn.Module) -> nn.Sequential:
     return nn.Sequential(layer, nn.PReLU(init=0.2))
 
 
+def reduced(layer: nn.Module, maps: Sequence[Tensor]) -> Tensor:
+    """``layer(torch.cat(maps, 1))`` for a 1x1 convolution and its activation, map by map.
+
+    Training then keeps no copies of the maps: a quarter less memory and time (benchmarks/README.md).
+    """
+    convolution, activation = layer.children()
+    assert isinstance(convolution, nn.Conv2d)
+    first, *others = zip(maps, convolution.weight.split([m.shape[1] for m in maps], 1))
+    total = F.conv2d(*first, convolution.bias)
+    for x, weight in others:
+        total = total + F.conv2d(x, weight)
+    return activation(total)
+
+
 class Projections(nn.Module):
     """Six times up to twice the picture's side and down again, densely connected: what both blocks share.
 
@@ -80,13 +94,13 @@ class Projections(nn.Module):
         """(N, f, s, s) -> (N, f, s, s); ``modulate`` changes the map that the last projection up starts from."""
         lows, highs = [x], []
         for g in range(GROUPS):
-            low = self.reduce_low[g - 1](torch.cat(lows, 1)) if g else x
+            low = reduced(self.reduce_low[g - 1], lows) if g else x
             if modulate is not None and g == GROUPS - 1:
                 low = modulate(low)
             highs.append(self.up[g](low))  # (N, f, 8 s, 8 s)
-            high = self.reduce_high[g - 1](torch.cat(highs, 1)) if g else highs[0]
+            high = reduced(self.reduce_high[g - 1], highs) if g else highs[0]
             lows.append(self.down[g](high))
-        return self.compress_out(torch.cat(lows[1:], 1))
+        return reduced(self.compress_out, lows[1:])
 
 
 class CoarseBlock(Projections):
