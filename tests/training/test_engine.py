@@ -28,12 +28,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from benchmarks.carry import carry_in, carry_out
 from benchmarks.keep import keep
 from ufvnet.config import ConfigError, Recipe, TrainConfig, load
 from ufvnet.errors import TrainingError
 from ufvnet.files import write_json
 from ufvnet.models import UFVNet
 from ufvnet.models import load as load_model
+from ufvnet.models.store import read_card
 from ufvnet.training.checkpoints import checkpoints, last_whole
 from ufvnet.training.curves import LOG_COLUMNS, Curves
 from ufvnet.training.engine import learning_rate, train
@@ -518,6 +520,27 @@ def test_the_newest_state_of_a_running_training_is_a_model_that_others_start_fro
     assert not whole.done()
     again = config_of(built, tmp_path / "b", "ufvnet-real", lr=1e-9).model_copy(update={"start": tmp_path / "kept"})
     assert (train_all(again) / "model.safetensors").is_file()
+
+
+def test_finished_parts_are_carried_to_another_machine_where_the_training_goes_on_after_them(
+    built: Path, tmp_path: Path
+) -> None:
+    here, there = (config_of(built, tmp_path / machine, "ufvnet-nw") for machine in "ab")
+    stage1, _ = resolve_parts(here)
+    for anchor in stage1:
+        train(anchor)
+    carried = tmp_path / "carried"
+    assert [p.name for p in carry_out([here], carried)] == [p.folder.name for p in stage1]
+    assert not list(carry_out([here], carried))
+    assert len(list(carry_in([there], carried))) == len(stage1)
+    for anchor in resolve_parts(there)[0]:
+        assert anchor.done()
+        assert read_card(anchor.model_folder)["precision"] == "half"
+        original = load_file(tmp_path / "a" / anchor.model_folder.relative_to(tmp_path / "b") / "model.safetensors")
+        for name, weight in load_file(anchor.model_folder / "model.safetensors").items():
+            assert torch.equal(weight, original[name].half().float())
+    assert not list(carry_in([there], carried))
+    assert (train_all(there) / "model.safetensors").is_file()
 
 
 def test_damage_is_part_of_the_fingerprint_of_the_whole_and_of_no_anchor(built: Path, tmp_path: Path) -> None:
