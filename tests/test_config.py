@@ -85,11 +85,11 @@ def test_an_unknown_key_in_a_section_is_refused_with_a_key_that_is_meant() -> No
     [
         (BuildConfig, BUILD | {"hr_size": 100}, "hr_size", "100", ["64", "128"]),
         (BuildConfig, BUILD | {"shard_size": 0}, "shard_size", "0", ["greater than or equal to 1"]),
-        (BuildConfig, BUILD | {"name": "../up"}, "name", "'../up'", ["pattern"]),
+        (BuildConfig, BUILD | {"name": "../up"}, "name", "'../up'", ["must begin with a letter or digit"]),
         (
             BuildConfig,
             BUILD | {"source": {"kind": "zip", "root": "x"}},
-            "source",
+            "source.kind",
             "'zip'",
             ["folder", "celeba", "helen"],
         ),
@@ -163,8 +163,31 @@ def test_a_wrong_method_is_one_line_in_the_words_of_the_file() -> None:
 
 def test_a_missing_key_is_named() -> None:
     message = _refusal(TrainConfig, {"name": "mine"})
-    assert "dataset" in message
-    assert "Field required" in message
+    assert message.splitlines()[1:] == ["  dataset: is missing"]
+
+
+def test_a_file_of_another_command_is_refused_in_two_lines() -> None:
+    lines = _refusal(BuildConfig, TRAIN | {"preset": "tiny"}).splitlines()[1:]
+    assert lines[0] == "  source: is missing"
+    assert lines[1].startswith("  dataset = 'data/faces', preset = 'tiny': no such key; there are: name, source, ")
+    assert len(lines) == 2
+
+
+def test_a_value_that_an_override_set_is_not_blamed_on_the_file() -> None:
+    with pytest.raises(ConfigError) as refusal:
+        load(TrainConfig, TRAIN | {"view": "MR9"}, ["recipe.lr=fast", "nosuch=1"])
+    assert str(refusal.value).splitlines()[1:3] == [
+        "  view = 'MR9': must be 'MR3', 'MR7' or 'MR8'",
+        "  recipe.lr = 'fast' (set by an override): must be a valid number",
+    ]
+    assert "nosuch = 1 (set by an override): no such key" in str(refusal.value)
+
+
+def test_what_is_no_path_in_a_source_is_one_line_in_the_words_of_the_file() -> None:
+    for source in ({"splits": {"train": 1}}, {"landmarks": [1]}):
+        lines = _refusal(BuildConfig, BUILD | {"source": {"root": "photos"} | source}).splitlines()[1:]
+        assert len(lines) == 1
+        assert lines[0].endswith(" = 1: must be a path")
 
 
 def test_a_wrong_path_or_list_of_paths_is_one_line_per_wrong_path() -> None:

@@ -368,7 +368,7 @@ def test_a_wrong_configuration_is_refused_before_any_work(
         flow.fn(Path("nowhere.yaml"))
     monkeypatch.chdir(REPO)
     config = flow.validate_parameters(deployment["parameters"])["config"]
-    with pytest.raises(ConfigError, match="nothing = 1: no such key"):
+    with pytest.raises(ConfigError, match="nothing = 1 .set by an override.: no such key"):
         flow.fn(config, ["nothing=1"])
     key = {"reproduce": "build.0.cluster", "train": None}.get(deployment["name"], "cluster")
     if key is not None:
@@ -380,8 +380,8 @@ def test_a_wrong_configuration_is_refused_before_any_work(
     ("parameters", "why"),
     [
         (["config=nowhere.yaml"], r"^nowhere\.yaml: cannot be read"),
-        (['overrides=["hr_size=7"]'], r"hr_size = 7: "),
-        (['config={"name": "x"}'], r"source = .*: Field required"),
+        (['overrides=["hr_size=7"]'], r"hr_size = 7 .set by an override.: "),
+        (['config={"name": "x"}'], r"source: is missing"),
         (['overrides=["cluster.cluster_class=no.Such"]'], r"cluster\.cluster_class = no\.Such: cannot be imported"),
     ],
     ids=["path", "override", "mapping", "cluster"],

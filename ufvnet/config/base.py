@@ -26,7 +26,16 @@ HRSize = Literal[64, 128]
 Preset = Literal["paper", "small", "tiny"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Share = Annotated[float, Field(ge=0, le=1)]
-FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+FOLDER_NAME = r"^[A-Za-z0-9][\w.-]*$"
+ROW_NAME = r"^[^./\\\n][^/\\\n]{0,59}$"
+ROW_NAME_OR_NONE = r"^([^./\\\n][^/\\\n]{0,59})?$"
+IN_WORDS = {
+    FOLDER_NAME: "must begin with a letter or digit, and have only these and . _ - after it",
+    ROW_NAME: "must have 1 to 60 characters, none of them / \\ or a line break, and not begin with a dot",
+    ROW_NAME_OR_NONE: "must have at most 60 characters, none of them / \\ or a line break, and not begin with a dot",
+}
+"""What a pattern asks for."""
+FolderName = Annotated[str, Field(pattern=FOLDER_NAME)]
 
 
 def _refuse_empty(path: Any) -> Any:

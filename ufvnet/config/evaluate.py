@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from .base import Cluster, Device, FilePath, FolderName, Schema, View, refuse_url
+from .base import ROW_NAME, ROW_NAME_OR_NONE, Cluster, Device, FilePath, FolderName, Schema, View, refuse_url
 from .lr_images import CLEAN, DamageName, Size
 
 KINDS = ("model", "onnx", "torchscript", "python", "images")
@@ -25,7 +25,7 @@ OPTIONS = {
 class Method(Schema):
     """A method in an evaluation: one of ``model``, ``onnx``, ``torchscript``, ``python`` and ``images``."""
 
-    name: str = Field(default="", pattern=r"^([^./\\\n][^/\\\n]{0,59})?$")
+    name: str = Field(default="", pattern=ROW_NAME_OR_NONE)
     """Name of the table row. A model's default is its registry name."""
     trained_on: View | Literal[""] = ""
     """View on which it was trained, which decides which columns of Tables I-IV it fills. A model's card has it."""
@@ -84,7 +84,7 @@ MethodEntry = Annotated[
 class TestSet(Schema):
     """A split of a built dataset to score on."""
 
-    name: str = Field(pattern=r"^[^./\\\n][^/\\\n]{0,59}$")
+    name: str = Field(pattern=ROW_NAME)
     """Its name in tables, and that of its files."""
     path: FilePath
     """The built dataset."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from ufvnet.errors import ConfigError
 from ufvnet.files import printed
 
-from .base import Schema
+from .base import IN_WORDS, Schema
 from .sources import KINDS
 from .yaml_text import DEEPEST, check_values, parse_yaml, read_yaml
 
@@ -46,7 +46,8 @@ def load(schema: type[S], source: Path | str | dict[str, Any] | S, overrides: Se
     try:
         return schema.model_validate(data)
     except ValidationError as error:
-        raise ConfigError("\n".join([f"{origin}:", *_explain(schema, error)])) from error
+        lines = _explain(schema, error, {override.partition("=")[0] for override in overrides})
+        raise ConfigError("\n  ".join([f"{origin}:", *lines])) from error
 
 
 def _copy(value: Any) -> Any:
@@ -59,21 +60,31 @@ def _copy(value: Any) -> Any:
 # Errors in words
 
 
-def _explain(schema: type[Schema], error: ValidationError) -> list[str]:
-    """A line per wrong key: the key as it is written, its value, what is allowed.
+def _explain(schema: type[Schema], error: ValidationError, overridden: Collection[str]) -> list[str]:
+    """A line per wrong key: the key as it is written, its value, what is allowed, and whether an override set it.
 
     A section is left out if one of its keys is wrong (a list is then too short, or neither a path nor a list of paths).
+    Unknown keys of one section share a line, which would else be as long for each: a file of another command has many.
     """
     lines: dict[tuple[str, ...], str] = {}
+    unknown: dict[tuple[tuple[str, ...], str], list[str]] = {}
     for details in error.errors():
-        key, message = _describe(schema, details)
-        lines.setdefault(key, f"  {'.'.join(key) or '(whole)'} = {_shortened(details['input'])}: {message}")
-    parents = {key[:n] for key in lines for n in range(len(key))}
-    return [line for key, line in lines.items() if key not in parents]
+        key, value, message = _describe(schema, details)
+        name = ".".join(key)
+        origin = " (set by an override)" if name in overridden else ""
+        if details["type"] == "extra_forbidden":
+            unknown.setdefault((key[:-1], message), []).append(f"{name} = {_shortened(value)}{origin}")
+        elif details["type"] == "missing":
+            lines.setdefault(key, f"{name}: is missing")
+        else:
+            lines.setdefault(key, f"{name or '(whole)'} = {_shortened(value)}{origin}: {message}")
+    parents = {key[:n] for key in [*lines, *((*section, "") for section, _ in unknown)] for n in range(len(key))}
+    named = [line for key, line in lines.items() if key not in parents]
+    return named + [f"{', '.join(keys)}: {message}" for (_, message), keys in unknown.items()]
 
 
-def _describe(schema: type[Schema], error: ErrorDetails) -> tuple[tuple[str, ...], str]:
-    """The key of an error as it is written, and what is allowed."""
+def _describe(schema: type[Schema], error: ErrorDetails) -> tuple[tuple[str, ...], Any, str]:
+    """The key of an error as it is written, its value, and what is allowed."""
     sections: list[type[Schema]] = [schema]
     key: list[str] = []
     for part in error["loc"]:
@@ -83,20 +94,30 @@ def _describe(schema: type[Schema], error: ErrorDetails) -> tuple[tuple[str, ...
         if part in KINDS and key[-1:] == ["source"]:
             sections = [s for s in sections if s.model_fields["kind"].annotation == Literal[part]]
             continue
+        if part == "RemotePath":
+            continue
         key.append(str(part))
         fields = [s.model_fields[str(part)].annotation for s in sections if part in s.model_fields]
         if fields and part != error["loc"][-1]:
             sections = [s for field in fields for s in _schemas_in(field)]
+    value = error["input"]
     message = re.sub("^Input should be ", "must be ", error["msg"].removeprefix("Value error, "))
     message = message.partition(", unable to parse")[0]
-    if error["type"] in ("greater_than_equal", "less_than_equal"):
-        message = _range(sections, key[-1]) or message
-    if error["type"].startswith("union_tag"):
-        message = f"kind must be one of {', '.join(KINDS)}"
-    if error["type"] == "extra_forbidden":
-        keys = dict.fromkeys(name for s in sections for name in s.model_fields)
-        message = f"no such key; there are: {', '.join(keys)}"
-    return tuple(key), message
+    match error["type"]:
+        case "greater_than_equal" | "less_than_equal":
+            message = _range(sections, key[-1]) or message
+        case "union_tag_invalid" | "union_tag_not_found":
+            key.append("kind")
+            value = value.get("kind") if isinstance(value, dict) else value
+            message = f"must be one of {', '.join(KINDS)}"
+        case "extra_forbidden":
+            keys = dict.fromkeys(name for s in sections for name in s.model_fields)
+            message = f"no such key; there are: {', '.join(keys)}"
+        case "path_type" | "dataclass_type":
+            message = "must be a path"
+        case "string_pattern_mismatch":
+            message = IN_WORDS.get(error["ctx"]["pattern"], message)
+    return tuple(key), value, message
 
 
 def _range(sections: Sequence[type[Schema]], key: str) -> str:
