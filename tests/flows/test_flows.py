@@ -368,7 +368,7 @@ def test_a_wrong_configuration_is_refused_before_any_work(
         flow.fn(Path("nowhere.yaml"))
     monkeypatch.chdir(REPO)
     config = flow.validate_parameters(deployment["parameters"])["config"]
-    with pytest.raises(ConfigError, match="nothing = 1 .set by an override.: no such key"):
+    with pytest.raises(ConfigError, match=r"nothing = 1 .set by an override.: no such key"):
         flow.fn(config, ["nothing=1"])
     key = {"reproduce": "build.0.cluster", "train": None}.get(deployment["name"], "cluster")
     if key is not None:
