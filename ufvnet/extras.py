@@ -12,6 +12,7 @@ EXTRAS = {
         "matplotlib": "matplotlib", "numba": "numba", "prefect": "prefect", "tensorboard": "tensorboard",
     },
     "demo": {"scikit-image": "skimage"},
+    "edges": {"opencv-python-headless": "cv2"},
     "readers": {"datasets": "datasets", "duckdb": "duckdb"},
     "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
     "heic": {"pillow-heif": "pillow_heif"},

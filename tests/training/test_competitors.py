@@ -34,7 +34,7 @@ from ufvnet.results.methods.resolve import resolve_method, resolve_methods
 from ufvnet.results.methods.restore import restore
 from ufvnet.training.batches import TrainingLoader
 from ufvnet.training.engine import learning_rate, train
-from ufvnet.training.face_parts import MIRRORED, masks, mirrored
+from ufvnet.training.face_parts import MIRRORED, edges, masks, mirrored
 from ufvnet.training.publish import publish_failure
 from ufvnet.training.stages import resolve_parts
 
@@ -166,6 +166,22 @@ def test_points_have_the_colours_of_the_pictures_that_they_belong_to(
     assert torch.allclose(centres % 1, torch.tensor(0.5), atol=1e-3)
 
 
+def test_landmarks_are_learned_at_one_rate(built: Path, tmp_path: Path) -> None:
+    recipe = {"lr_drops": [0.1, 0.5], "lr_schedule": "constant"}
+    (finder,), whole = resolve_parts(config_of(built, tmp_path, "dic", recipe))
+    assert finder.role == "landmarks"
+    assert {learning_rate(finder.recipe, step, 10) for step in range(10)} == {1e-3}
+    assert learning_rate(whole.recipe, 9, 10) == 1e-3 / 4
+
+
+def test_edges_are_where_the_sum_of_both_gradients_passes_canny_s_thresholds() -> None:
+    """Sobel's filters give 3 times the height of a diagonal step in x and in y: 6 together, 4.2 as their norm."""
+    x, y = np.meshgrid(np.arange(64), np.arange(64))
+    for height, found in ((40, False), (45, True)):
+        face = np.where(x > y, 100 + height, 100).astype(np.uint8)[..., None].repeat(3, 2)
+        assert edges(face)[2].any() == found
+
+
 def test_landmarks_masks_and_edges_follow_the_mirrored_face(faces: FaceArrays) -> None:
     batch = loader_of(faces, Feed(), Needs(landmarks=True, masks=True, edges=True))[0]
     assert batch.landmarks is not None
@@ -243,6 +259,8 @@ def test_a_student_learns_from_its_teacher(built: Path, tmp_path: Path) -> None:
         ("wipa", {"recipe": {"balance": 0.5}}, "recipe.balance"),
         ("dic", {"recipe": {"recut": 0.5}}, "recipe.recut"),
         ("liif", {"recipe": {"colour": 0.1}}, "recipe.colour"),
+        ("eipnet", {"recipe": {"colour": 0.1}}, "recipe.colour"),
+        ("liif", {"recipe": {"damage": {}}}, "recipe.damage"),
     ],
 )
 def test_an_option_that_does_not_fit_the_method_is_refused(

@@ -129,7 +129,7 @@ class _Run:
         from accelerate.state import AcceleratorState
         from accelerate.utils import set_seed
 
-        self.part, self.progress, self.note, self.recipe = part, progress, note, part.config.recipe
+        self.part, self.progress, self.note, self.recipe = part, progress, note, part.recipe
         recipe, config = self.recipe, part.config
         share = config.processes * (1 if part.role == "whole" else config.parallel)
         torch.set_num_threads(recipe.threads or max(1, (os.cpu_count() or 1) // share))

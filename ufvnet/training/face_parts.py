@@ -18,7 +18,7 @@ for _a, _b in _PAIRS:
     MIRRORED[[_a, _b]] = _b, _a
 
 EDGE_THRESHOLDS = (50, 255)
-"""Canny's, for gradients of levels of 255 by unnormalised Sobel filters."""
+"""Canny's, for |gx| + |gy| of levels of 255 by unnormalised Sobel filters."""
 SQUARES = (2, 8)
 """A random square is reduced by a factor between these; with the largest it is the whole face."""
 
@@ -51,11 +51,11 @@ def masks(landmarks: np.ndarray, side: int) -> np.ndarray:
 
 def edges(face: np.ndarray) -> tuple[np.ndarray, ...]:
     """Canny's edges of the grey face (H, W, 3) uint8 at H/4, H/2 and H: (s, s) uint8 each, 0 or 255."""
-    from skimage.feature import canny
+    import cv2
 
-    grey, low_and_high = Image.fromarray(face).convert("L"), [t / 255 for t in EDGE_THRESHOLDS]
-    images = [np.asarray(resize(grey, len(face) // n)) / 255 for n in (4, 2, 1)]
-    return tuple(np.where(canny(image, 0, *low_and_high), 255, 0).astype(np.uint8) for image in images)
+    cv2.setNumThreads(1)  # a forked process would wait for threads that it has not
+    grey = Image.fromarray(face).convert("L")
+    return tuple(cv2.Canny(np.asarray(resize(grey, len(face) // n)), *EDGE_THRESHOLDS) for n in (4, 2, 1))
 
 
 def square_of(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import nn
 
-from ufvnet.config import ConfigError, TrainConfig, fingerprint
+from ufvnet.config import ConfigError, Recipe, TrainConfig, fingerprint
 from ufvnet.data.damage.chain import VERSION as DAMAGE_VERSION
 from ufvnet.data.dataset import Dataset, FaceArrays, join
 from ufvnet.files import check_ours, printed
@@ -103,6 +103,12 @@ class Part:
         """The model folder that the configuration names instead of training this part of stage 1; else None."""
         return self.config.stage1.get(self.name) if self.role != "whole" else None
 
+    @cached_property
+    def recipe(self) -> Recipe:
+        """How it is trained. Landmarks are learned at one rate: the shares of ``lr_drops`` are meant for the whole."""
+        recipe = self.config.recipe
+        return recipe.model_copy(update={"lr_drops": ()}) if self.role == "landmarks" else recipe
+
     def arrays(self, split: str = "train") -> FaceArrays:
         """The decoded pixels of those of its datasets that have the split."""
         pairs = [
@@ -127,7 +133,7 @@ class Part:
             "anchor_steps", "regressor_steps", "landmark_steps", "steps", "alpha",
         }  # fmt: skip
         validation_keys = {"validate_every", "validation_faces"} if config.recipe.keep == "last" else set()
-        recipe = config.recipe.model_dump(
+        recipe = self.recipe.model_dump(
             exclude={"threads", "checkpoint_every", *validation_keys, *other_keys}, exclude_defaults=True
         )  # without defaults, so that an option added later changes no fingerprint
         if self.role != "whole":

@@ -122,7 +122,7 @@ def _check_options(whole: Part) -> None:
     fixed = whole.feed != I_LS
     landmarks = whole.needs.landmarks or whole.needs.masks
     if whole.needs.edges:
-        require("demo", f"model = {config.model}: Canny's edges", "scikit-image")
+        require("edges", f"model = {config.model}: Canny's edges")
     for key, refused, why in (
         ("between", whole.feed.kind != "OR", "only for models that take I_LS"),
         (
@@ -132,6 +132,8 @@ def _check_options(whole: Part) -> None:
         ),
         ("recut", landmarks, f"moves the landmarks, which {config.model} learns from"),
         ("colour", bool(whole.needs.points), f"not for {config.model}, which learns from single points"),
+        ("colour", whole.needs.edges, f"not for {config.model}, which learns from edges"),
+        ("damage", bool(whole.needs.squares), f"not for {config.model}, which cuts its inputs from HR faces itself"),
     ):
         if getattr(recipe, key) and refused:
             raise ConfigError(f"recipe.{key} = {getattr(recipe, key)}: {why}")

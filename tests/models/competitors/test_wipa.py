@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from tests.models.competitors.fill import TOLERANCE, at, deviation, fill, p, picture, q, run
 from ufvnet.models.competitors.wipa import WIPA, WIPAOutput, haar, wavelet_targets
 from ufvnet.models.complexity import complexity
+from ufvnet.models.supervision import Target
 
 # scale, parameters, MMAC of each stage, of all
 TABLE = [
@@ -100,3 +102,12 @@ def test_a_picture_of_another_size_or_a_scale_that_it_lacks_is_refused():
         WIPA(4, channels=8)(torch.zeros(1, 3, 16, 16))
     with pytest.raises(ValueError, match="scale must be one of"):
         WIPA(3)
+
+
+def test_in_the_first_epoch_the_picture_alone_is_learned() -> None:
+    network, hr = WIPA(4, 4, 64), torch.rand(2, 3, 64, 64) * 2 - 1
+    fed, rate = torch.rand(2, 3, 16, 16) * 2 - 1, torch.full((2,), 0.25)
+    picture_alone = F.mse_loss(network(fed).sr, hr) / 4
+    losses = [network.loss(fed, rate, Target(hr, progress)) for progress in (0.0, 0.0049, 0.005)]
+    assert torch.allclose(torch.stack(losses[:2]), picture_alone)
+    assert losses[2] > picture_alone + 1e-3

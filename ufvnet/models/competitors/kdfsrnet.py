@@ -111,7 +111,10 @@ class KDFSRNet(nn.Module):
 
 
 class KDFSRTeacher(KDFSRNet):
-    """The teacher: fewer blocks, and a parsing map of the face beside the image."""
+    """The teacher: fewer blocks, and a parsing map of the face beside the image.
+
+    The curves and card of its training measure it without a map, as it would restore: it teaches better than they say.
+    """
 
     blocks = 2
     c_in = 6

@@ -10,7 +10,8 @@ What the paper leaves open, decided here:
 - With hr_size 64 every stage's output is enlarged to 64.
 - Initialisation is PyTorch's own.
 - The terms of other networks' features (VGG, identity) are left out; the adversarial one is an option (``gan=True``),
-  by the authors' schedule: of 200 epochs, the critic learns from the third on, the network from it from the fifth on.
+  by the authors' schedule: of 200 epochs, the details are learned from the second on, the critic learns from the third
+  on, the network from it from the fifth on.
   The bounds of its labels move linearly.
 """
 
@@ -33,8 +34,8 @@ DETAILS = 9
 """Maps of a wavelet prediction: horizontal, vertical and diagonal detail of each colour."""
 ADVERSARIAL = 0.001
 """Weight of the adversarial term."""
-CRITIC_FROM, ADVERSARIAL_FROM = 2 / 200, 4 / 200
-"""Shares of the training after which the critic learns, and after which the network learns from it."""
+DETAILS_FROM, CRITIC_FROM, ADVERSARIAL_FROM = 1 / 200, 2 / 200, 4 / 200
+"""Shares of the training after which details are learned, the critic learns, and the network learns from it."""
 
 
 @dataclass(frozen=True)
@@ -155,12 +156,13 @@ class WIPA(nn.Module):
 
     def loss(self, fed: Tensor, rate: Tensor, target: Target) -> Tensor:
         """Mean squared error of the picture in [0, 1]; absolute ones of the details, each coarser level's a quarter as
-        heavy; and the adversarial term.
+        heavy, after the first epoch; and the adversarial term.
         """
         output, hr = self(fed), to_unit(target.hr)
         targets = wavelet_targets(hr, len(output.wavelets))
         levels = [F.l1_loss(w, t) / 4**i for i, (w, t) in enumerate(zip(output.wavelets, targets))]
-        loss = F.mse_loss(to_unit(output.sr), hr) + torch.stack(levels).mean()
+        learned = float(target.progress >= DETAILS_FROM)  # times 0: every parameter has a gradient in every process
+        loss = F.mse_loss(to_unit(output.sr), hr) + learned * torch.stack(levels).mean()
         if hasattr(self, "critic"):
             loss = loss + self._adversarial(output.sr, target)
         return loss
