@@ -33,7 +33,9 @@ PUBLISHED = ("grid_", "damage_", "gain", "curves", "weights_")  # the report has
 @task(name="score", retries=1, retry_delay_seconds=5, retry_condition_fn=worth_a_retry, cache_policy=NO_CACHE)
 def score(evaluation: Evaluation) -> ScoredEvaluation:
     """Score with one Dask task per method and row group. Finished scores are read instead, each file once."""
-    config = evaluation.config
+    config, log = evaluation.config, get_run_logger()
+    for reason in evaluation.left_out:
+        log.warning("%s: left out: %s", config.name, reason)
     jobs = scoring.plan_scoring(evaluation)
     scores = {job.file: scoring.read_finished(job) for job in jobs}
     unscored = [job for job in jobs if scores[job.file] is None]
@@ -46,7 +48,7 @@ def score(evaluation: Evaluation) -> ScoredEvaluation:
         tally = Tally(progress, len(unscored))
         with proof(shards[:PROVEN_SHARDS], evaluation.folder) as proven:
             map_on_cluster(scoring.score_faces, unscored, config.cluster, lambda _: tally.add(), proven, workers)
-    get_run_logger().info("%s: %d of %d row groups scored, the others were there", config.name, tally.done, len(jobs))
+    log.info("%s: %d of %d row groups scored, the others were there", config.name, tally.done, len(jobs))
     scores |= {job.file: scoring.read_finished(job) for job in unscored}
     return evaluation.with_scores(scoring.join_scores([(job, scores[job.file]) for job in jobs]))
 

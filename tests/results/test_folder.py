@@ -14,6 +14,7 @@ from tests.results.conftest import save_untrained, scored
 from ufvnet.config import ConfigError, EvaluateConfig, load
 from ufvnet.errors import EvaluationError
 from ufvnet.files import MARKER
+from ufvnet.models import registry
 from ufvnet.results import write
 from ufvnet.results.evaluation import resolve_evaluation
 from ufvnet.results.folder import WRITTEN, WrittenFiles, check_folder, lock_folder
@@ -196,7 +197,10 @@ def test_symbolic_links_in_the_folder_are_not_followed(config: EvaluateConfig, t
 
 
 @pytest.mark.parametrize("name", ["../../../escaped", "n" * 180, "a\0b", "a\nb\x1b[31m", "..", "A/B"])
-def test_a_model_s_name_never_becomes_a_path(config: EvaluateConfig, tmp_path: Path, name: str) -> None:
+def test_a_model_s_name_never_becomes_a_path(
+    config: EvaluateConfig, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._REGISTRY, name, registry.describe("onesrg"))  # as a plugin may
     folder = Path(save_untrained(tmp_path / "model", "onesrg"))
     card = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps(card | {"model": name}))

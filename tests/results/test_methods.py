@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.results.conftest import scored
 from ufvnet import data
-from ufvnet.config import ConfigError, EvaluateConfig, load
+from ufvnet.config import ConfigError, EvaluateConfig, TrainConfig, load
 from ufvnet.data.export import export
 from ufvnet.results.methods.configured import expand, with_model
 from ufvnet.results.methods.resolve import check_methods, resolve_method, resolve_methods
@@ -296,12 +296,32 @@ def test_an_experiment_s_methods_are_checked_before_its_models_are_there(built: 
     def check(*models: str) -> None:
         sets = [{"name": "A", "path": built}]
         config = load(EvaluateConfig, {"name": "e", "models": models, "datasets": sets})
-        check_methods(config, [tmp_path / "later"])
+        check_methods(config, [training], {})
 
+    training = TrainConfig.model_validate({"name": "later", "dataset": built, "model": "onesrg", "out": tmp_path})
     check("bicubic", str(tmp_path / "later"))
     for wrong in ("absent.onnx", "absent.pt", "no.such.module:f", str(tmp_path / "never")):
         with pytest.raises(ConfigError, match=r"not there|cannot be imported|no model folder"):
             check("bicubic", str(tmp_path / "later"), wrong)
+
+
+def test_labels_and_sizes_of_models_to_be_trained_are_checked_before_they_are(built: Path, tmp_path: Path) -> None:
+    def check(*models: Any, sizes: dict[Path, int], **keys: Any) -> None:
+        common = {"dataset": built, "model": "onesrg", "out": tmp_path}
+        trainings = [TrainConfig.model_validate(common | {"name": name} | keys) for name in "ab"]
+        sets = [{"name": "A", "path": tmp_path / "test"}]
+        config = load(EvaluateConfig, {"name": "e", "models": models, "datasets": sets})
+        check_methods(config, trainings, sizes)
+
+    one, two = str(tmp_path / "a"), str(tmp_path / "b")
+    fit = {built.resolve(): 64, (tmp_path / "test").resolve(): 64}
+    check(one, {"name": "other", "model": two}, sizes=fit)
+    with pytest.raises(ConfigError, match=r"models: onesrg \(MR8\) is there twice"):
+        check(one, two, sizes=fit)
+    with pytest.raises(ConfigError, match=r"models: sisn is there twice"):
+        check(one, two, sizes=fit, model="sisn")
+    with pytest.raises(ConfigError, match=r"a will make 64-pixel faces, .*test holds 128-pixel ones"):
+        check(one, sizes=fit | {(tmp_path / "test").resolve(): 128})
 
 
 def test_a_trained_model_is_evaluated_once_with_the_others(tmp_path: Path) -> None:

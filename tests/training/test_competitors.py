@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,12 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from torch import Tensor, nn
 
 from ufvnet import data
 from ufvnet.config import ConfigError, EvaluateConfig, TrainConfig, load
 from ufvnet.data.dataset import FaceArrays
-from ufvnet.errors import DivergedError
+from ufvnet.errors import DivergedError, TrainingError
 from ufvnet.models import registry
 from ufvnet.models.competitors.arbsr import ArbSR
 from ufvnet.models.competitors.dic import DIC
@@ -26,6 +29,7 @@ from ufvnet.models.competitors.mlgdn import MLGDN
 from ufvnet.models.competitors.sisn import SISN
 from ufvnet.models.competitors.wipa import WIPA
 from ufvnet.models.feed import Feed
+from ufvnet.models.srg import SROutput
 from ufvnet.models.store import read_card
 from ufvnet.models.supervision import Needs
 from ufvnet.results.methods.configured import expand
@@ -297,15 +301,79 @@ def test_an_eleventh_method_takes_the_file_and_the_recipe_of_the_page(
     settings = yaml.safe_load(recipe)
     settings |= {"dataset": built, "out": tmp_path, "runs": tmp_path / "runs", "recipe": settings["recipe"] | RECIPE}
     try:
-        model = train_all(load(TrainConfig, settings))
+        config = load(TrainConfig, settings)
+        model = train_all(config)
         row = resolve_method(expand(str(model)))
+        assert resolve_parts(config)[1].done()
         arrays = data.open(built).view("MR8", "test").arrays()
         restored = restore(row, Faces(arrays.lr[4][:2], 0.25, 64, ("a", "b"), "A", 16), 2, "cpu")
+        (tmp_path / "my_models.py").write_text(f"{file}# changed\n")
+        monkeypatch.setitem(
+            registry._REGISTRY,
+            "mine",
+            registry.ModelEntry("mine", lambda w, _: nn.Conv2d(3, w.channels[0], 1), "", version="2"),
+        )
+        assert not resolve_parts(config)[1].done()
+        assert resolve_method(expand(str(model))).fingerprint != row.fingerprint
+        monkeypatch.delitem(registry._REGISTRY, "mine")
+        monkeypatch.delenv(registry.PLUGINS)
+        with pytest.raises(ConfigError, match=r"no model is named 'mine'.*; UFVNET_PLUGINS, .* is not set"):
+            resolve_method(expand(str(model)))
     finally:
         registry._import_plugins.cache_clear()
     assert row.label == "mine (MR8)"
     assert restored.sr.shape == (2, 64, 64, 3)
     assert restored.reasons == ["", ""]
+
+
+def test_a_network_s_version_is_the_file_of_its_factory_unless_it_says_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    file = tmp_path / "versioned.py"
+    file.write_text("def factory(width, hr_size):\n    return None\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    factory = importlib.import_module("versioned").factory
+    registry.register("by-file", factory)
+    registry.register("by-hand", factory, version="3")
+    assert registry.describe("by-file").version == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert registry.describe("by-hand").version == "3"
+    assert registry.describe("ufvnet").version == ""
+
+
+class _Odd(nn.Module):
+    """A network that gives what a test asks of it."""
+
+    def __init__(self, give: Callable[[Tensor], Any]):
+        super().__init__()
+        self.layer, self.give = nn.Conv2d(3, 3, 1), give
+
+    def forward(self, ls: Tensor, rate: Tensor) -> Any:
+        return self.give(self.layer(ls))
+
+
+@pytest.mark.parametrize(
+    ("give", "reason"),
+    [
+        (lambda x: SROutput(x[:, :1]), r"model = odd: the network gave \(4, 1, 64, 64\) instead of \(4, 3, 64, 64\)"),
+        (lambda x: SROutput(x[:1]), r"model = odd: the network gave \(1, 3, 64, 64\) instead of"),
+        (lambda x: x, "model = odd: the network gave Tensor, not an SROutput"),
+        (lambda x: SROutput(x * (1 if torch.is_grad_enabled() else np.nan)), r"NaN or infinity for 1 of 1 validation"),
+    ],
+    ids=["grey", "one for all", "a tensor", "NaN when it is measured"],
+)
+def test_what_is_no_picture_ends_a_training_at_once(
+    give: Callable[[Tensor], Any], reason: str, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._REGISTRY, "odd", registry.ModelEntry("odd", lambda *_: _Odd(give), ""))
+    with pytest.raises(TrainingError, match=reason):
+        train_all(config_of(built, tmp_path, "odd"))
+
+
+def test_a_factory_that_fails_is_one_line(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._REGISTRY, "odd", registry.ModelEntry("odd", lambda *_: 1 / 0, ""))  # type: ignore[arg-type, return-value]
+    with pytest.raises(ConfigError, match=r"model = odd: cannot be created \(ZeroDivisionError: division by zero\)"):
+        resolve_parts(config_of(built, tmp_path, "odd"))
 
 
 def test_a_method_that_diverged_is_left_out_with_the_reason(

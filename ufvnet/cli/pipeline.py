@@ -197,7 +197,8 @@ def reproduce(config: Config, overrides: Overrides = [], direct: Direct = False)
     from ufvnet.results.methods.resolve import check_methods
 
     if experiment.evaluate:
-        check_methods(experiment.evaluate, [t.out / t.name for t in experiment.train])
+        sizes = {(part.out / part.name).resolve(): part.hr_size for part in experiment.build}
+        check_methods(experiment.evaluate, experiment.train, sizes)
         check_folder(experiment.evaluate)
     _check_clusters(experiment, direct)
     flow = import_from_checkout("flows.reproduce", "reproduce", direct)

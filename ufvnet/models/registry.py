@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from ufvnet.errors import ConfigError
+from ufvnet.files import sha256
 
 from .competitors.rows import ROWS
 from .feed import KINDS, Feed, Kind
@@ -35,6 +38,7 @@ class ModelEntry:
     """A registered model.
 
     factory: builds the network. summary: one line. kind: what the network is fed. note: more about its counts.
+    version: part of the fingerprints of its trainings and scores; another one makes them anew.
     """
 
     name: str
@@ -42,6 +46,7 @@ class ModelEntry:
     summary: str
     kind: Kind = "OR"
     note: str = ""
+    version: str = ""
 
 
 PLUGINS = "UFVNET_PLUGINS"
@@ -50,7 +55,9 @@ PLUGINS = "UFVNET_PLUGINS"
 _REGISTRY: dict[str, ModelEntry] = {}
 
 
-def register(name: str, factory: Factory, summary: str = "", kind: Kind = "OR", note: str = "") -> None:
+def register(
+    name: str, factory: Factory, summary: str = "", kind: Kind = "OR", note: str = "", version: str | None = None
+) -> None:
     """Add a model under ``name``; configurations can then use it.
 
     Args:
@@ -63,6 +70,8 @@ def register(name: str, factory: Factory, summary: str = "", kind: Kind = "OR", 
             ``FR`` the LR image resized to its ``lr_size``; ``SASR`` the LR image as it is, its sides multiples of
             ``multiple``, if it has one.
         note: a footnote of ``ufvnet models show``.
+        version: any text; with another one the model is trained and scored anew. Default: the sha256 of the file that
+            has the factory, but not of what it imports; nothing if there is no file (a notebook).
 
     Raises:
         ValueError: the name is taken, or there is no such kind.
@@ -71,7 +80,13 @@ def register(name: str, factory: Factory, summary: str = "", kind: Kind = "OR", 
         raise ValueError(f"kind = {kind!r}: must be one of {', '.join(KINDS)}")
     if name in _REGISTRY:
         raise ValueError(f"a model named {name!r} is registered already")
-    _REGISTRY[name] = ModelEntry(name, factory, summary, kind, note)
+    _REGISTRY[name] = ModelEntry(name, factory, summary, kind, note, _file_of(factory) if version is None else version)
+
+
+def _file_of(factory: Factory) -> str:
+    """The sha256 of the file in which a factory is written; empty if there is none."""
+    file = getattr(sys.modules.get(getattr(factory, "__module__", "")), "__file__", None)
+    return (sha256(Path(file)) or "") if file else ""
 
 
 @functools.cache
@@ -103,7 +118,8 @@ def describe(name: str) -> ModelEntry:
     """
     _import_plugins()
     if name not in _REGISTRY:
-        raise ValueError(f"no model is named {name!r}; there are: {', '.join(names())}")
+        hint = "" if os.environ.get(PLUGINS) else f"; {PLUGINS}, which names modules with further ones, is not set"
+        raise ValueError(f"no model is named {name!r}; there are: {', '.join(names())}{hint}")
     return _REGISTRY[name]
 
 
@@ -196,39 +212,43 @@ def _routed(anchors: Sequence[float], _: Any, width: Width, hr_size: int) -> UFV
     return UFVNetRouted(clean, damaged)
 
 
-register("bicubic", lambda _, hr_size: Bicubic(hr_size), "PIL bicubic, no parameters")
-register("sparnet", lambda width, hr_size: SRG(width, hr_size), "SPARNet-Light-Attn3D, the same network as onesrg")
-register("onesrg", lambda width, hr_size: SRG(width, hr_size), "one anchor SR generator trained on all resolutions")
-register("twosrg", _Anchored((1 / 8, 1 / 2)), "UFVNet with anchors 1/8, 1/2")
-register("ufvnet", _Anchored((1 / 8, 1 / 4, 1 / 2)), "the paper's network: anchors 1/8, 1/4, 1/2 and a regressor")
-register("foursrg", _Anchored((1 / 16, 1 / 8, 1 / 4, 1 / 2)), "UFVNet with anchors 1/16, 1/8, 1/4, 1/2")
-register("ufvnet-nw", _Anchored((1 / 8, 1 / 4, 1 / 2), "ones"), "UFVNet without regressor, weights all 1")
-register("ufvnet-fm", _Anchored((1 / 8, 1 / 4, 1 / 2), "formula"), "UFVNet weighted by Eq. 4 from the true rate")
-register(
+_ours = functools.partial(register, version="")
+"""Registers a network of this package, whose version is raised by hand when the same recipe trains other weights."""
+
+
+_ours("bicubic", lambda _, hr_size: Bicubic(hr_size), "PIL bicubic, no parameters")
+_ours("sparnet", lambda width, hr_size: SRG(width, hr_size), "SPARNet-Light-Attn3D, the same network as onesrg")
+_ours("onesrg", lambda width, hr_size: SRG(width, hr_size), "one anchor SR generator trained on all resolutions")
+_ours("twosrg", _Anchored((1 / 8, 1 / 2)), "UFVNet with anchors 1/8, 1/2")
+_ours("ufvnet", _Anchored((1 / 8, 1 / 4, 1 / 2)), "the paper's network: anchors 1/8, 1/4, 1/2 and a regressor")
+_ours("foursrg", _Anchored((1 / 16, 1 / 8, 1 / 4, 1 / 2)), "UFVNet with anchors 1/16, 1/8, 1/4, 1/2")
+_ours("ufvnet-nw", _Anchored((1 / 8, 1 / 4, 1 / 2), "ones"), "UFVNet without regressor, weights all 1")
+_ours("ufvnet-fm", _Anchored((1 / 8, 1 / 4, 1 / 2), "formula"), "UFVNet weighted by Eq. 4 from the true rate")
+_ours(
     "ufvnet-lite",
     _Anchored((1 / 8, 1 / 4, 1 / 2), network=_lite),
     "ours: UFVNet's idea at a fifteenth of its MACs",
 )
-register(
+_ours(
     "ufvnet-lite-nw", _Anchored((1 / 8, 1 / 4, 1 / 2), "equal", _lite), "ufvnet-lite without regressor, weights all 1/3"
 )
-register(
+_ours(
     "ufvnet-lite-fm",
     _Anchored((1 / 8, 1 / 4, 1 / 2), "formula", _lite),
     "ufvnet-lite weighted by Eq. 4",
 )
-register("ufvnet-lite-one", _lite_one, "ufvnet-lite with a single encoder")
-register("ufvnet-lite-wide", _lite_wide, "ufvnet-lite with a single encoder that costs what its three cost")
-register(
+_ours("ufvnet-lite-one", _lite_one, "ufvnet-lite with a single encoder")
+_ours("ufvnet-lite-wide", _lite_wide, "ufvnet-lite with a single encoder that costs what its three cost")
+_ours(
     "ufvnet-real",
     _Anchored((1 / 8, 1 / 4, 1 / 2), network=_real),
     "ours: for damaged faces too, ufvnet-lite with attention and an estimate of the damage",
 )
-register(
+_ours(
     "ufvnet-routed",
     _Anchored((1 / 8, 1 / 4, 1 / 2), network=_routed),
     "ours: ufvnet-lite for clean faces, ufvnet-real for damaged ones, by a router",
     note="a face passes the router and one of the two; MACs are those of the larger one",
 )
 for _row in ROWS:
-    register(*_row)
+    _ours(*_row[:-1], version=_row.version)

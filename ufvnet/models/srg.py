@@ -29,9 +29,20 @@ class SROutput(NamedTuple):
     damage: Tensor | None = None
 
 
-def as_output(output: Any) -> SROutput:
-    """The output of any network as SROutput: of networks with an output of their own (competitors/) the picture."""
-    return output if isinstance(output, SROutput) else SROutput(output.sr)
+def as_output(output: Any, faces: int | None = None, side: int | None = None) -> SROutput:
+    """The output of any network as SROutput: of networks with an output of their own (competitors/) the picture.
+
+    Raises:
+        TypeError: it has no picture.
+        ValueError: the picture is not (faces, 3, side, side), if they are given.
+    """
+    if not isinstance(output, SROutput):
+        if not isinstance(getattr(output, "sr", None), Tensor):
+            raise TypeError(f"the network gave {type(output).__name__}, not an SROutput or what has a picture `sr`")
+        output = SROutput(output.sr)
+    if faces is not None and output.sr.shape != (faces, 3, side, side):
+        raise ValueError(f"the network gave {tuple(output.sr.shape)} instead of {(faces, 3, side, side)}")
+    return output
 
 
 @dataclass(frozen=True)

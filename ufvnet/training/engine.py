@@ -26,7 +26,7 @@ from ufvnet.errors import DivergedError, TrainingError
 from ufvnet.files import claim, printed, write_atomically
 from ufvnet.models import anchor_weights, to_network
 from ufvnet.models.inference import best_device, channels_last
-from ufvnet.models.srg import as_output
+from ufvnet.models.srg import SROutput, as_output
 from ufvnet.models.store import tensors_written
 from ufvnet.models.supervision import Target
 from ufvnet.progress import Progress
@@ -235,6 +235,7 @@ class _Run:
         if step % LOG_EVERY == 0 or end:
             self._record(step)
         if step % self.recipe.validate_every == 0 or end:
+            self._losses(step)  # a step that broke the weights is named before they are measured
             self._validate(step)
         stop = self._asked_to_stop(step)  # after the record, which notices that the parent is gone
         if stop or end or step % self.recipe.checkpoint_every == 0:
@@ -288,7 +289,7 @@ class _Run:
         rate = batch.by_axis.to(device) if by_axis else rate
         if hasattr(self.module, "loss"):
             return self.network(ls, rate, self._target(batch, ls, hr, progress))
-        output = as_output(self.network(ls, rate))
+        output = self._output(self.network(ls, rate), hr)
         loss = sr_loss(output.sr, hr, self.recipe.balance, ls)
         if output.damage is not None and self.recipe.damage is not None:
             loss = loss + self.recipe.damage.alpha * damage_loss(output.damage, batch.damage.to(device))
@@ -296,6 +297,16 @@ class _Run:
             return loss
         target = anchor_weights(batch.rate.to(device), [k / 16 for k in part.anchors])
         return total_loss(loss, weight_loss(output.logits, target), self.recipe.alpha)
+
+    def _output(self, output: Any, hr: Tensor) -> SROutput:
+        """
+        Raises:
+            TrainingError: it is no picture of the HR faces' shape, with which the loss would compare it all the same.
+        """
+        try:
+            return as_output(output, len(hr), hr.shape[-1])
+        except (TypeError, ValueError) as error:
+            raise TrainingError(f"{self.part.name}: model = {self.part.config.model}: {error}") from error
 
     def _target(self, batch: Batch, fed: Tensor, hr: Tensor, progress: float) -> Target:
         """What a network's own loss compares with, on the device."""
@@ -357,7 +368,12 @@ class _Run:
         started = time.perf_counter()
         network = self.module if self.average is None else self.average.module
         samples = self.part.folder / "samples" / f"step-{step:08d}.png"
-        measured = self.validation.measure(network, self.accelerator.device, samples)
+        try:
+            measured = self.validation.measure(network, self.accelerator.device, samples)
+        except (TypeError, ValueError) as error:
+            raise TrainingError(f"{self.part.name}: model = {self.part.config.model}: {error}") from error
+        except FloatingPointError as error:
+            raise DivergedError(f"{self.part.name}: step {step}: {error}") from error
         self.curves.add(step, measured)
         self._keep_best(step, measured.get("psnr", -measured.get("kl", math.inf)), network)
         self.clock += time.perf_counter() - started

@@ -14,7 +14,7 @@ from ufvnet.data.damage.chain import VERSION as DAMAGE_VERSION
 from ufvnet.data.dataset import Dataset, FaceArrays, join
 from ufvnet.files import check_ours, printed
 from ufvnet.imaging.resize import VIEWS
-from ufvnet.models import PRESETS, SRG, UFVNet, WeightRegressor, create
+from ufvnet.models import PRESETS, SRG, UFVNet, WeightRegressor, create, describe
 from ufvnet.models.fau import init_as_identity
 from ufvnet.models.feed import I_LS, Feed
 from ufvnet.models.store import CARD, check_model_folder, damage, find, load, load_weights, read_card
@@ -141,7 +141,10 @@ class Part:
                 recipe.pop(key, None)
         elif config.recipe.damage is not None:
             recipe["damage_version"] = DAMAGE_VERSION
-        network = (config.model if self.role == "whole" else self.role, config.preset, self.hr_size, self.anchors)
+        network = [config.model if self.role == "whole" else self.role, config.preset, self.hr_size, self.anchors]
+        version = describe(config.model).version
+        if version and self.role in ("whole", "landmarks"):  # stage 1's other networks are ufvnet's
+            network.append(version)
         alpha = config.recipe.alpha if self.role == "whole" and self.regressor else None
         start = [p.fingerprint for p in self.stage1]
         if config.recipe.keep == "best":

@@ -49,6 +49,7 @@ def publish(part: Part, network: nn.Module, log: Log) -> None:
         "params": sum(p.numel() for p in network.parameters()),
         "steps": part.steps,
         "stage1": {p.name: p.fingerprint for p in part.stage1},
+        "stage1_steps": {p.name: 0 if p.finished_model else p.steps for p in part.stage1},
         "teacher": read_card(config.teacher)["fingerprint"] if config.teacher and part.role == "whole" else None,
         "start": read_card(config.start)["fingerprint"] if config.start and part.role == "whole" else None,
         "trained_on": {

@@ -69,6 +69,10 @@ def _whole(config: TrainConfig, datasets: tuple[Dataset, ...]) -> Part:
             network = create(config.model, config.preset, datasets[0].hr_size, config.anchors)
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        except Exception as error:  # a plugin's factory may raise anything
+            raise ConfigError(
+                f"model = {config.model}: cannot be created ({type(error).__name__}: {printed(error)})"
+            ) from error
     if not any(p.requires_grad for p in network.parameters()):
         raise ConfigError(f"model = {config.model}: has nothing to train")
     anchors = tuple(round(anchor * 16) for anchor in getattr(network, "anchors", ()))

@@ -60,6 +60,10 @@ class Validation:
 
         Args:
             samples: file for a PNG of the first faces, if the network makes images.
+
+        Raises:
+            FloatingPointError: a picture holds NaN or infinity, which would count as black.
+            TypeError, ValueError: the network's output is no picture of the faces' side.
         """
         network.eval()
         values: list[float] = []
@@ -72,7 +76,11 @@ class Validation:
             if isinstance(network, WeightRegressor):
                 weights = network(x)
             else:
-                output = as_output(network(x, rate))
+                output = as_output(network(x, rate), *self.hr.shape[:2])
+                if bad := int((~output.sr.isfinite().all(-1).all(-1).all(-1)).sum()):
+                    raise FloatingPointError(
+                        f"the network gave NaN or infinity for {bad} of {len(x)} validation faces at {k}/16"
+                    )
                 images[k] = to_pixels(output.sr).cpu().permute(0, 2, 3, 1).numpy()
                 values.append(_psnr(images[k], self.hr))
                 out[f"psnr_{k}"] = values[-1]

@@ -20,6 +20,7 @@ class Row(NamedTuple):
     summary: str
     kind: Kind
     note: str = ""
+    version: str = ""
 
 
 def _build(network: str, *widths: str, **options: Any) -> Callable[[Width, int], nn.Module]:
@@ -49,16 +50,20 @@ ROWS = (
         "the authors' release counts 8,524,379: 450,560 of them are never used"),
     Row("sisn-x8", _build("sisn.SISN", C, scale=8), "SISN x8", "FR",
         "the authors' release counts 8,755,035: 450,560 of them are never used"),
-    Row("wipa", _build("wipa.WIPA", C, scale=4), "WIPA x4 (no GAN): stages that also predict wavelets", "FR"),
-    Row("wipa-x8", _build("wipa.WIPA", C, scale=8), "WIPA x8 (no GAN)", "FR"),
-    Row("wipa-x16", _build("wipa.WIPA", C, scale=16), "WIPA x16 (no GAN)", "FR"),
-    Row("wipa-gan", _build("wipa.WIPA", C, scale=4, gan=True), "WIPA x4, trained against a critic too", "FR"),
+    Row("wipa", _build("wipa.WIPA", C, scale=4), "WIPA x4 (no GAN): stages that also predict wavelets", "FR",
+        version="2"),
+    Row("wipa-x8", _build("wipa.WIPA", C, scale=8), "WIPA x8 (no GAN)", "FR", version="2"),
+    Row("wipa-x16", _build("wipa.WIPA", C, scale=16), "WIPA x16 (no GAN)", "FR", version="2"),
+    Row("wipa-gan", _build("wipa.WIPA", C, scale=4, gan=True), "WIPA x4, trained against a critic too", "FR",
+        version="2"),
     Row("mlgdn", _build("mlgdn.MLGDN", "features=48", C), "MLGDN x8: DIC whose features the landmarks modulate", "FR",
         "the authors' release counts 25,913,249: 4,090,776 of them are never used"),
     Row("eipnet", _build("eipnet.EIPNet", C),
-        "EIPNet's generator (no GAN) on I_LS reduced to an eighth of the output", "OR"),
-    Row("eipnet-gan", _build("eipnet.EIPNet", C, gan=True), "eipnet, trained against a critic too", "OR"),
-    Row("eipnet-full", _build("eipnet.EIPNet", C, full=True), "EIPNet's generator on all of I_LS (ours)", "OR"),
+        "EIPNet's generator (no GAN) on I_LS reduced to an eighth of the output", "OR", version="2"),
+    Row("eipnet-gan", _build("eipnet.EIPNet", C, gan=True), "eipnet, trained against a critic too", "OR",
+        version="2"),
+    Row("eipnet-full", _build("eipnet.EIPNet", C, full=True), "EIPNet's generator on all of I_LS (ours)", "OR",
+        version="2"),
     Row("kdfsrnet", _build("kdfsrnet.KDFSRNet", C), "KDFSRNet: the student", "OR",
         "the authors' release counts 5,204,019: 24 of them are frozen and never used"),
     Row("kdfsrnet-teacher", _build("kdfsrnet.KDFSRTeacher", C),

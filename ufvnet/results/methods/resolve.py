@@ -6,16 +6,17 @@ import functools
 import hashlib
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ufvnet.config import ConfigError, EvaluateConfig, Method, fingerprint
+from ufvnet.config import ConfigError, EvaluateConfig, Method, TrainConfig, fingerprint
 from ufvnet.errors import EvaluationError
 from ufvnet.files import printed, sha256
 from ufvnet.imaging.resize import VIEWS
 from ufvnet.models.inference import BICUBIC
+from ufvnet.models.registry import ModelEntry, describe
 from ufvnet.models.store import identity, read_card
 
 from .configured import OTHER_KINDS, expand, is_short_model
@@ -63,23 +64,64 @@ def resolve_methods(config: EvaluateConfig) -> tuple[tuple[ResolvedMethod, ...],
             if config.missing == "error":
                 raise ConfigError(f"{error}{OTHER_KINDS if is_short_model(entry) else ''}") from error
             left_out.append(str(error))
-    labels = [method.label for method in methods]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise ConfigError(f"models: {label} is there twice; give one another name")
+    _check_labels([method.label for method in methods])
     return tuple(methods), tuple(left_out)
 
 
-def check_methods(config: EvaluateConfig, made_first: Iterable[Path]) -> None:
-    """Check the methods of an experiment before the models in some of the folders are trained.
+def check_methods(config: EvaluateConfig, trainings: Sequence[TrainConfig], sizes: Mapping[Path, int]) -> None:
+    """Check the methods of an experiment before its models are trained.
+
+    Args:
+        trainings: what is trained first.
+        sizes: sides of the HR faces of datasets that are built first, by resolved path.
 
     Raises:
-        ConfigError: a method that is not trained first is not there, or two have one label.
+        ConfigError: a method that is not trained first is not there, two have one label, or a model is to be scored on
+            faces of another size than it is trained on.
     """
-    later = {folder.resolve() for folder in made_first}
-    models = [(entry, expand(entry).model) for entry in config.models]
-    there = tuple(entry for entry, model in models if model is None or model.resolve() not in later)
-    resolve_methods(config.model_copy(update={"models": there}))
+    later = {(t.out / t.name).resolve(): t for t in trainings}
+    methods = [expand(entry) for entry in config.models]
+    planned = [(m, later[m.model.resolve()]) for m in methods if m.model is not None and m.model.resolve() in later]
+    there = tuple(e for e, m in zip(config.models, methods) if m.model is None or m.model.resolve() not in later)
+    found, _ = resolve_methods(config.model_copy(update={"models": there}))
+    _check_labels([method.label for method in found] + [_planned_label(*pair) for pair in planned])
+    for method, training in planned:
+        for test_set in config.datasets:
+            trained = {sizes.get(path.resolve()) for path in training.datasets} - {None}
+            scored = sizes.get(test_set.path.resolve())
+            if scored and trained and scored not in trained:
+                made = f"{method.model} will make {trained.pop()}-pixel faces"
+                raise ConfigError(f"models: {made}, {test_set.path} holds {scored}-pixel ones")
+
+
+def _entry(name: str, origin: str = "") -> ModelEntry:
+    """The registered model of this name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        return describe(name)
+    except ValueError as error:
+        raise ConfigError(f"model = {origin}{error}") from error
+
+
+def _planned_label(method: Method, training: TrainConfig) -> str:
+    """The label that a model will have when it is trained."""
+    whole_view = not training.scales and _entry(training.model).kind != "FR"
+    view = method.trained_on or (training.view if whole_view else "")
+    name = method.name or training.model + ("+flip" if method.self_ensemble else "")
+    return f"{name} ({view})" if view else name
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    """
+    Raises:
+        ConfigError: two are the same.
+    """
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ConfigError(f"models: {label} is there twice; give one another name")
 
 
 def resolve_method(method: Method) -> ResolvedMethod:
@@ -90,10 +132,12 @@ def resolve_method(method: Method) -> ResolvedMethod:
     """
     if method.model and method.model != Path(BICUBIC):
         card = read_card(method.model)
+        version = _entry(card["model"], f"{printed(method.model)}: ").version
         view = method.trained_on or card.get("trained_on", {}).get("view", "")
         view = view if view in VIEWS else ""  # trained at chosen scales, e.g. a network of fixed resolution at its own
         name = method.name or card["model"] + ("+flip" if method.self_ensemble else "")
-        digest = _fingerprint(method, identity(method.model))
+        files = identity(method.model)
+        digest = _fingerprint(method, fingerprint(files, version) if version else files)
         return ResolvedMethod(name, str(method.model), view, card["preset"], digest, method, card)
     ref, digest = _digest(method)
     name, trained_on = (method.name or BICUBIC, "") if method.model else (method.name, method.trained_on)

@@ -13,6 +13,10 @@ from .render import one_line
 from .table import INCOMPLETE
 
 LONGEST_REASON = 120
+ONE_SEED = (
+    "Intervals are over images, for these weights: the same training with another seed may differ by more, which rows "
+    "named NAME seed N show."
+)
 
 
 def brief(reason: str) -> str:
@@ -50,10 +54,13 @@ def how_models_were_made(methods: Sequence[ResolvedMethod]) -> str:
     for method in methods:
         card = method.card
         if "steps" in card and "trained_on" in card:
-            data = card["trained_on"]
+            data, batch = card["trained_on"], card.get("recipe", {}).get("batch_size", "?")
+            stage1 = " + ".join(f"{name} {steps:,}" for name, steps in card.get("stage1_steps", {}).items() if steps)
             trained.append(
-                f"{method.label}: preset {method.preset}, {card['hr_size']} px, {card['steps']:,} steps on "
-                f"{data['dataset']} ({data.get('faces', 0):,} faces)"
+                f"{method.label}: preset {method.preset}, {card['hr_size']} px, {card['steps']:,} steps of {batch} "
+                f"faces{f' after stage 1 ({stage1} steps)' if stage1 else ''} on {data['dataset']} "
+                f"({data.get('faces', 0):,} faces)"
+                f"{', taught by a teacher' if card.get('teacher') else ''}"
             )
     return (
         "The paper's columns are other photographs and full training (CelebA, 168,854 faces, 128 px): compare gains "

@@ -28,7 +28,7 @@ from ufvnet.results.statistics import (
     undamaged,
 )
 
-from .captions import failures
+from .captions import ONE_SEED, failures
 from .table import MEASURED, NOTHING, OTHER_PROTOCOLS, Cell, Gain, Number, Score, Table
 
 
@@ -73,7 +73,7 @@ def gain_table(scores: pd.DataFrame, dataset: str, seed: int) -> Table:
 
 
 def difference_table(scores: pd.DataFrame, dataset: str, seed: int) -> Table:
-    """Row minus column in PSNR, in the mean over all sizes, paired by image: which differences are real."""
+    """Row minus column in PSNR, in the mean over all sizes, paired by image, with the interval of that over images."""
     labels, faces = labels_in(scores), by_face(scores, PSNR)
 
     def cell(a: str, b: str) -> Cell:
@@ -82,7 +82,7 @@ def difference_table(scores: pd.DataFrame, dataset: str, seed: int) -> Table:
     rows = tuple((a, *(cell(a, b) for b in labels)) for a in labels)
     caption = (
         f"{dataset}: row minus column in dB (protocol {PRIMARY}), mean over sizes and images with a bootstrap 95 % "
-        f"interval; n.s.: the interval holds zero, so the difference is not shown to be real.{failures(scores)}"
+        f"interval; n.s.: the interval holds zero. {ONE_SEED}{failures(scores)}"
     )
     return Table(f"differences_{dataset}", caption, ("row minus column", *labels), rows)
 

@@ -13,6 +13,7 @@ from ufvnet.metrics import PRIMARY
 from ufvnet.results.evaluation import ScoredEvaluation
 from ufvnet.results.statistics import (
     PSNR,
+    Difference,
     by_face,
     mean_difference,
     mean_over_sizes,
@@ -22,9 +23,11 @@ from ufvnet.results.statistics import (
 )
 
 from .beside_paper import ROMAN, labels_of
+from .captions import ONE_SEED
 from .paper import Column, PaperTable
 from .table import BESIDE_PAPER, NOTHING, Cell, Gain, Number, Table
 
+FIRST = ""
 SEED = " seed "
 """A method named ``NAME seed N`` is NAME trained with another seed; such methods are compared among themselves."""
 OURS = "ufvnet"
@@ -52,11 +55,12 @@ def orderings_table(paper: PaperTable, evaluation: ScoredEvaluation) -> Table | 
     """
     columns = [c for c in paper.columns if c.place < len(evaluation.config.datasets)]
     measured = _Measured(columns, evaluation)
+    seeds = _seeds(evaluation)
     rows = [
         row
-        for seed in _seeds(evaluation)
+        for seed in seeds
         for ordering in _orderings(paper, columns)
-        if (row := _row(ordering, paper, measured, seed))
+        if (row := _row(ordering, paper, measured, seed, seeds if seed == FIRST else [seed]))
     ]
     if not rows:
         return None
@@ -67,7 +71,8 @@ def orderings_table(paper: PaperTable, evaluation: ScoredEvaluation) -> Table | 
     caption = (
         f"The orderings of Table {ROMAN[paper.number]}: differences in dB, measured (protocol {PRIMARY}, paired by "
         "image, mean over sizes, bootstrap 95 % interval; n.s.: it holds zero) and as the paper prints them. Came out: "
-        "columns whose difference has the paper's sign and is real; reversed: it is real and has the other sign."
+        "columns whose difference has the paper's sign and an interval without zero, with every seed that both methods "
+        f"were measured with; reversed: the same with the other sign. {ONE_SEED}"
     )
     full_header = (*header, "came out", "reversed")
     return Table(f"orderings_{paper.number}", caption, full_header, tuple(rows), group=BESIDE_PAPER)
@@ -105,6 +110,11 @@ class _Measured:
             scores = square(undamaged(evaluation.scores_on(evaluation.config.datasets[place].name)))
             self.faces[place, tested] = by_face(scores[scores["k"].isin(VIEWS[tested])], PSNR)
 
+    def difference(self, part: tuple[_Difference, ...], seed: str) -> np.ndarray | None:
+        """(faces,) the first difference of a part less the others; None if one was not measured, or there are none."""
+        found = [f for f in (self.differences(difference, seed) for difference in part) if f is not None]
+        return found[0] - sum(found[1:]) if part and len(found) == len(part) else None
+
     def differences(self, difference: _Difference, seed: str) -> np.ndarray | None:
         """(faces,) means over the sizes; None if a method was not scored at every size, or both are one."""
         column = difference.other[1]
@@ -116,24 +126,33 @@ class _Measured:
         return mean_over_sizes(paired_differences(faces, *labels)) if len(set(labels)) == 2 else None
 
 
-def _row(ordering: _Ordering, paper: PaperTable, measured: _Measured, seed: str) -> tuple[Cell, ...]:
-    """The cells of an ordering; empty if no column was measured."""
+def _row(
+    ordering: _Ordering, paper: PaperTable, measured: _Measured, seed: str, agreeing: list[str]
+) -> tuple[Cell, ...]:
+    """The cells of an ordering; empty if no column was measured. ``agreeing``: seeds that decide if it came out."""
     cells: list[Cell] = [ordering.text + seed]
     came_out = reversed_ = columns = 0
     for part in ordering.parts:
-        faces = [f for f in (measured.differences(difference, seed) for difference in part) if f is not None]
-        if not part or len(faces) < len(part):
+        faces = measured.difference(part, seed)
+        if faces is None:
             cells += [NOTHING, NOTHING]
             continue
-        here = mean_difference(faces[0] - sum(faces[1:]), measured.seed)
         there = [_printed(paper, *d.one) - _printed(paper, *d.other) for d in part]
         expected = there[0] - sum(there[1:])
-        cells += [Gain(here), Number(expected, "{:+.2f}")]
+        cells += [Gain(mean_difference(faces, measured.seed)), Number(expected, "{:+.2f}")]
         columns += 1
-        if here is not None and here.real and expected:
-            came_out += here.mean * expected > 0
-            reversed_ += here.mean * expected < 0
+        all_faces = (measured.difference(part, s) for s in agreeing)
+        signs = {_sign(mean_difference(f, measured.seed), expected) for f in all_faces if f is not None}
+        came_out += signs == {1}
+        reversed_ += signs == {-1}
     return (*cells, f"{came_out} of {columns}", f"{reversed_} of {columns}") if columns else ()
+
+
+def _sign(here: Difference | None, expected: float) -> int:
+    """1 if a difference has the expected sign, -1 if the other one, 0 if its interval holds zero."""
+    if here is None or not here.real or not expected:
+        return 0
+    return 1 if here.mean * expected > 0 else -1
 
 
 def _printed(paper: PaperTable, name: str, column: Column) -> float:
@@ -143,4 +162,4 @@ def _printed(paper: PaperTable, name: str, column: Column) -> float:
 def _seeds(evaluation: ScoredEvaluation) -> list[str]:
     """What the names of methods that are compared end with: nothing, `` seed 1``, ..."""
     ends = {SEED + method.name.split(SEED, 1)[1] for method in evaluation.methods if SEED in method.name}
-    return ["", *sorted(ends)]
+    return [FIRST, *sorted(ends)]
