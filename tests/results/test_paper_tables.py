@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ufvnet.results.methods.resolve import ResolvedMethod
 from ufvnet.results.report.svg import panels_svg
 from ufvnet.results.statistics import MeanScore
 from ufvnet.results.tables.beside_paper import paper_table
-from ufvnet.results.tables.captions import failures
+from ufvnet.results.tables.captions import failures, how_models_were_made
 from ufvnet.results.tables.measured import difference_table, gain_table, scale_table
 from ufvnet.results.tables.orderings import orderings_table
 from ufvnet.results.tables.overview import overview_table
@@ -134,6 +135,24 @@ def test_the_headers_of_a_csv_are_all_different(paper: Any, tmp_path: Path) -> N
     scores = _scores({"bicubic": 30, "mine": 31})
     for table in (paper_table(paper, _evaluation(config, scores, _method("mine"))), difference_table(scores, "A", 0)):
         assert len({*table.header} - {""}) == len(table.header)
+
+
+def test_a_caption_says_what_every_model_was_trained_on() -> None:
+    recipe = {"batch_size": 16, "anchor_steps": 1875, "regressor_steps": 900}
+    card = {"hr_size": 64, "steps": 2500, "trained_on": {"dataset": "aaf64", "faces": 6000}, "recipe": recipe}
+    told = {"stage1": {"anchor-4": "f", "regressor": "f"}, "stage1_steps": {"anchor-4": 70, "regressor": 0}}
+    earlier, teacher = {"stage1": {"anchor-4": "f", "regressor": "f"}}, {"teacher": "f"}
+    for more, said in (
+        ({}, "2,500 steps of 16 faces on aaf64 (6,000 faces)."),
+        (told, "2,500 steps of 16 faces after stage 1 (anchor-4 70 steps) on aaf64 (6,000 faces)."),
+        (
+            earlier,
+            "2,500 steps of 16 faces after stage 1 (anchor-4 1,875 + regressor 900 steps) on aaf64 (6,000 faces).",
+        ),
+        (teacher, "2,500 steps of 16 faces on aaf64 (6,000 faces), taught by a teacher."),
+    ):
+        method = dataclasses.replace(_method("mine", "MR8"), card=card | more)
+        assert how_models_were_made([method]).endswith(said)
 
 
 # Orderings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -55,7 +56,7 @@ def how_models_were_made(methods: Sequence[ResolvedMethod]) -> str:
         card = method.card
         if "steps" in card and "trained_on" in card:
             data, batch = card["trained_on"], card.get("recipe", {}).get("batch_size", "?")
-            stage1 = " + ".join(f"{name} {steps:,}" for name, steps in card.get("stage1_steps", {}).items() if steps)
+            stage1 = " + ".join(f"{name} {steps:,}" for name, steps in _stage1_steps(card).items() if steps)
             trained.append(
                 f"{method.label}: preset {method.preset}, {card['hr_size']} px, {card['steps']:,} steps of {batch} "
                 f"faces{f' after stage 1 ({stage1} steps)' if stage1 else ''} on {data['dataset']} "
@@ -66,3 +67,10 @@ def how_models_were_made(methods: Sequence[ResolvedMethod]) -> str:
         "The paper's columns are other photographs and full training (CelebA, 168,854 faces, 128 px): compare gains "
         "over bicubic and order, not values." + (f" Trained here: {'; '.join(trained)}." if trained else "")
     )
+
+
+def _stage1_steps(card: dict[str, Any]) -> dict[str, int]:
+    """Steps of each part of stage 1; for cards of earlier releases, which do not say them, by the recipe."""
+    recipe = card.get("recipe", {})
+    by_recipe = {name: recipe.get(f"{name.partition('-')[0]}_steps", 0) for name in card.get("stage1", {})}
+    return card.get("stage1_steps", by_recipe)
