@@ -22,9 +22,14 @@ from ufvnet.training.stages import resolve_parts
 
 
 def parts_of(trainings: Sequence[TrainConfig]) -> Iterator[Part]:
-    """Every part, stage 1 before the whole; one that models share comes once."""
+    """Every part, stage 1 before the whole; one that models share comes once.
+
+    A training whose teacher or start is not there yet has none.
+    """
     folders = set()
     for training in trainings:
+        if any(path and not (path / CARD).is_file() for path in (training.teacher, training.start)):
+            continue
         stage1, whole = resolve_parts(training)
         for part in (*stage1, whole):
             if part.folder not in folders:
