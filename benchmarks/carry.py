@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from ufvnet.config import ExperimentConfig, TrainConfig, load
 from ufvnet.files import claim, write_atomically, write_bytes, write_json
-from ufvnet.models.store import CARD, README, WEIGHTS, read_card, sealed_card
+from ufvnet.models.store import CARD, README, WEIGHTS, find, read_card, sealed_card
 from ufvnet.training.part import Part
 from ufvnet.training.stages import resolve_parts
 
@@ -28,7 +28,7 @@ def parts_of(trainings: Sequence[TrainConfig]) -> Iterator[Part]:
     """
     folders = set()
     for training in trainings:
-        if any(path and not (path / CARD).is_file() for path in (training.teacher, training.start)):
+        if any(path and not (find(path) / CARD).is_file() for path in (training.teacher, training.start)):
             continue
         stage1, whole = resolve_parts(training)
         for part in (*stage1, whole):
