@@ -14,6 +14,7 @@ from ufvnet.config import ConfigError
 from ufvnet.remote import RemotePath
 from ufvnet.restore.folder.animations import open_frames
 from ufvnet.restore.folder.run import restore_folder
+from ufvnet.restore.picture import read_picture
 from ufvnet.restore.single import restore_single
 
 COLOURS = ("red", "green", "blue")
@@ -64,3 +65,19 @@ def test_all_frames_need_a_folder(folder: Path, model: Path) -> None:
     output = folder.parent / "one.png"
     with pytest.raises(ConfigError, match=r"output = .*one\.png: all frames need a folder"):
         restore_single(config_of(folder / "sub" / "moving.gif", model, output=output, frames="all"))
+
+
+def test_pages_of_16_bits_and_turned_frames_are_read_as_the_first_is(tmp_path: Path) -> None:
+    deep = [Image.fromarray(np.linspace(start, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)) for start in (0, 99)]
+    deep[0].save(tmp_path / "deep.tif", save_all=True, append_images=deep[1:])
+    turned, exif = [Image.new("RGB", (60, 40), colour) for colour in COLOURS], Image.Exif()
+    exif[0x0112] = 6  # orientation: a quarter turn
+    turned[0].save(tmp_path / "turned.webp", save_all=True, append_images=turned[1:], exif=exif)
+    for name in ("deep.tif", "turned.webp"):
+        first = read_picture((tmp_path / name).read_bytes(), 10**6).whole()
+        for number, opened in enumerate(open_frames(tmp_path / name).values()):
+            frame = Image.open(opened())
+            assert (frame.mode, frame.size) == (first.mode, first.size)
+            difference = np.asarray(frame, float) - np.asarray(first, float)
+            assert number or not difference.any()
+    assert 100 < np.asarray(Image.open(open_frames(tmp_path / "deep.tif")["000001.png"]())).mean() < 156

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -170,3 +171,13 @@ def test_archives_inside_folders_stay_files(tmp_path: Path, model: Path) -> None
     make(tmp_path / "in" / "a.zip", {"a.png": png((20, 20))})
     _, rows = run(tmp_path / "in", model)
     assert dict(rows["status"]) == {"a.zip": "skipped"}
+
+
+def test_few_archives_and_animations_are_open_at_once(tmp_path: Path) -> None:
+    paths = [make(tmp_path / f"{i}.zip", {"a.png": png((20, 20))}) for i in range(archives.OPENED + 4)]
+    with archives.Archives(tmp_path) as opened:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(2):
+            for path in paths:
+                assert opened.read(path, "a.png") == png((20, 20))
+        assert len(os.listdir("/proc/self/fd")) <= before + archives.OPENED

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from restore_settings import config_of
 
@@ -139,11 +140,14 @@ def test_outputs_in_the_input_are_no_inputs_though_a_link_leads_to_them(folder: 
         (folder / "out" / name).touch()
     (tmp_path / "outlink").symlink_to(folder / "out")
     assert bases(folder, output=tmp_path / "outlink", into_input=True) == before
-    (folder / "b_r.png").touch()
+    for name in ("b_r.png", "mine_r.png", "b_x.png"):
+        (folder / name).touch()
     (tmp_path / "inlink").symlink_to(folder)
+    written = [{"output": name, "output_sha256": "0" * 64} for name in ("b_r.png", "b_x.png")]
+    pd.DataFrame(written).to_parquet(folder / "manifest.parquet")
     found = bases(folder, output=tmp_path / "inlink", into_input=True, suffix="_r")
-    assert "b_r.png" not in found
-    assert "b.png" in found
+    assert not {"b_r.png", "b_x.png"} & {*found}, "what earlier runs wrote, with any suffix"
+    assert {"b.png", "mine_r.png"} <= {*found}
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "the film.MOV"])

@@ -75,3 +75,13 @@ def test_a_pipe_or_a_device_is_refused_at_once(tmp_path: Path) -> None:
             _read(tmp_path, HEADER, boxes=path)
         with pytest.raises(ConfigError, match=r"^landmarks = .*: must be an existing"):
             _read(tmp_path, HEADER + "a.png,1,2,3,4\n", landmarks=[path])
+
+
+def test_the_row_of_one_picture_s_path_is_not_that_of_its_namesake_in_another_folder(tmp_path: Path) -> None:
+    known = _read(tmp_path, HEADER + "1.png,1,2,3,4\n2,5,6,7,8\n")
+    names = ["1.png", "sub/1.png", "sub/2.png"]
+    known.check(names)
+    for faces in (known, known.part(names)):
+        assert faces.find("1.png") == [(1, 2, 3, 4)]
+        assert faces.find("sub/1.png") is None
+        assert faces.find("sub/2.png") == [(5, 6, 7, 8)]

@@ -44,6 +44,7 @@ def test_a_folder_of_somebody_else_is_refused_and_told_to_write_there_a_run_repl
     assert content(out) == before
     summary = restore_folder(config_of(few, model, into_input=True))
     assert summary["counts"] | {"restored": 1, "failed": 2} == summary["counts"]
+    assert summary["faces"] == 1
     assert "ufvnet did not write" in rows_of(out).loc["a.png", "reason"]
     assert content(out) | before == content(out)
     assert set(content(out)) - set(before) == {"b.png", "manifest.parquet", "summary.json"}

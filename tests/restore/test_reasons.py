@@ -78,6 +78,11 @@ def test_a_picture_that_is_stretched_to_a_face_crop_is_told(
     assert rows["reason"]["square.png"] == ""
     restore_here(config_of(tmp_path / "in", lite, mode="auto", size="input"))
     assert "stretched" not in capsys.readouterr().out
+    restore_here(config_of(tmp_path / "in", lite, mode="aligned", size=256, max_face=20))  # larger: nothing to restore
+    rows = pd.read_parquet(tmp_path / "out" / "manifest.parquet").set_index("path")
+    assert rows["status"]["wide.png"] == "scaled"
+    assert "(120×40): it was stretched" in rows["reason"]["wide.png"]
+    assert "stretched" not in rows["reason"]["square.png"]
 
 
 def test_advice_is_given_for_reasons_that_an_option_ends() -> None:

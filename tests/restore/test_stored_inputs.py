@@ -81,3 +81,14 @@ def test_objects_are_named_by_url_glob_and_folder(stored: RemotePath, tmp_path: 
     assert "below/c.png" not in names(stored.url, recursive=False)
     with pytest.raises(ConfigError, match=r"^input = memory://restore/none: no objects in it"):
         names("memory://restore/none")
+
+
+def test_an_object_whose_name_looks_like_a_pattern_is_that_object(stored: RemotePath, tmp_path: Path) -> None:
+    root, content = RemotePath("memory://odd/in"), (stored / "a.png").read_bytes()
+    for name in ("face1.png", "face[1].png", "set [2024]/b.png"):
+        (root / name).write_bytes(content)
+    for given, found in (
+        ("face[1].png", ["face[1].png"]), ("set [2024]", ["b.png"]), ("face[12].png", ["face1.png"]),
+    ):  # fmt: skip
+        sources = list_sources(config_of(f"{root.url}/{given}", tmp_path / "out"))
+        assert [source.name for source in sources] == found

@@ -177,6 +177,12 @@ def test_a_group_below_eight_tenths_of_everyone_s_gain_is_named(evaluation: Scor
     scores.loc[mine & clean & scores["face_id"].isin(old.index[old["age"] == "60+"]), "psnr_y"] = 30.6
     found = far_below(evaluation.with_scores(scores).group_outcomes["A"])
     assert [(result.name, result.damage) for result in found] == [("age: 60+", "clean"), ("shape: long", "clean")]
+    scores["psnr_y"] = np.where(mine, 29.0, 30.0)  # everyone loses
+    assert not far_below(evaluation.with_scores(scores).group_outcomes["A"])
+    scores.loc[mine & clean & scores["face_id"].isin(old.index[old["age"] == "60+"]), "psnr_y"] = 28.0
+    found = far_below(evaluation.with_scores(scores).group_outcomes["A"])
+    assert ("age: 60+", "clean") in [(result.name, result.damage) for result in found]
+    assert not [result for result in found if result.name in ("all", "age: 9-20")]
 
 
 @pytest.mark.parametrize(

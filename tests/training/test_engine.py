@@ -321,6 +321,8 @@ def test_the_best_measurement_is_kept(built: Path, tmp_path: Path) -> None:
         about = file.metadata()
     assert int(about["step"]) == log["psnr"].idxmax()
     assert float(about["score"]) == log["psnr"].max()
+    card = read_card(whole.model_folder)
+    assert (card["best_step"], card["validation"]["psnr"]) == (log["psnr"].idxmax(), log["psnr"].max())
     best = load_file(whole.folder / "best.safetensors")
     assert all(torch.equal(published[name], value) for name, value in best.items())
 
@@ -597,6 +599,22 @@ def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(built: Path, 
         damage(checkpoint / "model.safetensors")
     with pytest.raises(TrainingError, match="every checkpoint is damaged"):
         train(whole)
+
+
+def test_the_best_needs_faces_to_measure_it_on(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ufvnet.training.stages.SPLIT", "nosuch")
+    with pytest.raises(ConfigError, match=r"recipe\.keep = best: no dataset has a split 'nosuch'"):
+        resolve_parts(config_of(built, tmp_path, keep="best"))
+
+
+def test_what_another_process_finished_meanwhile_is_not_trained_again(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, whole = resolve_parts(config_of(built, tmp_path))
+    problems = iter(["", None])  # not there before the lock, there after it
+    monkeypatch.setattr(Part, "problem", lambda self: next(problems))
+    monkeypatch.setattr("ufvnet.training.engine._Run", None)
+    assert train(whole) == whole.model_folder
 
 
 def test_two_processes_never_train_one_part_at_a_time(

@@ -27,7 +27,7 @@ from ufvnet.config import ConfigError, TrainConfig, load
 from ufvnet.errors import TrainingError
 from ufvnet.files import MARKER, seal, sha256, unseal, write_json
 from ufvnet.models.store import CARD, WEIGHTS, damage, read_card
-from ufvnet.training import engine, stages
+from ufvnet.training import engine, launch, stages
 from ufvnet.training.checkpoints import checkpoints, last_whole, read_state
 from ufvnet.training.engine import Interrupted, train
 from ufvnet.training.launch import train_in_process
@@ -93,6 +93,28 @@ def test_a_flipped_bit_in_any_file_of_a_checkpoint_is_noticed(part: Part) -> Non
             assert read_state(last) is None, name
             (last / name).write_bytes(content)
     assert read_state(last) is not None
+
+
+def test_a_damaged_newest_checkpoint_takes_no_place_of_a_whole_one(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = whole_of(built, tmp_path, steps=8)
+
+    def stop_after(step: int) -> None:
+        def stop(done: int, *_: object) -> None:
+            if done >= step:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(engine, "LOG_EVERY", 1)
+        with pytest.raises(KeyboardInterrupt):
+            train(part, stop)
+
+    stop_after(5)
+    assert [c.name[-1] for c in checkpoints(part.folder)] == ["2", "4"]
+    (checkpoints(part.folder)[-1] / "state.json").write_text("[]")
+    part = whole_of(built, tmp_path, steps=8, checkpoint_every=1)
+    stop_after(4)
+    assert [c.name[-1] for c in checkpoints(part.folder)] == ["2", "3"]
 
 
 @pytest.mark.parametrize("content", ["[]", "null", "3", "", "{}", '{"sha256": []}', "[" * 100_000])
@@ -291,6 +313,12 @@ def test_a_gradient_that_is_not_finite_ends_at_its_own_step(
     with pytest.raises(TrainingError, match=r"mine: the gradient is nan at step 2; the batch: .*#0"):
         train(part)
     assert not checkpoints(part.folder)
+
+
+def test_what_a_plugin_prints_is_nothing_that_a_training_says() -> None:
+    assert launch._event('{"step": 3}') == {"step": 3}
+    for line in ("{'a': 1}\n", "[1]\n", "{\n", "text"):
+        assert launch._event(line) == {}
 
 
 @pytest.mark.kills

@@ -29,10 +29,11 @@ class KnownFaces:
     Args:
         faces: boxes or landmarks by the picture's name in the manifest, or a name that ``find`` takes for it.
         fingerprint: of all faces that were read; the part of a shard keeps that of the whole.
+        exact: names in ``faces`` that are a picture's path; they are not taken for its namesakes in other folders.
     """
 
-    def __init__(self, faces: Mapping[str, Sequence[Face]], fingerprint: str = ""):
-        self.faces, self.fingerprint = faces, fingerprint
+    def __init__(self, faces: Mapping[str, Sequence[Face]], fingerprint: str = "", exact: Iterable[str] = ()):
+        self.faces, self.fingerprint, self.exact = faces, fingerprint, {*exact}
         self._by_slashes = {plain_name(name.replace("\\", "/")): name for name in faces if "\\" in name}
 
     def find(self, name: str) -> list[Face] | None:
@@ -42,7 +43,8 @@ class KnownFaces:
         after them by the same names with backslashes between folders.
         """
         stem = os.path.splitext(name)[0]
-        keys = (name, stem, os.path.basename(name), os.path.basename(stem))
+        alone = (key for key in (os.path.basename(name), os.path.basename(stem)) if key not in self.exact)
+        keys = (name, stem, *alone)
         for key in (*keys, *(self._by_slashes[key] for key in keys if key in self._by_slashes)):
             if key in self.faces:
                 return list(self.faces[key])
@@ -56,6 +58,8 @@ class KnownFaces:
         """
         if not self.faces:
             return
+        names = list(names)
+        self.exact |= {key for name in names for key in (name, os.path.splitext(name)[0]) if key in self.faces}
         named = [self.find(name) is not None for name in names]
         if not any(named):
             example = next(iter(self.faces))
@@ -68,7 +72,8 @@ class KnownFaces:
         if not self.faces:
             return self
         entries = ((name, self.find(name)) for name in names)
-        return KnownFaces({name: faces for name, faces in entries if faces is not None}, self.fingerprint)
+        found = {name: faces for name, faces in entries if faces is not None}
+        return KnownFaces(found, self.fingerprint, found)
 
 
 def read_known_faces(config: RestoreConfig) -> KnownFaces:

@@ -111,6 +111,14 @@ def picture_of(image: Image.Image) -> Picture:
     return picture
 
 
+@quiet()
+def frame_of(image: Image.Image, number: int) -> Picture:
+    """A frame of an opened animation, or a page, read as ``read_picture`` reads the first."""
+    image.seek(number)
+    image.load()
+    return _picture(Decoded(image, []))
+
+
 def _picture(decoded: Decoded) -> Picture:
     image, file_format, profile, notes, extras = upright(decoded, with_extras=True)
     alpha = None

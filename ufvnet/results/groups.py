@@ -109,6 +109,8 @@ def far_below(results: Sequence[GroupOutcome]) -> list[GroupOutcome]:
 
     def is_far(result: GroupOutcome) -> bool:
         all_faces, here = everyone[result.label, result.damage], result.outcome.gain
-        return all_faces is not None and here is not None and here.mean < FAR_BELOW * all_faces.mean
+        if all_faces is None or here is None or result.division == EVERYONE:
+            return False
+        return here.mean < all_faces.mean - (1 - FAR_BELOW) * abs(all_faces.mean)
 
     return [result for result in results if is_far(result)]

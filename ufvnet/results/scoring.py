@@ -159,7 +159,7 @@ def _frames(task: ScoreTask, is_condemned: bool) -> list[pd.DataFrame]:
     """The scores at each size. is_condemned: the method fails on all faces without being run."""
     places, faces = _read_faces(task)
     if not faces:
-        return [pd.DataFrame()]
+        return [pd.DataFrame(columns=list(SCORE_COLUMNS))]
     hr, ids = np.stack([face.hr for face in faces]), [face.record["face_id"] for face in faces]
     identity = _IdentityMeter([face for i, face in zip(places, faces) if i < task.group.identity_faces])
     frames = []

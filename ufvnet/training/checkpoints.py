@@ -156,7 +156,9 @@ class Checkpoints:
         if os.path.lexists(place):
             raise TrainingError(f"{printed(place)}: holds files that ufvnet did not write; move it away")
         os.replace(self.temporary(step), place)
-        for old in checkpoints(self.folder)[:-KEEP]:
+        there = checkpoints(self.folder)
+        damaged = [later for later in there if later > place]  # the training went back behind them
+        for old in damaged + [earlier for earlier in there if earlier <= place][:-KEEP]:
             remove(old)
 
     def load(self) -> tuple[int, Log, dict[str, Any]]:

@@ -107,6 +107,8 @@ def train(part: Part, progress: Progress | None = None, note: Note = to_stderr) 
     claim(part.folder, "run")
     try:
         with FileLock(part.folder / "lock", timeout=LOCK_WAIT):
+            if part.done() and os.environ.get("WORLD_SIZE", "1") == "1":  # by the process that held the lock
+                return part.model_folder
             return _Run(part, progress, note).run()
     except Timeout as error:
         raise TrainingError(f"{part.name}: another process trains in {part.folder}") from error
@@ -214,7 +216,8 @@ class _Run:
                 f"(now {workers}) if it happens again"
             )
         if main:
-            publish(self.part, self._published(), self.curves.log)
+            best_step = self.best[0] if self.best and self.best_weights is not None else None
+            publish(self.part, self._published(), self.curves.log, best_step)
         self.accelerator.wait_for_everyone()
         return self.part.model_folder
 
@@ -419,6 +422,7 @@ class _Run:
             temporary.mkdir(parents=True)
         accelerator.wait_for_everyone()
         self.checkpoints.save_random(step, accelerator.process_index)
+        accelerator.wait_for_everyone()  # the main process takes the digest of what every process wrote
         if accelerator.is_main_process:
             scaler = {} if accelerator.scaler is None else {"scaler": accelerator.scaler.state_dict()}
             state = {"losses": values, "best": self.best} | scaler

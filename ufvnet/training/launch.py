@@ -27,6 +27,15 @@ ENVIRONMENT = {
 """Variables of training processes; the caller's environment overrides them."""
 
 
+def _event(line: str) -> dict[str, Any]:
+    """What a line of the child's says; nothing if it is another's, e.g. printed by a plugin."""
+    try:
+        event = json.loads(line) if line.startswith("{") else {}
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}
+
+
 def train_in_process(part: Part, progress: Progress | None = None) -> Path:
     """Train one part in a child process; a finished one is skipped.
 
@@ -62,7 +71,7 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
         RUNNING.add(child)
         try:
             for line in child.stdout:
-                event = json.loads(line) if line.startswith("{") else {}
+                event = _event(line)
                 if "note" in event:
                     print(f"ufvnet: {printed(event['note'])}", file=sys.stderr, flush=True)
                 if "interrupted" in event or "error" in event:

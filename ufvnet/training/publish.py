@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from .part import Part
 
 
-def publish(part: Part, network: nn.Module, log: Log) -> None:
+def publish(part: Part, network: nn.Module, log: Log, best_step: int | None = None) -> None:
     """Write the model folder of a part; model.json comes last, with the weights' sha256, and marks it as finished.
+
+    Args:
+        best_step: the step whose weights these are, and whose measurement the card tells; None: the last.
 
     With ``replace: better`` a model that is worse than the one in its place goes to ``part.kept_back_folder`` instead.
 
@@ -34,9 +37,10 @@ def publish(part: Part, network: nn.Module, log: Log) -> None:
     config = part.config
     datasets = part.datasets
     network = without_critic(network)
+    measured = next((row for row in reversed(log) if best_step in (None, row["step"])), {})
     last = {
         column: float(value)
-        for column, value in (log[-1] if log else {}).items()
+        for column, value in measured.items()
         if (column in ("psnr", "gain", "kl", "mae") or column.startswith("psnr_")) and math.isfinite(value)
     }
     card: dict[str, Any] = {
@@ -48,6 +52,7 @@ def publish(part: Part, network: nn.Module, log: Log) -> None:
         "scales": list(part.ks),
         "params": sum(p.numel() for p in network.parameters()),
         "steps": part.steps,
+        **({} if best_step is None else {"best_step": best_step}),
         "stage1": {p.name: p.fingerprint for p in part.stage1},
         "stage1_steps": {p.name: 0 if p.finished_model else p.steps for p in part.stage1},
         "teacher": read_card(config.teacher)["fingerprint"] if config.teacher and part.role == "whole" else None,

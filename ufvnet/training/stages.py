@@ -24,6 +24,7 @@ from ufvnet.models.supervision import Needs, needs_of
 
 from .batches import PREFETCHED
 from .part import Part
+from .validation import SPLIT
 
 SHARED_MEMORY = Path("/dev/shm")
 """Folder through which loader processes hand batches to the training process."""
@@ -141,6 +142,8 @@ def _check_options(whole: Part) -> None:
     ):
         if getattr(recipe, key) and refused:
             raise ConfigError(f"recipe.{key} = {getattr(recipe, key)}: {why}")
+    if recipe.keep == "best" and not any(dataset.card["faces"].get(SPLIT) for dataset in whole.datasets):
+        raise ConfigError(f"recipe.keep = best: no dataset has a split {SPLIT!r}, on which the best is measured")
     degradations = {dataset.card["degradation"]["name"] for dataset in whole.datasets}
     for key in ("between", "damage", "recut"):
         value = getattr(config.recipe, key)

@@ -107,7 +107,14 @@ def test_a_picture_of_another_size_or_a_scale_that_it_lacks_is_refused():
 def test_in_the_first_epoch_the_picture_alone_is_learned() -> None:
     network, hr = WIPA(4, 4, 64), torch.rand(2, 3, 64, 64) * 2 - 1
     fed, rate = torch.rand(2, 3, 16, 16) * 2 - 1, torch.full((2,), 0.25)
-    picture_alone = F.mse_loss(network(fed).sr, hr) / 4
+    weights = [*network.parameters()]
+    picture_alone = torch.autograd.grad(F.mse_loss(network(fed).sr, hr) / 4, weights, allow_unused=True)
     losses = [network.loss(fed, rate, Target(hr, progress)) for progress in (0.0, 0.0049, 0.005)]
-    assert torch.allclose(torch.stack(losses[:2]), picture_alone)
-    assert losses[2] > picture_alone + 1e-3
+    assert losses[0] == losses[2], "a jump would be taken for divergence"
+    for loss, same in zip(losses, (True, True, False)):
+        gradients = torch.autograd.grad(loss, weights)
+        equal = [
+            torch.allclose(g, torch.zeros_like(g) if alone is None else alone)
+            for g, alone in zip(gradients, picture_alone)
+        ]
+        assert all(equal) == same

@@ -161,8 +161,12 @@ class WIPA(nn.Module):
         output, hr = self(fed), to_unit(target.hr)
         targets = wavelet_targets(hr, len(output.wavelets))
         levels = [F.l1_loss(w, t) / 4**i for i, (w, t) in enumerate(zip(output.wavelets, targets))]
-        learned = float(target.progress >= DETAILS_FROM)  # times 0: every parameter has a gradient in every process
-        loss = F.mse_loss(to_unit(output.sr), hr) + learned * torch.stack(levels).mean()
+        details = torch.stack(levels).mean()
+        if (
+            target.progress < DETAILS_FROM
+        ):  # without gradients, and in the loss all the same: a jump would be divergence
+            details = details.detach() + 0 * details  # every parameter has a gradient in every process
+        loss = F.mse_loss(to_unit(output.sr), hr) + details
         if hasattr(self, "critic"):
             loss = loss + self._adversarial(output.sr, target)
         return loss

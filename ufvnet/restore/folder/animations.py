@@ -12,6 +12,9 @@ from PIL import Image
 from ufvnet.imaging.decode import quiet
 from ufvnet.imaging.formats import formats, picture_endings
 from ufvnet.remote import AnyPath
+from ufvnet.restore.picture import encode_picture, frame_of
+
+from .source import MAX_BYTES
 
 FRAME = "{:06d}.png"
 """What a frame is called."""
@@ -33,7 +36,11 @@ def list_frames(path: AnyPath, max_pixels: int) -> list[str]:
 
 def open_frames(path: AnyPath) -> dict[str, Callable[[], IO[bytes]]]:
     """What gives each frame as the bytes of a PNG, by its name."""
-    image = Image.open(io.BytesIO(path.read_bytes()), formats=formats())
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise OSError(f"an animation of over {MAX_BYTES:,} bytes")
+    image = Image.open(io.BytesIO(data), formats=formats())
     return {
         FRAME.format(number): functools.partial(_frame, image, number)
         for number in range(getattr(image, "n_frames", 1))
@@ -41,10 +48,4 @@ def open_frames(path: AnyPath) -> dict[str, Callable[[], IO[bytes]]]:
 
 
 def _frame(image: Image.Image, number: int) -> IO[bytes]:
-    with quiet():
-        image.seek(number)
-        frame = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    buffer = io.BytesIO()
-    frame.save(buffer, "PNG", compress_level=1, icc_profile=image.info.get("icc_profile"))
-    buffer.seek(0)
-    return buffer
+    return io.BytesIO(encode_picture(frame_of(image, number), "PNG", 100)[0])

@@ -25,6 +25,9 @@ from .source import MAX_BYTES
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
+OPENED = 8
+"""Archives and animations that are open at once: a folder may hold many thousand, and sources follow their order."""
+
 ZIP = b"PK"
 PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.GzipFile, b"BZh": bz2.BZ2File, b"\xfd7zXZ": lzma.LZMAFile}
 """What packs a tar archive, by its first bytes; names may say something else."""
@@ -116,7 +119,7 @@ def _fault_of(info: zipfile.ZipInfo) -> str | None:
 class Archives:
     """Opened archives and animations, whose members and frames threads may read at once.
 
-    Each is opened when its first member is read.
+    Each is opened when its first member is read, and closed when OPENED others were opened after its last.
 
     Args:
         folder: where packed tar archives are unpacked to a file without a name, so that members are read in any order.
@@ -124,15 +127,15 @@ class Archives:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._opened: dict[AnyPath, dict[str, Callable[[], IO[bytes]]]] = {}
-        self._files = contextlib.ExitStack()
+        self._opened: dict[AnyPath, tuple[dict[str, Callable[[], IO[bytes]]], contextlib.ExitStack]] = {}
         self._lock = threading.Lock()  # the members of an archive share its file
 
     def __enter__(self) -> Archives:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._files.close()
+        for opened in self._opened.values():
+            opened[1].close()
 
     def read(self, path: AnyPath, name: str) -> bytes:
         """The bytes of a member.
@@ -141,11 +144,8 @@ class Archives:
             OSError: it cannot be read, or has over MAX_BYTES.
         """
         try:
-            with self._lock:
-                if path not in self._opened:
-                    self._opened[path] = self._open(path)
-                with self._opened[path][name]() as file:
-                    data = file.read(MAX_BYTES + 1)
+            with self._lock, self._members(path)[name]() as file:
+                data = file.read(MAX_BYTES + 1)
         except MemoryError:
             raise
         except KeyError:
@@ -156,23 +156,35 @@ class Archives:
             raise OSError(f"unpacks to over {MAX_BYTES:,} bytes")
         return data
 
-    def _open(self, path: AnyPath) -> dict[str, Callable[[], IO[bytes]]]:
-        """What opens each member, by its name as ``list_members`` gives it."""
+    def _members(self, path: AnyPath) -> dict[str, Callable[[], IO[bytes]]]:
+        """What opens each member of an archive or animation, which is the last opened one now."""
+        opened = self._opened.pop(path, None)
+        if opened is None:
+            with contextlib.ExitStack() as files:
+                members = self._open(path, files)
+                opened = members, files.pop_all()
+        self._opened[path] = opened
+        while len(self._opened) > OPENED:
+            self._opened.pop(next(iter(self._opened)))[1].close()
+        return opened[0]
+
+    def _open(self, path: AnyPath, files: contextlib.ExitStack) -> dict[str, Callable[[], IO[bytes]]]:
+        """What opens each member, by its name as ``list_members`` gives it; ``files`` closes what they share."""
         if not isinstance(path, Path) or not is_archive_name(path.name):
             return open_frames(path)
         if _begins_with(path, ZIP):
-            archive = self._files.enter_context(zipfile.ZipFile(path))
+            archive = files.enter_context(zipfile.ZipFile(path))
             return {_plain(info.filename): functools.partial(archive.open, info) for info in archive.infolist()}
         packed = next((opener for beginning, opener in PACKED.items() if _begins_with(path, beginning)), None)
         if packed is None:
-            tar = self._files.enter_context(tarfile.open(path, "r:"))  # noqa: SIM115
+            tar = files.enter_context(tarfile.open(path, "r:"))  # noqa: SIM115
         else:
-            tar = self._files.enter_context(tarfile.open(fileobj=self._unpacked(path, packed), mode="r:"))  # noqa: SIM115
+            tar = files.enter_context(tarfile.open(fileobj=self._unpacked(path, packed, files), mode="r:"))  # noqa: SIM115
         return {_plain(entry.name): functools.partial(_of_tar, tar, entry) for entry in tar if entry.isreg()}
 
-    def _unpacked(self, path: Path, opener: Callable[[Path], IO[bytes]]) -> IO[bytes]:
+    def _unpacked(self, path: Path, opener: Callable[[Path], IO[bytes]], files: contextlib.ExitStack) -> IO[bytes]:
         """The tar in a packed one, in a file without a name; its size was checked when it was listed."""
-        file: IO[bytes] = self._files.enter_context(tempfile.TemporaryFile(dir=self.folder))  # noqa: SIM115
+        file: IO[bytes] = files.enter_context(tempfile.TemporaryFile(dir=self.folder))  # noqa: SIM115
         limit = _most_bytes(path)
         with opener(path) as packed:
             while chunk := packed.read(2**20):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import shlex
 from collections.abc import Iterable, Sequence
@@ -10,13 +11,15 @@ from pathlib import Path
 
 from ufvnet.config import ConfigError, RestoreConfig
 from ufvnet.data.sources.files import files_below
-from ufvnet.files import printed
+from ufvnet.files import escape_name, printed
 from ufvnet.imaging.formats import VIDEOS
 from ufvnet.remote import RemotePath
 
 from .animations import list_frames
 from .archives import is_archive_name, list_members
+from .manifest import listed_outputs
 from .naming import InputFile, name_sources
+from .outputs import noted_outputs
 from .records import ACCOUNT
 from .source import PictureSource, path_of
 from .tables import count_rows, is_table_name
@@ -47,10 +50,12 @@ def list_sources(config: RestoreConfig) -> list[PictureSource]:
             continue
         root, paths = _files_of(config, given_path)
         output = config.output if isinstance(config.output, Path) else None
+        written: set[str] = set()
         if output is not None:
             _refuse_mixing(config, output, given_path, root, paths)
+            written = _written_into(output, root) if config.into_input else written
         for path in paths:
-            if output is None or not _is_output(config, output, root, path):
+            if output is None or not _is_output(config, output, root, path, written):
                 roots.setdefault(path, (root, os.path.relpath(path, root)))
         if not os.path.isdir(given_path):
             archives.update(path for path in paths if is_archive_name(path))
@@ -99,9 +104,10 @@ def _objects_of(config: RestoreConfig, given_path: RemotePath) -> tuple[str, lis
         ConfigError: it names none, or the store does not answer.
     """
     root, pattern = given_path, ""
-    while glob.has_magic(root.url):
-        root, pattern = root.parent, f"{root.name}/{pattern}".rstrip("/")
     try:
+        is_there = glob.has_magic(root.url) and (given_path.is_file() or bool(given_path.files(config.recursive)))
+        while not is_there and glob.has_magic(root.url):
+            root, pattern = root.parent, f"{root.name}/{pattern}".rstrip("/")
         if pattern:
             found = [path for match in root.glob(pattern) for path in (match.files(config.recursive) or [match])]
         elif given_path.is_file():
@@ -254,12 +260,19 @@ def _is_below(folder: str, path: str) -> bool:
     return path != folder and path.startswith(os.path.join(folder, ""))
 
 
-def _is_output(config: RestoreConfig, output_folder: Path, root: str, path: str) -> bool:
-    """True for a file that an earlier run wrote into the input."""
+def _written_into(output_folder: Path, root: str) -> set[str]:
+    """Names of what earlier runs wrote into the input's own folder, by their accounts; empty for another output."""
+    if os.path.realpath(output_folder) != os.path.realpath(root):
+        return set()
+    return {name for name, _ in itertools.chain(noted_outputs(output_folder), listed_outputs(output_folder))}
+
+
+def _is_output(config: RestoreConfig, output_folder: Path, root: str, path: str, written: set[str]) -> bool:
+    """True for a file that an earlier run wrote into the input; ``written``: names in the input's own folder."""
     if not config.into_input:  # everything else that lies in the output has been refused
         return os.path.dirname(path) == os.path.abspath(output_folder)
     output = os.path.realpath(output_folder)
     if output != os.path.realpath(root):
         return _is_below(output, os.path.realpath(path))
-    name = os.path.basename(path)
-    return name in ACCOUNT or (bool(config.suffix) and Path(name).stem.endswith(config.suffix))
+    name = os.path.relpath(os.path.realpath(path), output)
+    return name in ACCOUNT or escape_name(name) in written

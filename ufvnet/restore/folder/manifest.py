@@ -51,7 +51,7 @@ def open_account(output: AnyPath, desk: Path, resume: bool) -> None:
     manifest, journal = desk / MANIFEST, desk / WORK / JOURNAL
     others = [path for path in journals_of(desk) if path != journal]
     if manifest.is_file() or others or journal.is_file():
-        keep_notes(desk, _listed_outputs(desk))
+        keep_notes(desk, listed_outputs(desk))
     if resume and (manifest.is_file() or others):
         write_atomically(journal, lambda temporary: _merge(desk, temporary))
     elif not resume:
@@ -92,7 +92,7 @@ def _manifest_rows(desk: Path) -> Iterator[ManifestRow]:
             yield from batch.to_pylist()
 
 
-def _listed_outputs(desk: Path) -> Iterator[OutputDigest]:
+def listed_outputs(desk: Path) -> Iterator[OutputDigest]:
     """Outputs that the account of an earlier run lists. A damaged account may list what it can: a sha256 that fits a
     file is proof enough."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, pa.ArrowException):
@@ -137,7 +137,7 @@ def close_account(config: RestoreConfig, names: Iterable[str], extra: dict[str, 
                     enlarged = row["mode"] == "photo" and status == "restored" and row["output_width"] > row["width"]
                     faces = row["faces_restored"] or 0
                     counts.update({status: 1, "faces": faces, "usable": usable, "enlarged": enlarged})
-                    counts["stretched"] += status == "restored" and STRETCHED in reason
+                    counts["stretched"] += status in ("restored", "scaled") and STRETCHED in reason
                     reasons.add(status, reason)
                     if status == "failed" and len(failures) < FAILURES:
                         failures.append(f"{row['path']}: {reason}")

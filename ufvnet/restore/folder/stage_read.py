@@ -104,8 +104,7 @@ class ReadStage:
         check_pixels(self.config, job.output_size)
         if min(width, height) < LEARNT_SIDE:
             job.notes.append(f"smaller than {LEARNT_SIDE} pixels, the least that the model learnt")
-        if max(width, height) > SQUARE * min(width, height) and job.output_size != picture.size:
-            job.notes.append(f"{STRETCHED} ({width}×{height}): it was stretched")
+        _note_stretching(job, picture)
         job.notes += choice.notes
         job.boxes, job.crops = [(0, 0, width, height)], [(0, choice.chosen[0].pixels)]
         if choice.chosen[0].size_class == "small":
@@ -151,6 +150,15 @@ class ReadStage:
         if job.output_size != picture.size:
             job.row["status"] = "scaled"
             check_pixels(self.config, job.output_size)
+            if not job.is_photo:
+                _note_stretching(job, picture)
+
+
+def _note_stretching(job: Job, picture: Picture) -> None:
+    """Note it if a face crop gets other proportions, as one that is not square does when it becomes one."""
+    (width, height), (output_width, output_height) = picture.size, job.output_size
+    if not 1 / SQUARE <= (output_width * height) / (output_height * width) <= SQUARE:
+        job.notes.append(f"{STRETCHED} ({width}×{height}): it was stretched")
 
 
 def _status(job: Job, problem: ImageProblem) -> dict[str, str]:

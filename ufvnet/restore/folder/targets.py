@@ -218,4 +218,5 @@ def _unwritten(error: Exception) -> ManifestRow:
     if full or isinstance(error, OutputLostError):
         raise error
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return {"status": "failed", "reason": f"cannot be written: {reason}"}
+    lost = {"faces_restored": 0, "output_width": None, "output_height": None}
+    return lost | {"status": "failed", "reason": f"cannot be written: {reason}"}

@@ -14,6 +14,8 @@ from .captions import brief, failures, how_models_were_made, test_set_name
 from .paper import SAME_NETWORK, TABLES, Column, PaperTable
 from .table import BESIDE_PAPER, NOTHING, Cell, Score, Table
 
+SEED = " seed "
+"""A method named ``NAME seed N`` is NAME trained with another seed; such methods are compared among themselves."""
 ROMAN = {"1": "I", "2": "II", "3": "III", "4": "IV"}
 
 Line = tuple[str, list[str | None]]
@@ -84,6 +86,7 @@ def _new_methods(methods: Sequence[ResolvedMethod]) -> list[str]:
 
 def labels_of(name: str, column: Column, methods: Sequence[ResolvedMethod]) -> list[str]:
     """The methods that may fill a cell: those of the very name first, then those that were not trained on a view."""
-    names = (name, SAME_NETWORK.get(name, name))
+    network, of_seed, number = name.partition(SEED)
+    names = (name, SAME_NETWORK.get(network, network) + of_seed + number)
     fitting = [m for m in methods if m.name in names and m.trained_on in ("", column.trained)]
     return [m.label for m in sorted(fitting, key=lambda m: (m.name != name, m.trained_on != ""))]

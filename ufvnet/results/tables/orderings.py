@@ -22,14 +22,12 @@ from ufvnet.results.statistics import (
     undamaged,
 )
 
-from .beside_paper import ROMAN, labels_of
+from .beside_paper import ROMAN, SEED, labels_of
 from .captions import ONE_SEED
 from .paper import Column, PaperTable
 from .table import BESIDE_PAPER, NOTHING, Cell, Gain, Number, Table
 
 FIRST = ""
-SEED = " seed "
-"""A method named ``NAME seed N`` is NAME trained with another seed; such methods are compared among themselves."""
 OURS = "ufvnet"
 
 
