@@ -227,3 +227,13 @@ def test_a_row_of_a_table_and_a_single_file_are_never_skipped_for_their_names(fo
     assert list(pd.read_parquet(folder.parent / "out" / "manifest.parquet")["status"]) == ["failed"]
     (folder / "LICENSE").write_text("As is.")
     assert restore_single(config_of(folder / "LICENSE", model, output=folder.parent / "b.png"))["status"] == "failed"
+
+
+def test_a_crop_s_colour_profile_stays_with_the_restored_face(face: Image.Image, lite: Path, tmp_path: Path) -> None:
+    face.save(tmp_path / "a.png", icc_profile=profile())
+    face.convert("L").save(tmp_path / "grey.png", icc_profile=profile())
+    restorer = Restorer.load(lite, "cpu")
+    made = restorer.batch([Image.open(tmp_path / "a.png"), face, Image.open(tmp_path / "grey.png")])
+    made[0].image.save(tmp_path / "out.png")
+    assert Image.open(tmp_path / "out.png").info["icc_profile"] == profile()
+    assert [restored.image.info for restored in made[1:]] == [{}, {}]

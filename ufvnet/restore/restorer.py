@@ -149,7 +149,8 @@ class Restorer:
 
         Args:
             images: of any mode, treated as ``ufvnet restore`` treats them: EXIF orientation is applied, 16 bits are
-                reduced to 8, alpha is dropped.
+                reduced to 8, alpha is dropped. A colour profile stays in the restored image's ``info``, so that
+                ``save`` writes it; one for grey does not fit and is dropped.
 
         Raises:
             TypeError: an image is no PIL image.
@@ -158,7 +159,8 @@ class Restorer:
         """
         if not images:
             return []
-        rgb = [picture_of(image).colour.convert("RGB") for image in images]
+        pictures = [picture_of(image) for image in images]
+        rgb = [picture.colour.convert("RGB") for picture in pictures]
         for image in rgb:
             if max(image.size) < LEAST_SIDE or not min(image.size):
                 raise ValueError(f"{image.width}x{image.height}: no face in fewer than {LEAST_SIDE} pixels")
@@ -175,6 +177,8 @@ class Restorer:
             rows = [i for i, image in enumerate(fed) if image.size == size]
             made = self._forward([fed[i] for i in rows], rate[rows])
             for i, (image, weights) in zip(rows, made):
+                if "icc_profile" in pictures[i].extras and pictures[i].colour.mode == "RGB":
+                    image.info["icc_profile"] = pictures[i].extras["icc_profile"]
                 restored[i] = Restored(image, rates[i], weights, rgb[i], choice.effective.get(i))
         return [restored[i] for i in range(len(rgb))]
 
