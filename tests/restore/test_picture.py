@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageDraw
 from restore_settings import config_of
 
 from ufvnet.restore import Restorer
 from ufvnet.restore.folder.run import restore_folder
-from ufvnet.restore.picture import encode_picture, heif_is_known, read_picture
+from ufvnet.restore.picture import encode_picture, heif_is_known, picture_of, read_picture
 from ufvnet.restore.single import restore_single
 
 ORIENTATION, MAKE, EXPOSURE = 0x0112, 271, 33434
@@ -237,3 +237,19 @@ def test_a_crop_s_colour_profile_stays_with_the_restored_face(face: Image.Image,
     made[0].image.save(tmp_path / "out.png")
     assert Image.open(tmp_path / "out.png").info["icc_profile"] == profile()
     assert [restored.image.info for restored in made[1:]] == [{}, {}]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_what_alpha_hides_does_not_bleed_into_the_edges_of_an_enlarged_picture(mode: str) -> None:
+    seen = Image.new("L", (40, 40))
+    ImageDraw.Draw(seen).ellipse((8, 8, 32, 32), fill=255)
+    cut_out = Image.new("L", (40, 40))
+    cut_out.paste(220, mask=seen)
+    cut_out = cut_out.convert(mode)
+    cut_out.putalpha(seen)
+    for size in ((160, 160), (17, 23)):
+        enlarged = picture_of(cut_out).resized(size).whole()
+        assert enlarged.mode == mode
+        shown = np.asarray(enlarged.getchannel("A"), float) / 255  # a colour counts as much as it is seen
+        assert ((220 - np.asarray(enlarged.getchannel(0), float)) * shown).max() <= 3, "darker than the face"
+    assert picture_of(cut_out).resized((40, 40)).whole().tobytes() == cut_out.tobytes()

@@ -28,7 +28,10 @@ class Patch:
 
 
 def paste_restored(
-    photo: Image.Image, size: tuple[int, int], faces: Sequence[tuple[Box, Image.Image, Image.Image]]
+    photo: Image.Image,
+    size: tuple[int, int],
+    faces: Sequence[tuple[Box, Image.Image, Image.Image]],
+    base: Image.Image | None = None,
 ) -> Image.Image:
     """The photo scaled to ``size``, with restored faces in their places and in the photo's colours and mode.
 
@@ -36,11 +39,12 @@ def paste_restored(
         photo: L or RGB.
         size: (width, height) of the result.
         faces: (box of the crop in the photo, H x H restored face, what it was made from: the crop, perhaps reduced).
+        base: as ``paste``'s.
     """
     patches = []
     for box, restored, crop in faces:
         patches.append(Patch(box, keep_colours(restored.convert(photo.mode), crop.convert(photo.mode))))
-    return paste(photo, size, patches)
+    return paste(photo, size, patches, base)
 
 
 def keep_colours(restored: Image.Image, crop: Image.Image) -> Image.Image:
@@ -66,7 +70,9 @@ def keep_colours(restored: Image.Image, crop: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(added), 0, 255).astype(np.uint8))
 
 
-def paste(photo: Image.Image, size: tuple[int, int], patches: Sequence[Patch]) -> Image.Image:
+def paste(
+    photo: Image.Image, size: tuple[int, int], patches: Sequence[Patch], base: Image.Image | None = None
+) -> Image.Image:
     """The photo, scaled to ``size`` by bicubic, with restored faces in their places.
 
     A face's weight is 1 in the middle of its box and falls to 0 along a raised cosine at the edges. Outside all boxes
@@ -77,8 +83,10 @@ def paste(photo: Image.Image, size: tuple[int, int], patches: Sequence[Patch]) -
         photo: L or RGB.
         size: (width, height) of the result.
         patches: of the photo's mode.
+        base: the photo scaled to ``size`` in another way; it is changed.
     """
-    base = photo.copy() if size == photo.size else photo.resize(size, Image.Resampling.BICUBIC)
+    if base is None:
+        base = photo.copy() if size == photo.size else photo.resize(size, Image.Resampling.BICUBIC)
     places = [_Place(patch, photo.size, size) for patch in patches]
     for group in _groups([place for place in places if not place.empty]):
         left, top = min(p.box[0] for p in group), min(p.box[1] for p in group)

@@ -57,9 +57,18 @@ class Picture:
             alpha = alpha.resize(colour.size, Image.Resampling.BICUBIC)
         return replace(self, colour=colour, alpha=alpha)
 
+    def scaled_colour(self, size: tuple[int, int]) -> Image.Image:
+        """A copy of ``colour``, scaled to (width, height) by bicubic; what alpha hides does not bleed into edges."""
+        if size == self.size:
+            return self.colour.copy()
+        if self.alpha is None:
+            return self.colour.resize(size, Image.Resampling.BICUBIC)
+        # Pillow weighs the colours of LA and RGBA by their alpha
+        return self.whole().resize(size, Image.Resampling.BICUBIC).convert(self.colour.mode)
+
     def resized(self, size: tuple[int, int]) -> Picture:
         """The picture scaled to (width, height) by bicubic; itself if it has that size."""
-        return self if size == self.size else self.with_colour(self.colour.resize(size, Image.Resampling.BICUBIC))
+        return self if size == self.size else self.with_colour(self.scaled_colour(size))
 
     def whole(self) -> Image.Image:
         """Colour and alpha in one image: L, LA, RGB or RGBA."""

@@ -238,7 +238,7 @@ class Restorer:
             i: replace(result, effective_size=choice.effective.get(i)) for i, result in zip(choice.chosen, results)
         }
         faces = [(boxes[i], result.image, result.received) for i, result in restored.items()]
-        pasted = paste_restored(picture.colour, size, faces)
+        pasted = paste_restored(picture.colour, size, faces, picture.scaled_colour(size))
         whole = picture.with_colour(pasted).whole()
         whole.info.update(picture.extras)
         numbers = range(len(boxes))

@@ -78,7 +78,7 @@ class WriteStage:
         before = picture
         if job.is_photo:
             faces = [(job.boxes[i], result.image, result.received) for i, result in sorted(job.results.items())]
-            picture = picture.with_colour(paste_restored(picture.colour, size, faces))
+            picture = picture.with_colour(paste_restored(picture.colour, size, faces, picture.scaled_colour(size)))
         else:
             image = job.results[0].image
             image = image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
