@@ -302,10 +302,7 @@ class _Run:
         return total_loss(loss, weight_loss(output.logits, target), self.recipe.alpha)
 
     def _output(self, output: Any, hr: Tensor) -> SROutput:
-        """
-        Raises:
-            TrainingError: it is no picture of the HR faces' shape, with which the loss would compare it all the same.
-        """
+        """What a network gave, if it is pictures of the HR faces' shape; the loss would compare others all the same."""
         try:
             return as_output(output, len(hr), hr.shape[-1])
         except (TypeError, ValueError) as error:
