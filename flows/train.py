@@ -43,10 +43,9 @@ def train(
     finished_before = whole.done() or whole.is_kept_back()
     train_part(whole, wait_for=trained)  # arrows in the graph of the run
     if whole.is_kept_back():
-        reason = f"{whole.kept_back_folder} is worse than {whole.model_folder}, which stays"
         if not finished_before:
-            announce(WORSE, whole.name, reason=reason)
-        return with_failures("NotPublished", reason, None)
+            announce(WORSE, whole.name, reason=whole.why_kept_back)
+        return with_failures("NotPublished", whole.why_kept_back, None)
     if not finished_before:
         announce(TRAINED, whole.name, model=whole.model_folder.absolute(), fingerprint=whole.fingerprint)
     return publish_curves(whole)

@@ -36,13 +36,17 @@ def train_part(part: Part) -> Path:
     """Train one part to its model folder; a finished one is skipped."""
     logger = get_run_logger()
     if part.done() or part.is_kept_back():
-        logger.info("%s: finished already (%s)", part.name, part.model_folder)
+        place = part.model_folder if part.done() else part.why_kept_back
+        logger.info("%s: finished already (%s)", part.name, place)
         return part.model_folder
     model = part.config.name
     with task_progress(f"train {model}" if part.name == model else f"train {model} {part.name}") as progress:
         folder = train_in_process(part, progress)
-    last = read_curves(part.kept_back_folder if part.is_kept_back() else folder)[-1:]
+    kept_back = part.is_kept_back()
+    last = read_curves(part.kept_back_folder if kept_back else folder)[-1:]
     logger.info("%s: %s", part.name, {k: round(v, 4) for row in last for k, v in row.items()})
+    if kept_back:
+        logger.info("%s: %s", part.name, part.why_kept_back)
     return folder
 
 

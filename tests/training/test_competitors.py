@@ -37,9 +37,10 @@ from ufvnet.results.methods.faces import Faces
 from ufvnet.results.methods.resolve import resolve_method, resolve_methods
 from ufvnet.results.methods.restore import restore
 from ufvnet.training.batches import TrainingLoader
-from ufvnet.training.engine import learning_rate, train
+from ufvnet.training.engine import train
 from ufvnet.training.face_parts import MIRRORED, edges, masks, mirrored
 from ufvnet.training.publish import publish_failure
+from ufvnet.training.schedules import learning_rate
 from ufvnet.training.stages import resolve_parts
 
 RECIPE = {
@@ -379,7 +380,7 @@ def test_a_factory_that_fails_is_one_line(built: Path, tmp_path: Path, monkeypat
 def test_a_method_that_diverged_is_left_out_with_the_reason(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ufvnet.training.curves.DIVERGED", -1.0)
+    monkeypatch.setattr("ufvnet.training.curves.DIVERGED", 1e-9)
     monkeypatch.setattr("ufvnet.training.curves.SETTLED", 0)
     config = config_of(built, tmp_path, "wipa")
     with pytest.raises(DivergedError) as raised:

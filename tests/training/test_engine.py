@@ -38,10 +38,12 @@ from ufvnet.models import load as load_model
 from ufvnet.models.store import read_card
 from ufvnet.training.checkpoints import checkpoints, last_whole
 from ufvnet.training.curves import LOG_COLUMNS, Curves
-from ufvnet.training.engine import learning_rate, train
+from ufvnet.training.engine import train
 from ufvnet.training.launch import train_in_process
 from ufvnet.training.part import Part
+from ufvnet.training.schedules import learning_rate
 from ufvnet.training.stages import resolve_parts
+from ufvnet.training.validation import Validation
 from ufvnet.training.worker import INTERRUPTED, job_of
 
 RECIPE = {
@@ -183,6 +185,16 @@ def test_a_trained_model_is_a_folder_that_loads_and_says_how_it_was_made(trained
     output = network(torch.zeros(1, 3, 64, 64), torch.tensor([0.5]))
     assert output.weights is not None
     assert output.weights.sum().item() == pytest.approx(1, abs=1e-6)
+
+
+def test_a_measurement_in_half_precision_is_of_the_model_that_is_published(built: Path, tmp_path: Path) -> None:
+    whole = resolve_parts(config_of(built, tmp_path, "onesrg", mixed_precision="bf16"))[1]
+    network, card = load_model(train(whole))
+    validation = Validation.of(whole, RECIPE["validation_faces"])
+    assert validation is not None
+    assert validation.measure(network, torch.device("cpu"))["psnr"] == pytest.approx(
+        card["validation"]["psnr"], abs=1e-6
+    )
 
 
 def test_training_lowers_the_loss(built: Path, tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from pathlib import Path
 
 import pytest
 
 from ufvnet.config import TrainConfig, load
 from ufvnet.models import create
+from ufvnet.models.readme import CLEAN, model_readme
 from ufvnet.models.store import read_card
 from ufvnet.training.after_build import reason_to_skip
+from ufvnet.training.engine import train
 from ufvnet.training.launch import train_in_process
 from ufvnet.training.part import Part
 from ufvnet.training.publish import publish
@@ -39,6 +43,57 @@ def test_a_worse_model_leaves_the_earlier_one_in_place(built: Path, tmp_path: Pa
     assert "is worse than" in str(reason_to_skip(worse.config, built, str(mark)))
     better = _finish(built, tmp_path, 2, 20.1)
     assert (better.done(), better.is_kept_back(), first.done()) == (True, False, False)
+
+
+def test_a_model_kept_back_is_published_when_nothing_better_keeps_the_place(built: Path, tmp_path: Path) -> None:
+    first = _finish(built, tmp_path, 0, 20.0)
+    kept = _finish(built, tmp_path, 1, 19.9)
+    shutil.rmtree(first.model_folder)
+    assert not kept.is_kept_back()
+    _finish(built, tmp_path, 0, 20.0)
+    assert kept.is_kept_back()
+    (first.model_folder / "model.safetensors").write_bytes(b"damaged")
+    assert not kept.is_kept_back()
+    _finish(built, tmp_path, 0, 20.0, replace="always")
+    always = kept.config.model_copy(update={"replace": "always"})
+    assert not resolve_parts(always)[1].is_kept_back()
+
+
+def test_a_kept_back_training_goes_on_to_the_place_that_is_free_now(built: Path, tmp_path: Path) -> None:
+    first = _finish(built, tmp_path, 0, 99.0)
+    recipe = first.config.recipe.model_copy(update={"seed": 1, "batch_size": 4})
+    _, second = resolve_parts(first.config.model_copy(update={"recipe": recipe}))
+    train(second)
+    assert second.is_kept_back()
+    assert second.why_kept_back.endswith(f"is worse than {first.model_folder}, which stays")
+    kept = (second.kept_back_folder / "model.safetensors").read_bytes()
+    first.model_folder.rename(tmp_path / "earlier")
+    train(second)
+    assert second.done()
+    assert (second.model_folder / "model.safetensors").read_bytes() == kept
+
+
+def test_on_a_full_disk_the_earlier_model_stays(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = _finish(built, tmp_path, 0, 20.0)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("ufvnet.training.publish.save_model", full)
+    with pytest.raises(OSError, match="No space left"):
+        _finish(built, tmp_path, 1, 21.0)
+    assert first.done()
+
+
+def test_a_readme_tells_the_step_of_its_measurement_and_what_its_part_saw(built: Path, tmp_path: Path) -> None:
+    whole = _finish(built, tmp_path, 0, 20.0)
+    card = read_card(whole.model_folder)
+    assert "Last measurement" in model_readme(card)
+    assert "(the weights are those of step 6, the best measured)" in model_readme(card | {"best_step": 6})
+    assert "Last measurement" not in model_readme(card | {"best_step": 6})
+    damaged = card["recipe"] | {"damage": {"alpha": 1}}
+    assert CLEAN not in model_readme(card | {"recipe": damaged})
+    assert CLEAN in model_readme(card | {"recipe": damaged, "model": "anchor"})
 
 
 @pytest.mark.parametrize(("replace", "faces"), [("always", 2), ("better", 3)], ids=["always", "other-faces"])

@@ -222,6 +222,17 @@ def test_a_model_never_lies_in_what_it_is_trained_on(built: Path, tmp_path: Path
         resolve_parts(part.config.model_copy(update={"start": part.model_folder}))
 
 
+def test_what_is_left_of_a_checkpoint_that_was_cut_off_is_removed(built: Path, tmp_path: Path) -> None:
+    part = whole_of(built, tmp_path)
+    left, foreign = (part.folder / "checkpoints" / f".step-0000000{i}.tmp" for i in (1, 9))
+    for folder, name in ((left, "model.safetensors"), (foreign, "somebody-else-s.txt")):
+        folder.mkdir(parents=True)
+        (folder / name).write_text("half")
+    train(part)
+    assert not left.exists()
+    assert foreign.exists()
+
+
 def test_only_checkpoints_of_ours_are_removed_and_links_are_not_followed(built: Path, tmp_path: Path) -> None:
     part = whole_of(built, tmp_path)
     folder = part.folder / "checkpoints"

@@ -159,7 +159,8 @@ def train(
     if part is not None:
         select_part(*parts, part)
     run = import_from_checkout("flows.train", "train", direct)
-    print(run(settings, part=part))
+    if (folder := run(settings, part=part)) is not None:  # else an earlier model stays, as a line of the run says
+        print(folder)
 
 
 def _stop() -> None:

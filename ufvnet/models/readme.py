@@ -11,6 +11,9 @@ from ufvnet.front_matter import NO_LICENCE, with_front_matter
 
 TAGS = ("super-resolution", "face-super-resolution", "image-restoration", "ufvnet")
 
+STAGE1 = ("anchor", "regressor", "landmarks")
+"""Models of parts of stage 1, which sees clean faces whatever the recipe says of the whole."""
+
 CLEAN = (
     "Face crops made as `ufvnet build` makes them and reduced by bicubic interpolation are what it was trained for; "
     "other crops, blur, noise and compression are outside its training."
@@ -39,22 +42,26 @@ def model_readme(card: dict[str, Any]) -> str:
     on = card["trained_on"]
     measured = "\n".join(f"| {name} | {value:.4f} |" for name, value in card["validation"].items())
     is_restorer = "psnr" in card["validation"]
+    is_best = card.get("best_step") is not None
+    best = f" (the weights are those of step {card['best_step']:,}, the best measured)" if is_best else ""
+    measurement = "Measurement at that step" if is_best else "Last measurement"
     text = (
         f"# {card['name']}\n\n"
         f"`{card['model']}`, preset `{card['preset']}`, {card['hr_size']}x{card['hr_size']} output, "
         f"{card['params']:,} parameters.\n\n"
-        f"Trained for {card['steps']:,} steps on {on['faces']:,} faces of `{on['dataset']}` "
+        f"Trained for {card['steps']:,} steps{best} on {on['faces']:,} faces of `{on['dataset']}` "
         f"({on['view']}, fingerprint `{fingerprint(on['fingerprint'])[:16]}`). "
         "The terms of those photographs bind its use.\n\n"
         f"{_trained_for(card)} It invents plausible detail: never identify a person by it.\n\n"
-        f"## Validation\n\nLast measurement (PSNR of Y in dB; gain over bicubic; KL in nats):\n\n"
+        f"## Validation\n\n{measurement} (PSNR of Y in dB; gain over bicubic; KL in nats):\n\n"
         f"| quantity | value |\n|---|---|\n{measured}\n" + (f"\n{USE}" if is_restorer else "")
     )
     return with_front_matter(hub_fields(card, _validation(card)), text)
 
 
 def _trained_for(card: dict[str, Any]) -> str:
-    return DAMAGED.format(version=DAMAGE_VERSION) if card["recipe"].get("damage") else CLEAN
+    saw_damage = card["recipe"].get("damage") and card["model"] not in STAGE1
+    return DAMAGED.format(version=DAMAGE_VERSION) if saw_damage else CLEAN
 
 
 def hub_fields(card: dict[str, Any], results: Sequence[dict[str, Any]]) -> dict[str, Any]:

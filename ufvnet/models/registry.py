@@ -133,19 +133,33 @@ def create(name: str, preset: str = "paper", hr_size: int = 128, anchors: Sequen
         anchors: scales of the anchors (sixteenths) instead of the model's own.
 
     Raises:
-        ValueError: unknown name, preset or hr_size, or anchors for a model that has none.
+        ValueError: unknown name, preset or hr_size, or other anchors for a model whose anchors are fixed.
     """
     if preset not in PRESETS:
         raise ValueError(f"no preset is named {preset!r}; there are: {', '.join(PRESETS)}")
     entry = describe(name)
-    if anchors is None:
-        network = entry.factory(PRESETS[preset], hr_size)
-    elif isinstance(entry.factory, _Anchored):
+    if anchors is not None and isinstance(entry.factory, _Anchored):
         network = entry.factory(PRESETS[preset], hr_size, [k / 16 for k in anchors])
     else:
-        raise ValueError(f"anchors = {list(anchors)}: {name} has no anchors")
+        network = entry.factory(PRESETS[preset], hr_size)
+    if anchors is not None and (own := anchors_of(network)) != tuple(anchors):
+        has = f"has its own, {list(own)}" if own else "has no anchors"
+        raise ValueError(f"anchors = {list(anchors)}: {name} {has}")
     network.feed = _feed(entry, network, hr_size)  # type: ignore[assignment]
     return network
+
+
+def anchors_of(network: nn.Module) -> tuple[int, ...]:
+    """Scales of a network's anchors (attribute ``anchors``, rates) in sixteenths; empty if it has none.
+
+    Raises:
+        ValueError: a rate is no whole sixteenth from 1/16 to 8/16, or comes twice.
+    """
+    rates = tuple(getattr(network, "anchors", ()))
+    scales = tuple(round(16 * rate) for rate in rates)
+    if len(set(scales)) < len(scales) or any(abs(16 * r - k) > 1e-6 or not 1 <= k <= 8 for r, k in zip(rates, scales)):
+        raise ValueError(f"anchors = {list(rates)}: must be different sixteenths from 1/16 to 8/16")
+    return scales
 
 
 def _feed(entry: ModelEntry, network: nn.Module, hr_size: int) -> Feed:

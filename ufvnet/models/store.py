@@ -179,7 +179,8 @@ def save_half(folder: Path, out: Path) -> Path:
     """Write a copy of a model folder with weights in half precision: half the size, loaded like any other.
 
     Raises:
-        ConfigError: ``folder`` holds no model, or ``out`` holds files that ufvnet did not write.
+        ConfigError: ``folder`` holds no model, a weight is above 65,504, or ``out`` holds files that ufvnet did not
+            write.
     """
     from safetensors.torch import load_file, save_file
 
@@ -190,6 +191,9 @@ def save_half(folder: Path, out: Path) -> Path:
     check_model_folder("out", out)
     tensors = load_file(source / WEIGHTS)
     half = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and half[name].isinf().any() and not tensor.isinf().any():
+            raise ConfigError(f"model = {printed(folder)}: {name} is too large for half precision")
     claim(out, "model")
     with tensors_written(out / WEIGHTS):
         write_atomically(out / WEIGHTS, lambda p: save_file(half, p))

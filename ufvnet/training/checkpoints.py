@@ -33,6 +33,7 @@ LARGEST_STATE = 2**26
 """Most bytes of a state.json that is read."""
 
 NAME = re.compile(r"step-\d{8,}")
+TEMPORARY = re.compile(r"\.step-\d{8,}\.tmp")
 FILES = re.compile(
     r"(model|ema|optimizer|best)\.safetensors|random-\d+\.(safetensors|json)|log\.(parquet|csv)|state\.json"
 )
@@ -59,6 +60,13 @@ def remove(checkpoint: Path) -> None:
         return
     if all(FILES.fullmatch(p.name) and not p.is_dir() for p in checkpoint.iterdir()):
         shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what was left of checkpoints whose writing was cut off; they would fill a full disk for good."""
+    for temporary in (folder / "checkpoints").glob(".step-*.tmp"):
+        if TEMPORARY.fullmatch(temporary.name):
+            remove(temporary)
 
 
 def last_whole(folder: Path, note: Note = to_stderr) -> Path | None:
@@ -219,5 +227,13 @@ class Checkpoints:
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors; those that share memory (tied weights) are written each for itself."""
+    there: dict[str, Tensor] = {}
+    storages = set[int]()
+    for name, tensor in tensors.items():
+        there[name] = tensor.detach().cpu().contiguous()
+        if (storage := there[name].untyped_storage().data_ptr()) in storages and there[name].numel():
+            there[name] = there[name].clone()
+        storages.add(storage)
     with tensors_written(path):
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
+        save_file(there, path)

@@ -75,9 +75,9 @@ class Curves:
 
     @property
     def diverged(self) -> bool:
-        """True if the last row's loss is far above the smallest."""
+        """True if the last row's loss is far above the smallest; a loss that may be negative is not judged so."""
         losses = [row["loss"] for row in self.log if "loss" in row]
-        return len(losses) > SETTLED and losses[-1] > DIVERGED * min(losses)
+        return len(losses) > SETTLED and losses[-1] > DIVERGED * min(losses) > 0
 
 
 def read_curves(folder: Path) -> Log:

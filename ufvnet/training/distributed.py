@@ -18,8 +18,9 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         from torch.distributed.nn.functional import all_reduce
 
         world = torch.distributed.get_world_size()
-        mean = all_reduce(input.mean((0, 2, 3))) / world
-        centred = input - mean[None, :, None, None]
+        exact = input.float()  # under autocast the maps come in half precision
+        mean = all_reduce(exact.mean((0, 2, 3))) / world
+        centred = exact - mean[None, :, None, None]
         variance = all_reduce(centred.square().mean((0, 2, 3))) / world
         with torch.no_grad():
             n = world * input.numel() / input.shape[1]
@@ -31,12 +32,12 @@ class SyncedBatchNorm(nn.BatchNorm2d):
             assert self.num_batches_tracked is not None
             self.num_batches_tracked += 1
         scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale[None, :, None, None] + self.bias[None, :, None, None]
+        return (centred * scale[None, :, None, None] + self.bias[None, :, None, None]).to(input.dtype)
 
 
-def synced(network: nn.Module) -> nn.Module:
+def synced(network: nn.Module, device: torch.device) -> nn.Module:
     """Replace every BatchNorm2d by one with statistics over all processes: torch's own on GPUs, ours on CPUs."""
-    if torch.cuda.is_available():
+    if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(network)
     for module in list(network.modules()):
         for name, child in module.named_children():

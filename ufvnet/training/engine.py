@@ -32,7 +32,7 @@ from ufvnet.models.supervision import Target
 from ufvnet.progress import Progress
 
 from .batches import Batch, TrainingLoader
-from .checkpoints import Checkpoints, Note, to_stderr
+from .checkpoints import Checkpoints, Note, remove_unfinished, to_stderr
 from .curves import DIVERGED, LOG_EVERY, Curves, first_bad, memory_gib
 from .device_batches import DeviceLoader, can_make, has_room
 from .distributed import synced
@@ -40,6 +40,7 @@ from .losses import damage_loss, sr_loss, total_loss, weight_loss
 from .optimizers import OPTIMIZERS
 from .part import Part
 from .publish import publish
+from .schedules import average_update, learning_rate
 from .validation import Validation
 
 LOCK_WAIT = 60
@@ -51,30 +52,6 @@ BEST = "best.safetensors"
 
 class Interrupted(Exception):
     """The training was asked to stop (SIGTERM) and has written a checkpoint."""
-
-
-def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """The learning rate at a step. It is a pure function, so a resumed training needs no state of a schedule."""
-    warm = round(recipe.warm_up * steps)
-    if step < warm:
-        return recipe.lr * (step + 1) / warm
-    if recipe.lr_schedule == "constant":
-        return recipe.lr * recipe.lr_drop ** sum(step >= share * steps for share in recipe.lr_drops)
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-def average_update(decay: float) -> Callable[..., None]:
-    """An exponential moving average. Its decay rises to ``decay``, so that short trainings forget their start too."""
-
-    @torch.no_grad()
-    def update(average: list[Tensor], current: list[Tensor], number: Tensor | int) -> None:
-        share = 1 - min(decay, (1 + int(number)) / (10 + int(number)))
-        if average[0].is_floating_point():
-            torch._foreach_lerp_(average, current, share)
-        else:
-            torch._foreach_copy_(average, current)
-
-    return update
 
 
 def train(part: Part, progress: Progress | None = None, note: Note = to_stderr) -> Path:
@@ -109,6 +86,7 @@ def train(part: Part, progress: Progress | None = None, note: Note = to_stderr) 
         with FileLock(part.folder / "lock", timeout=LOCK_WAIT):
             if part.done() and os.environ.get("WORLD_SIZE", "1") == "1":  # by the process that held the lock
                 return part.model_folder
+            remove_unfinished(part.folder)
             return _Run(part, progress, note).run()
     except Timeout as error:
         raise TrainingError(f"{part.name}: another process trains in {part.folder}") from error
@@ -129,7 +107,7 @@ class _Run:
     def __init__(self, part: Part, progress: Progress | None, note: Note):
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
-        from accelerate.utils import set_seed
+        from accelerate.utils import DistributedDataParallelKwargs, set_seed
 
         self.part, self.progress, self.note, self.recipe = part, progress, note, part.recipe
         recipe, config = self.recipe, part.config
@@ -137,7 +115,10 @@ class _Run:
         torch.set_num_threads(recipe.threads or max(1, (os.cpu_count() or 1) // share))
         best_device(config.device)
         AcceleratorState._reset_state()  # an earlier training in this process may have set another precision
-        self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=recipe.mixed_precision)
+        self.accelerator = Accelerator(
+            cpu=config.device == "cpu", mixed_precision=recipe.mixed_precision,
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # a loss may use only some
+        )  # fmt: skip
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         set_seed(recipe.seed)
         faces, whole = part.arrays(), recipe if part.role == "whole" else Recipe()
@@ -153,7 +134,7 @@ class _Run:
         self.validation = None if part.role == "landmarks" else Validation.of(part, recipe.validation_faces)
         self.module: nn.Module = channels_last(part.network()).to(self.accelerator.device)
         if world > 1:
-            self.module = channels_last(synced(self.module))
+            self.module = channels_last(synced(self.module, self.accelerator.device))
             torch.manual_seed(recipe.seed + rank)  # dropout differs between processes, as within one large batch
         self.optimizer = OPTIMIZERS[recipe.optimizer](
             self.module.parameters(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
@@ -296,7 +277,7 @@ class _Run:
         loss = sr_loss(output.sr, hr, self.recipe.balance, ls)
         if output.damage is not None and self.recipe.damage is not None:
             loss = loss + self.recipe.damage.alpha * damage_loss(output.damage, batch.damage.to(device))
-        if output.logits is None:
+        if output.logits is None or len(part.anchors) < 2:  # a share of one anchor says nothing
             return loss
         target = anchor_weights(batch.rate.to(device), [k / 16 for k in part.anchors])
         return total_loss(loss, weight_loss(output.logits, target), self.recipe.alpha)

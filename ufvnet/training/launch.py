@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -102,16 +103,17 @@ def _failure(part: Part, code: int, end_event: dict[str, Any], errors: Path) -> 
         kinds = {kind.__name__: kind for kind in (ConfigError, DivergedError)}
         return kinds.get(end_event["kind"], TrainingError)(end_event["error"])
     text = errors.read_text(errors="replace")
-    killed = re.search(r"exitcode *: (-\d+)", text)  # torchrun's report of one of several processes
-    if killed:
-        code = int(killed[1])
+    lines = text.strip().splitlines() or ["it wrote nothing"]
+    raised = [line for line in lines if re.match(r"(\[rank\d+\]: *)?[\w.]+(Error|Exception)\b", line)]
+    raised = [line for line in raised if not re.match(r"[\w.]*ChildFailedError", line)]  # torchrun's report
+    died = re.findall(r"exitcode *: (-\d+)", text)  # in that report, of one of several processes
+    if died and not raised:
+        code = int(next((number for number in died if int(number) != -signal.SIGTERM), died[0]))
     cause = children.cause_of_death(code)
     if cause is not None:
         return TrainingError(
             f"{part.name}: training was killed ({cause}), by hand or for lack of memory; run again to go on from the "
-            "last checkpoint"
+            "last checkpoint, on a machine with more memory or with a smaller recipe.batch_size if it happens again"
         )
-    lines = text.strip().splitlines() or ["it wrote nothing"]
-    raised = [line for line in lines if re.match(r"(\[rank\d+\]: )?[\w.]+(Error|Exception)\b", line)]
     last = printed((raised or lines)[-1][:500])
     return TrainingError(f"{part.name}: training ended with code {code}: {last} (all of it: {printed(errors)})")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -38,8 +39,9 @@ class Part:
     datasets: those whose training splits it trains on.
     k: the anchor's scale in sixteenths of the HR size, for role ``anchor``.
     anchors: the whole network's anchors, in sixteenths; empty for networks without anchors.
-    regressor: True if the whole network predicts its weights, which Eq. 13 then supervises.
-    staged: True if the whole network starts from anchors.
+    regressor: True if the whole network predicts its weights, which Eq. 13 then supervises; None if it does not say.
+    staged: True if the whole network's encoders start from anchors' ones.
+    staged_regressor: True if its regressor starts from stage 1's.
     finder: True if the whole network starts from a landmark finder.
     feed, needs: what the network takes, and what its loss needs.
     has_loss: True if the whole network has a loss of its own.
@@ -50,8 +52,9 @@ class Part:
     datasets: tuple[Dataset, ...]
     k: int = 0
     anchors: tuple[int, ...] = ()
-    regressor: bool = False
+    regressor: bool | None = None
     staged: bool = False
+    staged_regressor: bool = False
     finder: bool = False
     feed: Feed = I_LS
     needs: Needs = NOTHING
@@ -67,7 +70,7 @@ class Part:
         if self.role != "whole" or self.config.start is not None:
             return []
         parts = [Part("anchor", self.config, self.datasets, k) for k in self.anchors if self.staged]
-        if self.staged and self.regressor:
+        if self.staged_regressor:
             parts.append(Part("regressor", self.config, self.datasets, anchors=self.anchors))
         if self.finder:
             parts.append(Part("landmarks", self.config, self.datasets, needs=Needs(landmarks=True)))
@@ -146,6 +149,8 @@ class Part:
         if version and self.role in ("whole", "landmarks"):  # stage 1's other networks are ufvnet's
             network.append(version)
         alpha = config.recipe.alpha if self.role == "whole" and self.regressor else None
+        if self.role == "whole" and self.regressor is None and self.anchors and config.recipe.alpha != Recipe().alpha:
+            alpha = config.recipe.alpha  # its logits, if it has some, are supervised too
         start = [p.fingerprint for p in self.stage1]
         if config.recipe.keep == "best":
             start += [d.card["fingerprints"]["val"] for d in self.datasets if d.card["faces"].get("val")]
@@ -185,13 +190,36 @@ class Part:
         return self.folder / "model"
 
     def is_kept_back(self) -> bool:
-        """True if it was trained, and an earlier model that is better has kept its place."""
+        """True if it was trained, and an earlier model that is better keeps its place now too."""
         if self.role != "whole" or not (self.kept_back_folder / CARD).is_file():
             return False
         try:
-            return bool(read_card(self.kept_back_folder)["fingerprint"] == self.fingerprint)
+            card = read_card(self.kept_back_folder)
         except ConfigError:
             return False
+        return bool(card["fingerprint"] == self.fingerprint) and self.is_worse(card)
+
+    @property
+    def why_kept_back(self) -> str:
+        """A line about a model that is kept back."""
+        return f"{printed(self.kept_back_folder)} is worse than {printed(self.model_folder)}, which stays"
+
+    def is_worse(self, card: dict[str, Any]) -> bool:
+        """True if an earlier model in the whole's place is to stay before the one of this card.
+
+        It is if ``replace`` is ``better``, and its PSNR, measured on the same faces, is higher.
+        """
+        if self.role != "whole" or self.config.replace == "always" or not self.validated_on:
+            return False
+        try:
+            earlier = read_card(self.model_folder)
+            if damage(self.model_folder):
+                return False
+        except ConfigError:
+            return False
+        same = earlier.get("trained_on", {}).get("validation") == self.validated_on
+        before, now = (c.get("validation", {}).get("psnr", -math.inf) for c in (earlier, card))
+        return bool(same and now < before)
 
     def done(self) -> bool:
         """True if its finished model is there, whole, with this fingerprint."""
@@ -254,9 +282,10 @@ class Part:
                 continue
             assert isinstance(network, UFVNet)
             if isinstance(trained, SRG):  # its latent FAU and decoder are not used
-                network.encoders[self.anchors.index(part.k)] = trained.encoder
+                network.encoders[self.anchors.index(part.k)].load_state_dict(trained.encoder.state_dict())
             elif isinstance(trained, WeightRegressor):
-                network.regressor = trained
+                assert network.regressor is not None
+                network.regressor.load_state_dict(trained.state_dict())
         return with_critic(network)
 
     def teacher(self) -> nn.Module | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save_model
 from torch import nn
 
-from ufvnet.config import ConfigError
 from ufvnet.files import claim, write_atomically, write_json
 from ufvnet.imaging.resize import VIEWS
 from ufvnet.models.readme import model_readme
@@ -37,6 +37,8 @@ def publish(part: Part, network: nn.Module, log: Log, best_step: int | None = No
     config = part.config
     datasets = part.datasets
     network = without_critic(network)
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data.contiguous()  # tied weights in another layout cannot be written
     measured = next((row for row in reversed(log) if best_step in (None, row["step"])), {})
     last = {
         column: float(value)
@@ -69,13 +71,17 @@ def publish(part: Part, network: nn.Module, log: Log, best_step: int | None = No
         "versions": {name: _version(name) for name in ("ufvnet", "torch", "accelerate")},
         "fingerprint": part.fingerprint,
     }
-    folder = part.kept_back_folder if _is_worse(part, card) else part.model_folder
+    folder = part.kept_back_folder if part.is_worse(card) else part.model_folder
     check_model_folder("out", folder)
     claim(folder, "model")
-    (folder / FAILED).unlink(missing_ok=True)
-    (folder / CARD).unlink(missing_ok=True)  # without it, the folder counts as unfinished
-    with tensors_written(folder / WEIGHTS):
-        write_atomically(folder / WEIGHTS, lambda p: save_model(network, str(p)))
+
+    def write_weights(path: Path) -> None:
+        with tensors_written(folder / WEIGHTS):
+            save_model(network, str(path))
+        for earlier in (FAILED, CARD):  # without a card, the folder counts as unfinished from here on
+            (folder / earlier).unlink(missing_ok=True)
+
+    write_atomically(folder / WEIGHTS, write_weights)  # on a full disk the earlier model stays as it is
     for other in LOGS:
         (folder / other).unlink(missing_ok=True)
     write_atomically(folder / log_name(), lambda p: write_log(log, p, log_name()))
@@ -104,16 +110,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:  # ufvnet in a checkout that is not installed
         return "not installed"
-
-
-def _is_worse(part: Part, card: dict[str, Any]) -> bool:
-    """True if an earlier model in the part's place is to stay: measured on the same faces, its PSNR is higher."""
-    if part.role != "whole" or part.config.replace == "always" or not part.validated_on:
-        return False
-    try:
-        earlier = read_card(part.model_folder)
-    except ConfigError:
-        return False
-    same = earlier.get("trained_on", {}).get("validation") == part.validated_on
-    before, now = (c.get("validation", {}).get("psnr", -math.inf) for c in (earlier, card))
-    return bool(same and now < before)

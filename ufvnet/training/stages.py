@@ -16,9 +16,11 @@ from ufvnet.config import ConfigError, TrainConfig
 from ufvnet.data.dataset import Dataset
 from ufvnet.extras import require
 from ufvnet.files import check_writable, printed
-from ufvnet.models import UFVNet, create, names
+from ufvnet.models import PRESETS, SRG, UFVNet, WeightRegressor, create, names
 from ufvnet.models.feed import I_LS, feed_of
 from ufvnet.models.inference import best_device
+from ufvnet.models.registry import anchors_of
+from ufvnet.models.srg import Width
 from ufvnet.models.store import damage, read_card
 from ufvnet.models.supervision import Needs, needs_of
 
@@ -68,6 +70,7 @@ def _whole(config: TrainConfig, datasets: tuple[Dataset, ...]) -> Part:
     with torch.device("meta"):  # only its shape is needed
         try:
             network = create(config.model, config.preset, datasets[0].hr_size, config.anchors)
+            anchors = anchors_of(network)
         except ValueError as error:
             raise ConfigError(str(error)) from error
         except Exception as error:  # a plugin's factory may raise anything
@@ -76,13 +79,30 @@ def _whole(config: TrainConfig, datasets: tuple[Dataset, ...]) -> Part:
             ) from error
     if not any(p.requires_grad for p in network.parameters()):
         raise ConfigError(f"model = {config.model}: has nothing to train")
-    anchors = tuple(round(anchor * 16) for anchor in getattr(network, "anchors", ()))
-    regressor = getattr(network, "regressor", None) is not None
+    regressor = network.regressor is not None if hasattr(network, "regressor") else None
     finder = getattr(network, "landmark_finder", lambda: None)() is not None
+    encoders, weights = _stage1_of(network, PRESETS[config.preset], datasets[0].hr_size, len(anchors))
     return Part(
-        "whole", config, datasets, anchors=anchors, regressor=regressor, staged=isinstance(network, UFVNet),
+        "whole", config, datasets, anchors=anchors, regressor=regressor, staged=encoders, staged_regressor=weights,
         finder=finder, feed=feed_of(network), needs=_needs(config, network), has_loss=hasattr(network, "loss"),
     )  # fmt: skip
+
+
+def _stage1_of(network: nn.Module, width: Width, hr_size: int, anchors: int) -> tuple[bool, bool]:
+    """Whether a network's encoders are those of anchor SRGs, and its regressor stage 1's: others learn in stage 2."""
+    if not isinstance(network, UFVNet):
+        return False, False
+    with torch.device("meta"):
+        encoder, regressor = SRG(width, hr_size).encoder, WeightRegressor(anchors, width.regressor, hr_size)
+    own = network.regressor
+    return (
+        all(_shapes(each) == _shapes(encoder) for each in network.encoders),
+        own is not None and _shapes(own) == _shapes(regressor),
+    )
+
+
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in module.state_dict().items()}
 
 
 def _needs(config: TrainConfig, network: nn.Module) -> Needs:
@@ -117,7 +137,7 @@ def _check_options(whole: Part) -> None:
         ConfigError: an option does not fit the model or the datasets.
     """
     config = whole.config
-    if config.regressor_scales and not (whole.regressor and whole.staged):
+    if config.regressor_scales and not whole.staged_regressor:
         raise ConfigError(
             f"regressor_scales = {config.regressor_scales}: {config.model} trains no regressor in stage 1"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +58,7 @@ class Validation:
 
     @torch.no_grad()
     def measure(self, network: nn.Module, device: torch.device, samples: Path | None = None) -> dict[str, Any]:
-        """Measure psnr (dB, mean over faces and scales), gain over bicubic, and kl and mae of the weights.
+        """Measure psnr (dB, mean over faces and scales), gain over bicubic, and kl and mae of the weights, in float32.
 
         Args:
             samples: file for a PNG of the first faces, if the network makes images.
@@ -66,6 +68,24 @@ class Validation:
             TypeError, ValueError: the network's output is no picture of the faces' side.
         """
         network.eval()
+        with _own_forward(network):
+            values, errors, images, out = self._outputs(network, device)
+        network.train()
+        if samples is not None and images:
+            write_samples(
+                samples, {k: x[:FACES].permute(0, 2, 3, 1).numpy() for k, x in self.ls.items()}, images, self.hr
+            )
+        if values:
+            out |= {"psnr": float(np.mean(values)), "gain": float(np.mean(values)) - self.bicubic}
+        if errors:
+            kl, mae = torch.stack(errors).mean(0).tolist()
+            out |= {"kl": kl, "mae": mae}
+        return out
+
+    def _outputs(
+        self, network: nn.Module, device: torch.device
+    ) -> tuple[list[float], list[Tensor], dict[int, np.ndarray], dict[str, Any]]:
+        """PSNR and errors of the weights at every scale, (N, H, H, 3) uint8 by scale, and the columns psnr_k."""
         values: list[float] = []
         errors: list[Tensor] = []
         out: dict[str, Any] = {}
@@ -85,20 +105,25 @@ class Validation:
                 values.append(_psnr(images[k], self.hr))
                 out[f"psnr_{k}"] = values[-1]
                 weights = output.weights
-            if weights is not None and self.anchors:
+            if weights is not None and len(self.anchors) > 1:
                 target = anchor_weights(rate, [a / 16 for a in self.anchors])
                 errors.append(torch.stack([e.mean() for e in weight_errors(weights, target)]))
-        network.train()
-        if samples is not None and images:
-            write_samples(
-                samples, {k: x[:FACES].permute(0, 2, 3, 1).numpy() for k, x in self.ls.items()}, images, self.hr
-            )
-        if values:
-            out |= {"psnr": float(np.mean(values)), "gain": float(np.mean(values)) - self.bicubic}
-        if errors:
-            kl, mae = torch.stack(errors).mean(0).tolist()
-            out |= {"kl": kl, "mae": mae}
-        return out
+        return values, errors, images, out
+
+
+@contextlib.contextmanager
+def _own_forward(network: nn.Module) -> Iterator[None]:
+    """Without the cast to the training's precision that accelerate puts around ``forward``: a published model computes
+    in float32."""
+    cast, own = network.__dict__.get("forward"), network.__dict__.get("_original_forward")
+    if cast is None or own is None:
+        yield
+        return
+    network.forward = own
+    try:
+        yield
+    finally:
+        network.forward = cast
 
 
 def _psnr(sr: np.ndarray, hr: np.ndarray) -> float:
