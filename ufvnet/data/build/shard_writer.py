@@ -59,6 +59,11 @@ class ShardReport:
     damaged: bool = False
     lost: tuple[str, ...] = ()
 
+    @property
+    def as_planned(self) -> bool:
+        """False if another build of the same plan may have more faces."""
+        return not self.lost and not self.counts.get("crashed")
+
 
 def build_shard(shard: ShardJob) -> ShardReport:
     """Build one shard, unless its files exist with its fingerprint and the digests that were recorded of them.
