@@ -542,13 +542,14 @@ def test_celeba_is_read_from_its_authors_layout(celeba: Path) -> None:
     assert card["faces"] == {"test": 2, "train": 2, "val": 1}
 
 
-def test_celeba_s_five_points_tell_which_face_is_meant(celeba: Path, photos: Path) -> None:
+@pytest.mark.parametrize("near_duplicates", ["report", "drop"])
+def test_celeba_s_five_points_tell_which_face_of_a_picture_is_meant(
+    celeba: Path, photos: Path, near_duplicates: str
+) -> None:
     large, small = _two_faces(photos, celeba / "img_celeba" / "000001.jpg")
     shutil.copy(celeba / "img_celeba" / "000001.jpg", celeba / "img_celeba" / "000002.jpg")
-    with (celeba / "img_celeba" / "000002.jpg").open("ab") as file:
-        file.write(b"other bytes")
     _write_five(celeba, {"000001.jpg": small[[*FIVE]], "000002.jpg": large[[*FIVE]]})
-    config = _config(celeba, source=CelebASource(kind="celeba", root=celeba))
+    config = _config(celeba, source=CelebASource(kind="celeba", root=celeba), near_duplicates=near_duplicates)
     _build(config)
     faces = _faces(config)
     for name, meant in (("000001.jpg", small), ("000002.jpg", large)):
