@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -460,6 +461,21 @@ def test_landmarks_that_give_no_crop_are_recorded(photos: Path, tmp_path: Path, 
     assert _statuses(config)[name] == "landmarks_missing"
 
 
+@pytest.mark.parametrize("names", [["b/y.jpg", "y.jpg"], ["y", ".\\b\\y.jpg"]])
+def test_two_landmark_rows_of_one_photo_must_agree(tmp_path: Path, names: list[str]) -> None:
+    for path in (tmp_path / "p/a/x.jpg", tmp_path / "p/b/y.jpg"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    points = [float(i) for i in range(136)]
+    file = _write_landmarks(tmp_path / "l.csv", {names[0]: points, names[1]: [*points[1:], 136.0]})
+    config = _config(tmp_path / "p", source=FolderSource(root=tmp_path / "p", landmarks=file))
+    message = f"source.landmarks: {names[0]} and {names[1]} both name the photo b/y.jpg, with different points"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        resolve(config)
+    _write_landmarks(file, {names[0]: points, names[1]: [x + 1e-4 for x in points]})
+    assert [p.path for p in resolve(config).photos if p.landmarks is not None] == ["b/y.jpg"]
+
+
 def test_a_landmark_file_of_another_header_is_refused_by_its_name(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("name,x,y\na.jpg,1,2\n")
     with pytest.raises(ConfigError, match=r"l\.csv: the header must be file, x0, y0"):
@@ -576,6 +592,20 @@ def test_celeba_with_an_unknown_partition_is_refused_by_the_line(celeba: Path) -
     _write_list(celeba / "Eval" / "list_eval_partition.txt", ["000001.jpg 3"])
     with pytest.raises(ConfigError, match=r"'000001\.jpg 3' must be a name and 0, 1 or 2"):
         plan_shards(resolve(_config(celeba, source=CelebASource(kind="celeba", root=celeba))))
+
+
+def test_celeba_with_two_splits_or_points_of_a_photo_is_refused_by_the_line(celeba: Path) -> None:
+    config = _config(celeba, source=CelebASource(kind="celeba", root=celeba))
+    partition = celeba / "Eval" / "list_eval_partition.txt"
+    partition.write_text(f"{partition.read_text()}000001.jpg 2\n")
+    with pytest.raises(ConfigError, match=r"line 7: 000001\.jpg is in both train and test"):
+        resolve(config)
+    _write_list(partition, ["000001.jpg 0", "000001.jpg 0"])
+    (celeba / "Anno").mkdir()
+    rows = [f"000001.jpg {' '.join(map(str, range(i, i + 10)))}" for i in (0, 0, 5)]
+    _write_list(celeba / "Anno" / "list_landmarks_celeba.txt", ["3", "header", *rows])
+    with pytest.raises(ConfigError, match=r"line 5: 000001\.jpg occurs twice, with different points"):
+        resolve(config)
 
 
 def test_celeba_with_malformed_points_is_refused_by_their_file(celeba: Path) -> None:
