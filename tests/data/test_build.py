@@ -18,11 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from ufvnet import data
 from ufvnet.config import BuildConfig, CelebASource, ConfigError, FolderSource, HelenSource, load
 from ufvnet.data.build.assembly import finish_dataset
 from ufvnet.data.build.resolved import resolve
 from ufvnet.data.build.shard_writer import ShardReport, build_shard
 from ufvnet.data.build.shards import ShardJob, plan_shards
+from ufvnet.data.lr_images import face_under
 from ufvnet.data.schema import IMAGE, IMAGE_COLUMNS, STATUSES
 from ufvnet.data.sources.splits import hashed_splits
 from ufvnet.faces.finders import hog
@@ -165,16 +167,21 @@ def test_a_photo_turned_by_exif_gives_an_upright_face(photos: Path) -> None:
     np.testing.assert_allclose(faces["turned.jpg"]["box"], faces[name]["box"], atol=6)
 
 
-def test_a_file_name_that_is_no_utf_8_is_built_like_any_other(photos: Path) -> None:
-    name = _names(photos)[0]
+def test_a_file_name_that_is_no_utf_8_is_built_and_cut_again_like_any_other(photos: Path) -> None:
+    latin, backslash = os.fsdecode(b"caf\xe9.jpg"), "a\\x5f.jpg"
     try:
-        (photos / name).rename(photos / os.fsdecode(b"caf\xe9.jpg"))
+        for name, new in zip(_names(photos), (latin, backslash)):
+            (photos / name).rename(photos / new)
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    config = _config(photos)
+    config = _config(photos, source=FolderSource(root=photos, fractions={"train": 1}))
     _build(config)
     assert _statuses(config)["caf\\xe9.jpg"] == "ok"
     assert "caf\\xe9.jpg" in _faces(config)
+    originals = data.open(config.out / "set").view("MR3").originals(photos)
+    assert {photos / latin, photos / backslash} < {original.path for original in originals}
+    for row in _faces(config).values():
+        face_under("crop", row, 64, photos)
 
 
 def test_hidden_files_are_no_photos(photos: Path) -> None:

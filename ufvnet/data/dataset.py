@@ -154,7 +154,7 @@ class DatasetView:
         rows = self._rows_of("photo", "sha256", "box", "angle")
         if any(row["angle"] for row in rows):
             raise ConfigError(f"{printed(self.root)}: its faces were turned (crop.align) and cannot be cut again")
-        originals = tuple(Original(root / row["photo"], row["sha256"], tuple(row["box"])) for row in rows)
+        originals = tuple(Original.of_row(root, row) for row in rows)
         missing = next((o.path for o in originals if not o.path.is_file()), None)
         if missing is not None:
             name = printed(missing)
