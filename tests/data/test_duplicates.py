@@ -195,6 +195,16 @@ def test_dropping_keeps_the_test_photo(source: FolderSource, tmp_path: Path) -> 
     assert card["near_duplicates"] == {"within": 0, "across": 1}
 
 
+def test_rows_of_photos_that_stay_are_those_of_a_fresh_build(source: FolderSource, tmp_path: Path) -> None:
+    (source.root / "broken.jpg").write_bytes(b"no photo")
+    _build(source, tmp_path, near_duplicates="report")
+    card, rows = _build(source, tmp_path, near_duplicates="drop", allow_loss=True)
+    fresh, fresh_rows = _build(source, tmp_path / "fresh", near_duplicates="drop")
+    assert rows == fresh_rows
+    assert {shard["photos_sha256"] for shard in card["shards"]} == {s["photos_sha256"] for s in fresh["shards"]}
+    assert [row["dhash"] for row in rows.values() if row["status"] == "duplicate"] == [None]
+
+
 def test_dropping_keeps_the_larger_photo_of_a_split(photos: Path, tmp_path: Path) -> None:
     for photo in sorted(photos.iterdir())[1:]:
         photo.unlink()
