@@ -68,8 +68,8 @@ class ShardReport:
 def build_shard(shard: ShardJob) -> ShardReport:
     """Build one shard, unless its files exist with its fingerprint and the digests that were recorded of them.
 
-    Writes faces, then timings, then photos, then the record of their digests, which marks the shard as finished. The
-    images of one row group are in memory at a time.
+    Writes faces, then timings, then photos, then the record of their digests, which marks the shard as finished. In
+    memory are the rows of all faces that earlier files have, with their images, and one row group of new ones.
 
     Raises:
         ConfigError: a folder of the dataset was replaced by a symbolic link.
