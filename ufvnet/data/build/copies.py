@@ -69,14 +69,15 @@ def find_copies(photos: Sequence[Photo], hashes: Sequence[PhotoHashes], config: 
     copies: Copies = {}
     same_picture: dict[int, int] = {}
     for group in groups.values():
+        group.sort()
         originals: list[Photo] = []
-        for _, i, photo in sorted(group):
+        for _, i, photo in group:
             original = next((o for o in originals if not _is_another_face(photo, o, config.min_face / 2)), None)
             if original is not None:
                 copies[i] = original.path, None
                 continue
             if originals:
-                same_picture[i] = min(group)[1]
+                same_picture[i] = group[0][1]
             originals.append(photo)
     unique = sorted(row for row in unique if row[1] not in copies and row[1] not in same_picture)
     bits = bits_of(looks for *_, looks in unique)
