@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -17,11 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from ufvnet import data
 from ufvnet.config import BuildConfig, CelebASource, ConfigError, FolderSource, HelenSource, load
 from ufvnet.data.build.assembly import finish_dataset
 from ufvnet.data.build.resolved import resolve
 from ufvnet.data.build.shard_writer import ShardReport, build_shard
 from ufvnet.data.build.shards import ShardJob, plan_shards
+from ufvnet.data.lr_images import face_under
 from ufvnet.data.schema import IMAGE, IMAGE_COLUMNS, STATUSES
 from ufvnet.data.sources.splits import hashed_splits
 from ufvnet.faces.finders import hog
@@ -164,16 +167,21 @@ def test_a_photo_turned_by_exif_gives_an_upright_face(photos: Path) -> None:
     np.testing.assert_allclose(faces["turned.jpg"]["box"], faces[name]["box"], atol=6)
 
 
-def test_a_file_name_that_is_no_utf_8_is_built_like_any_other(photos: Path) -> None:
-    name = _names(photos)[0]
+def test_a_file_name_that_is_no_utf_8_is_built_and_cut_again_like_any_other(photos: Path) -> None:
+    latin, backslash = os.fsdecode(b"caf\xe9.jpg"), "a\\x5f.jpg"
     try:
-        (photos / name).rename(photos / os.fsdecode(b"caf\xe9.jpg"))
+        for name, new in zip(_names(photos), (latin, backslash)):
+            (photos / name).rename(photos / new)
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    config = _config(photos)
+    config = _config(photos, source=FolderSource(root=photos, fractions={"train": 1}))
     _build(config)
     assert _statuses(config)["caf\\xe9.jpg"] == "ok"
     assert "caf\\xe9.jpg" in _faces(config)
+    originals = data.open(config.out / "set").view("MR3").originals(photos)
+    assert {photos / latin, photos / backslash} < {original.path for original in originals}
+    for row in _faces(config).values():
+        face_under("crop", row, 64, photos)
 
 
 def test_hidden_files_are_no_photos(photos: Path) -> None:
@@ -460,6 +468,21 @@ def test_landmarks_that_give_no_crop_are_recorded(photos: Path, tmp_path: Path, 
     assert _statuses(config)[name] == "landmarks_missing"
 
 
+@pytest.mark.parametrize("names", [["b/y.jpg", "y.jpg"], ["y", ".\\b\\y.jpg"]])
+def test_two_landmark_rows_of_one_photo_must_agree(tmp_path: Path, names: list[str]) -> None:
+    for path in (tmp_path / "p/a/x.jpg", tmp_path / "p/b/y.jpg"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    points = [float(i) for i in range(136)]
+    file = _write_landmarks(tmp_path / "l.csv", {names[0]: points, names[1]: [*points[1:], 136.0]})
+    config = _config(tmp_path / "p", source=FolderSource(root=tmp_path / "p", landmarks=file))
+    message = f"source.landmarks: {names[0]} and {names[1]} both name the photo b/y.jpg, with different points"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        resolve(config)
+    _write_landmarks(file, {names[0]: points, names[1]: [x + 1e-4 for x in points]})
+    assert [p.path for p in resolve(config).photos if p.landmarks is not None] == ["b/y.jpg"]
+
+
 def test_a_landmark_file_of_another_header_is_refused_by_its_name(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("name,x,y\na.jpg,1,2\n")
     with pytest.raises(ConfigError, match=r"l\.csv: the header must be file, x0, y0"):
@@ -542,13 +565,14 @@ def test_celeba_is_read_from_its_authors_layout(celeba: Path) -> None:
     assert card["faces"] == {"test": 2, "train": 2, "val": 1}
 
 
-def test_celeba_s_five_points_tell_which_face_is_meant(celeba: Path, photos: Path) -> None:
+@pytest.mark.parametrize("near_duplicates", ["report", "drop"])
+def test_celeba_s_five_points_tell_which_face_of_a_picture_is_meant(
+    celeba: Path, photos: Path, near_duplicates: str
+) -> None:
     large, small = _two_faces(photos, celeba / "img_celeba" / "000001.jpg")
     shutil.copy(celeba / "img_celeba" / "000001.jpg", celeba / "img_celeba" / "000002.jpg")
-    with (celeba / "img_celeba" / "000002.jpg").open("ab") as file:
-        file.write(b"other bytes")
     _write_five(celeba, {"000001.jpg": small[[*FIVE]], "000002.jpg": large[[*FIVE]]})
-    config = _config(celeba, source=CelebASource(kind="celeba", root=celeba))
+    config = _config(celeba, source=CelebASource(kind="celeba", root=celeba), near_duplicates=near_duplicates)
     _build(config)
     faces = _faces(config)
     for name, meant in (("000001.jpg", small), ("000002.jpg", large)):
@@ -575,6 +599,20 @@ def test_celeba_with_an_unknown_partition_is_refused_by_the_line(celeba: Path) -
     _write_list(celeba / "Eval" / "list_eval_partition.txt", ["000001.jpg 3"])
     with pytest.raises(ConfigError, match=r"'000001\.jpg 3' must be a name and 0, 1 or 2"):
         plan_shards(resolve(_config(celeba, source=CelebASource(kind="celeba", root=celeba))))
+
+
+def test_celeba_with_two_splits_or_points_of_a_photo_is_refused_by_the_line(celeba: Path) -> None:
+    config = _config(celeba, source=CelebASource(kind="celeba", root=celeba))
+    partition = celeba / "Eval" / "list_eval_partition.txt"
+    partition.write_text(f"{partition.read_text()}000001.jpg 2\n")
+    with pytest.raises(ConfigError, match=r"line 7: 000001\.jpg is in both train and test"):
+        resolve(config)
+    _write_list(partition, ["000001.jpg 0", "000001.jpg 0"])
+    (celeba / "Anno").mkdir()
+    rows = [f"000001.jpg {' '.join(map(str, range(i, i + 10)))}" for i in (0, 0, 5)]
+    _write_list(celeba / "Anno" / "list_landmarks_celeba.txt", ["3", "header", *rows])
+    with pytest.raises(ConfigError, match=r"line 5: 000001\.jpg occurs twice, with different points"):
+        resolve(config)
 
 
 def test_celeba_with_malformed_points_is_refused_by_their_file(celeba: Path) -> None:

@@ -15,10 +15,13 @@ from PIL import Image
 from ufvnet.config import BuildConfig, FolderSource
 from ufvnet.data.build import duplicates
 from ufvnet.data.build.assembly import finish_dataset
+from ufvnet.data.build.copies import find_copies
 from ufvnet.data.build.duplicates import LookAlike, bits_of, dhash, find_dropped, find_look_alikes
 from ufvnet.data.build.resolved import resolve
+from ufvnet.data.build.scan import PhotoHashes
 from ufvnet.data.build.shard_writer import build_shard
 from ufvnet.data.build.shards import plan_shards
+from ufvnet.data.sources.photo import Photo
 
 
 def _distance(a: str, b: str) -> int:
@@ -114,6 +117,35 @@ def test_plain_pictures_pair_with_nothing() -> None:
     assert find_dropped(bits_of(plain), 24) == {}
 
 
+# Equal bytes
+
+
+def _points(x: float) -> np.ndarray:
+    return np.full((68, 2), x, np.float32)
+
+
+def test_photos_of_equal_bytes_are_kept_where_the_source_means_other_faces_in_one_split() -> None:
+    photos = [
+        Photo("a", "train", landmarks=_points(50)), Photo("b", "train", landmarks=_points(300)),
+        Photo("c", "train", landmarks=_points(301)), Photo("d", "train", hint=(51.0, 50.0)), Photo("e", "train"),
+        Photo("f", "train", landmarks=_points(np.nan)), Photo("g", "val"),
+    ]  # fmt: skip
+    config = BuildConfig(name="set", source=FolderSource(root="."), near_duplicates="drop")
+    same = [PhotoHashes("0" * 64)] * 6
+    wanted = {2: ("b", None), 3: ("a", None), 4: ("a", None), 5: ("a", None)}
+    assert find_copies(photos[:6], same, config) == wanted
+    in_two_splits = find_copies(photos, [*same, same[0]], config)
+    assert in_two_splits == dict.fromkeys(range(6), ("g", None))
+
+
+def test_all_faces_of_a_picture_give_way_to_one_that_looks_like_it() -> None:
+    photos = [Photo(name, "train", landmarks=_points(at)) for name, at in [("a", 50), ("b", 300), ("c", 50)]]
+    looks = f"{2**200 - 1:064x}"
+    hashes = [PhotoHashes("0" * 64, looks, 100), PhotoHashes("0" * 64, looks, 100), PhotoHashes("1" * 64, looks, 400)]
+    config = BuildConfig(name="set", source=FolderSource(root="."), near_duplicates="drop")
+    assert find_copies(photos, hashes, config) == {0: ("c", 0), 1: ("c", 0)}
+
+
 # In a build
 
 
@@ -161,6 +193,30 @@ def test_dropping_keeps_the_test_photo(source: FolderSource, tmp_path: Path) -> 
     assert "looks like zz-like.jpg" in rows[first]["reason"]
     assert card["faces"] == {"test": 2, "train": 8}
     assert card["near_duplicates"] == {"within": 0, "across": 1}
+
+
+def test_rows_of_photos_that_stay_are_those_of_a_fresh_build(source: FolderSource, tmp_path: Path) -> None:
+    (source.root / "broken.jpg").write_bytes(b"no photo")
+    _build(source, tmp_path, near_duplicates="report")
+    card, rows = _build(source, tmp_path, near_duplicates="drop", allow_loss=True)
+    fresh, fresh_rows = _build(source, tmp_path / "fresh", near_duplicates="drop")
+    assert rows == fresh_rows
+    assert {shard["photos_sha256"] for shard in card["shards"]} == {s["photos_sha256"] for s in fresh["shards"]}
+    assert [row["dhash"] for row in rows.values() if row["status"] == "duplicate"] == [None]
+
+
+def test_dropping_keeps_the_larger_photo_of_a_split(photos: Path, tmp_path: Path) -> None:
+    for photo in sorted(photos.iterdir())[1:]:
+        photo.unlink()
+    (whole,) = photos.iterdir()
+    with Image.open(whole) as picture:
+        picture.convert("RGB").resize((picture.width // 8, picture.height // 8), Image.Resampling.BOX).save(
+            photos / "0-thumbnail.png"
+        )
+    _, rows = _build(FolderSource(root=photos, fractions={"train": 1}), tmp_path, near_duplicates="drop")
+    assert {path: row["status"] for path, row in rows.items()} == {
+        whole.name: "ok", "0-thumbnail.png": "near_duplicate"
+    }  # fmt: skip
 
 
 def test_off_looks_at_none(source: FolderSource, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from ufvnet import data
 from ufvnet.config import BuildConfig, FolderSource
 from ufvnet.crashes import DEATHS
 from ufvnet.data.build import shard_writer as build
@@ -155,6 +156,25 @@ def test_a_photo_that_changes_after_it_was_hashed_is_tried_again_by_the_next_bui
     assert _rows(config)[name]["status"] == "ok"
 
 
+def test_a_lost_photo_that_comes_back_changes_the_fingerprint_and_the_decoded_faces(photos: Path) -> None:
+    config, victim = _config(photos), sorted(photos.iterdir())[0]
+    build, fingerprints = resolve(config), []
+    shards = plan_shards(build)
+    victim.rename(photos.parent / "away.jpg")
+    finish_dataset(build, shards, [build_shard(s) for s in shards])
+    for faces in (11, 12):
+        view = data.open(config.out / "set").view("MR3")
+        assert len(view.arrays()) == len(view) == faces
+        assert verify(config.out / "set") == []
+        fingerprints.append(view.fingerprint)
+        if faces == 11:
+            (photos.parent / "away.jpg").rename(victim)
+            _build(config)
+    assert fingerprints[0] != fingerprints[1]
+    fresh = _build(config.model_copy(update={"out": photos.parent / "fresh"}))
+    assert fresh["fingerprints"] == {"train": fingerprints[1]}
+
+
 def test_a_photo_deleted_after_it_was_hashed_is_a_row(photos: Path) -> None:
     config = _config(photos)
     victim = sorted(photos.iterdir())[0]
@@ -210,6 +230,10 @@ def test_a_photo_that_kills_its_process_three_times_is_left_out(shard: ShardJob)
     rows = _rows(shard.config)
     assert rows[deadly]["status"] == "crashed"
     assert Counter(r["status"] for r in rows.values()) == {"ok": 5, "crashed": 1}
+    without = _build(shard.config)
+    assert verify(shard.root) == []
+    with_all = _build(shard.config.model_copy(update={"out": shard.root / "again"}))
+    assert (with_all["counts"]["ok"], with_all["fingerprints"] == without["fingerprints"]) == (6, False)
 
 
 @pytest.mark.kills

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ufvnet import data
@@ -13,6 +16,8 @@ from ufvnet.data.build.assembly import finish_dataset
 from ufvnet.data.build.resolved import resolve
 from ufvnet.data.build.shard_writer import build_shard
 from ufvnet.data.build.shards import plan_shards
+from ufvnet.data.dataset import DatasetView
+from ufvnet.files import sha256
 
 
 @pytest.mark.parametrize(
@@ -85,6 +90,20 @@ def test_decoding_again_after_a_rebuild_gives_the_new_faces(photos: Path, tmp_pa
         sizes.append(len(arrays))
         np.testing.assert_array_equal(arrays.hr, np.stack(list(view.column("hr"))))
     assert sizes == [4, 3]
+
+
+def test_landmarks_of_many_faces_are_read_with_few_rows_in_memory(tmp_path: Path) -> None:
+    count, points = 4000, np.random.default_rng(0).random((68, 2), np.float32)
+    row = {"landmarks": points.ravel().tolist(), "box": [0, 0, 64, 64], "angle": 0.0}
+    rows = pa.Table.from_pylist([row] * count).append_column("face_id", pa.array(map(str, range(count))))
+    pq.write_table(rows, tmp_path / "faces.parquet")
+    view = DatasetView(tmp_path, "train", (8,), 64, "", (("faces.parquet", sha256(tmp_path / "faces.parquet") or ""),))
+    tracemalloc.start()
+    landmarks = view.landmarks()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(landmarks, np.broadcast_to(points, (count, 68, 2)), rtol=1e-6)
+    assert peak < 2 * landmarks.nbytes
 
 
 def test_an_unknown_view_is_refused_by_what_there_is(built: Path) -> None:

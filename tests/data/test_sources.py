@@ -576,6 +576,16 @@ def test_a_row_that_names_a_file_elsewhere_is_unreadable_unless_that_root_is_all
     assert sorted(row["status"] for row in _build(allowed).values()) == ["duplicate", "ok", "unreadable", "unreadable"]
 
 
+@pytest.mark.parametrize("files", [{}, {"train": "*.parquet"}])
+def test_hidden_tables_are_not_read(tmp_path: Path, files: dict[str, str]) -> None:
+    root = tmp_path / "table"
+    (root / ".ipynb_checkpoints").mkdir(parents=True)
+    for name in ("t.parquet", ".ipynb_checkpoints/t.parquet"):
+        pq.write_table(pa.table({"image": [b"x"]}), root / name)
+    (root / "._t.parquet").write_bytes(b"\0\5\x16\7 beside a table that a Mac copied")
+    assert set(_list(root, kind="table", files=files)) == {"t.parquet#000000"}
+
+
 @pytest.mark.parametrize("pattern", ["/abs/*.parquet", "", "../*.parquet", "a**b"])
 def test_patterns_of_tables_elsewhere_are_refused(tmp_path: Path, pattern: str) -> None:
     (tmp_path / "root").mkdir()

@@ -240,6 +240,38 @@ def test_a_dataset_is_published_only_where_nothing_else_lies(built: Path, s3: Re
         push(data.open(built), url)
 
 
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_shards_that_an_interrupted_push_left_are_removed_by_the_next(built: Path, interrupted: bool) -> None:
+    pytest.importorskip("fsspec")
+    dataset, target = data.open(built), RemotePath(f"memory://pushed/{interrupted}")
+    stale = [target / "photos/part-00077.parquet", target / "faces/split=gone/part-00000.parquet"]
+    push(dataset, str(target))
+    if interrupted:
+        (target / "dataset.json").unlink()
+    for path in stale:  # of a larger dataset that was published there before
+        path.write_bytes(b"stale")
+    push(dataset, str(target))
+    there = {path.name_below(target) for path in target.files()}
+    assert there == {"dataset.json", "README.md", "near_duplicates.parquet"} | {
+        shard[kind] for shard in dataset.card["shards"] for kind in ("photos", "faces")
+    }
+
+
+def test_a_readme_that_somebody_wrote_into_the_store_stays(built: Path) -> None:
+    pytest.importorskip("fsspec")
+    dataset, target = data.open(built), RemotePath("memory://with-readme/faces")
+    readme = target / "README.md"
+    readme.write_bytes(b"mine")
+    with pytest.raises(ConfigError, match="is not empty, and no dataset that ufvnet published"):
+        push(dataset, str(target))
+    readme.unlink()
+    push(dataset, str(target))
+    assert readme.read_bytes() == (built / "README.md").read_bytes()
+    readme.write_bytes(b"mine")
+    push(dataset, str(target))
+    assert readme.read_bytes() == b"mine"
+
+
 # Stores that refuse, fail or do not answer
 
 CUT = 0

@@ -52,7 +52,7 @@ class BuildConfig(Schema):
     degradation: Literal["pil-bicubic", "matlab-bicubic", "cv2-bicubic", "blur-noise-jpeg"] = "pil-bicubic"
     """How HR becomes LR (ufvnet/data/build/degrade.py)."""
     near_duplicates: Literal["off", "report", "drop"] = "report"
-    """Photos that look alike. ``report`` lists the pairs, ``drop`` builds only the first photo of each group."""
+    """Photos that look alike. ``report`` lists the pairs, ``drop`` builds only one photo of each group."""
     near_distance: int = Field(default=24, ge=0, le=64)
     """Largest number of differing bits, of 256, between the difference hashes of photos that look alike."""
     max_pixels: int = Field(default=100_000_000, ge=1)

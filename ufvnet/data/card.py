@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ufvnet.config import HRSize
+from ufvnet.config import HRSize, fingerprint
 from ufvnet.errors import ConfigError
 from ufvnet.files import check_name, printed, seal, unseal, write_json
 from ufvnet.remote import check_local
@@ -111,6 +112,19 @@ class _Card(_Strict):
 def split_of(faces_file: str) -> str:
     """The split of a file below ``faces/``."""
     return faces_file.split("/")[1].removeprefix("split=")
+
+
+def split_fingerprint(shards: Iterable[tuple[ShardFiles, bool]]) -> str:
+    """The fingerprint of a split.
+
+    A shard's own fingerprint is that of its plan. If a photo was lost or crashed, another build of the same plan may
+    have more faces, so the digest of the faces counts too.
+
+    Args:
+        shards: files of each shard of the split, in order, and whether all its photos became what the plan says.
+    """
+    parts = [s.fingerprint if as_planned else (s.fingerprint, s.faces_sha256) for s, as_planned in shards]
+    return fingerprint("split", parts)
 
 
 def failures(card: dict[str, Any]) -> int:

@@ -151,20 +151,27 @@ class DatasetView:
         Raises:
             ConfigError: a photograph is missing, or the faces were turned when they were cut.
         """
-        rows = self._rows_of("photo", "sha256", "box", "angle")
-        if any(row["angle"] for row in rows):
-            raise ConfigError(f"{printed(self.root)}: its faces were turned (crop.align) and cannot be cut again")
-        originals = tuple(Original(root / row["photo"], row["sha256"], tuple(row["box"])) for row in rows)
+        originals = list[Original]()
+        for row in self._rows_of("photo", "sha256", "box", "angle"):
+            if row["angle"]:
+                raise ConfigError(f"{printed(self.root)}: its faces were turned (crop.align) and cannot be cut again")
+            originals.append(Original.of_row(root, row))
         missing = next((o.path for o in originals if not o.path.is_file()), None)
         if missing is not None:
             name = printed(missing)
             raise ConfigError(f"{printed(self.root)}: the photograph {name} is not there; faces are cut again from it")
-        return originals
+        return tuple(originals)
 
-    def _rows_of(self, *columns: str) -> list[dict[str, Any]]:
+    def _rows_of(self, *columns: str) -> Iterator[dict[str, Any]]:
+        """Some columns of every face, a few rows in memory at a time."""
         import pyarrow.parquet as pq
 
-        return [row for shard in self.shards for row in pq.read_table(shard, columns=[*columns]).to_pylist()]
+        from .schema import ROW_GROUP
+
+        for shard in self.shards:
+            with pq.ParquetFile(shard) as file:
+                for group in file.iter_batches(ROW_GROUP, columns=[*columns]):
+                    yield from group.to_pylist()
 
     def landmarks(self) -> np.ndarray:
         """(N, 68, 2) float32: each face's landmarks, x and y in pixels of its HR crop.
@@ -172,22 +179,21 @@ class DatasetView:
         Raises:
             ConfigError: a face has none.
         """
-        rows = self._rows_of("face_id", "landmarks", "box", "angle")
-        for row in rows:
+        points = np.empty((len(self), 68, 2), np.float32)
+        for i, row in enumerate(self._rows_of("face_id", "landmarks", "box", "angle")):
             if len(row["landmarks"] or ()) != 136:
                 name = printed(row["face_id"])
                 raise ConfigError(f"dataset = {printed(self.root)}: face {name} has no 68 landmarks, which are needed")
-        points = [
-            crop_landmarks(np.reshape(row["landmarks"], (-1, 2)), row["box"], row["angle"] or 0, self.hr_size)
-            for row in rows
-        ]
-        return np.array(points, dtype=np.float32)
+            in_photo = np.reshape(row["landmarks"], (68, 2))
+            points[i] = crop_landmarks(in_photo, row["box"], row["angle"] or 0, self.hr_size)
+        return points
 
     def arrays(self, photos: Path | None = None, landmarks: bool = False) -> FaceArrays:
         """The decoded view as uint8 memory maps, one file per column.
 
-        Each is made once, below <dataset>/cache/<fingerprint of the split>, and shared by all views. Files that are
-        there are verified by their digests; damaged ones are made again.
+        Each is made once, below <dataset>/cache/<split>-<its fingerprint>, and shared by all views. Files that are
+        there are verified by their digests; damaged ones are made again. Those of earlier builds stay, because a
+        training may be reading them.
 
         Args:
             photos: the folder of the photographs, if ``originals`` are wanted.

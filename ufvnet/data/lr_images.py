@@ -160,7 +160,7 @@ def face_under(damage: str, record: dict[str, Any], hr_size: int, photos: Path |
     """
     if damage == CROP:
         assert photos is not None
-        original = Original(photos / record["photo"], record["sha256"], tuple(record["box"]))
+        original = Original.of_row(photos, record)
         photo = original.read()
         cut = draw_cut(*photo.size, original.box, np.random.default_rng(_seed(record)))
         return None if cut is None else FaceUnderDamage(damage, cut.face(photo, hr_size), record, cut)

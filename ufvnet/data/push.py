@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ufvnet.errors import ConfigError
@@ -11,7 +12,10 @@ from ufvnet.remote import RemotePath, path_or_url
 from .build.folder import PAIRS
 from .card import CARD
 from .dataset import Dataset
-from .readme import README
+from .readme import README, is_made
+
+BUILT = re.compile(rf"photos/part-\d{{5,9}}\.parquet|faces/split=[^/]+/part-\d{{5,9}}\.parquet|{re.escape(PAIRS)}")
+"""Names of a dataset's files below its folder, other than its card and README."""
 
 Digests = dict[str, str]
 """sha256 of files by name below the dataset's folder."""
@@ -21,7 +25,9 @@ def push(dataset: Dataset, url: str) -> tuple[int, int]:
     """Publish a dataset.
 
     The card there is removed first and written last: whoever finds a card finds all files that it names. Files that the
-    earlier card names with the same sha256 are not uploaded again; those that only it names are removed.
+    earlier card names with the same sha256 are not uploaded again. Shards that this dataset does not have are removed,
+    because ``datasets`` reads all that are there. A README.md that somebody wrote there stays if this one was made by a
+    build.
 
     Args:
         dataset: all its files are verified.
@@ -33,7 +39,7 @@ def push(dataset: Dataset, url: str) -> tuple[int, int]:
     Raises:
         ConfigError: the URL is not one of a store or holds something else, the store does not answer or refuses, or a
             file of the dataset is damaged.
-        OSError: the store fails later; a second push goes on.
+        OSError: the store fails later; there is no card then, and a second push uploads all files.
     """
     try:
         target = path_or_url(url)
@@ -46,18 +52,20 @@ def push(dataset: Dataset, url: str) -> tuple[int, int]:
         if not is_intact(dataset.root / name, digest):
             raise ConfigError(f"dataset = {printed(dataset.root)}: {name} is missing or damaged; build it again")
     try:
-        earlier = _published(target)
+        there = {path.name_below(target) for path in target.files()}
+        earlier = _published(target, there)
         (target / CARD).unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"url = {target}: cannot be used ({printed(error)})") from error
     missing = [name for name, digest in files.items() if earlier.get(name) != digest]
     for name in missing:
         (target / name).upload(dataset.root / name)
-    for name in earlier.keys() - files.keys():
+    for name in filter(BUILT.fullmatch, there - files.keys()):
         (target / name).unlink(missing_ok=True)
-    for name in (README, CARD):
-        if (dataset.root / name).is_file():
-            (target / name).upload(dataset.root / name)
+    readme, their_readme = dataset.root / README, target / README
+    if readme.is_file() and (README not in there or is_made(their_readme) or not is_made(readme)):
+        their_readme.upload(readme)
+    (target / CARD).upload(dataset.root / CARD)
     return len(missing), len(files) - len(missing)
 
 
@@ -71,17 +79,19 @@ def _digests(card: dict[str, object]) -> Iterator[tuple[str, str]]:
         yield PAIRS, str(card["near_duplicates_sha256"])
 
 
-def _published(target: RemotePath) -> Digests:
+def _published(target: RemotePath, there: set[str]) -> Digests:
     """The files of the dataset that was published there and that are still there.
+
+    Args:
+        target: the folder.
+        there: names of the objects in it. Without a card, they may be what an interrupted push left.
 
     Raises:
         ConfigError: something else is there.
     """
-    there = {path.name_below(target) for path in target.files()}
-    if not there:
-        return {}
     card = unseal((target / CARD).read_bytes()) if CARD in there else None
-    starts = ("photos/part-", "faces/split=", PAIRS, README)
-    if card is None and not all(name.startswith(starts) for name in there):
+    built = set(filter(BUILT.fullmatch, there))
+    others = there - built
+    if card is None and not (others <= {README} and (built or not others or is_made(target / README))):
         raise ConfigError(f"url = {target}: is not empty, and no dataset that ufvnet published; name another folder")
     return {} if card is None else {name: digest for name, digest in _digests(card) if name in there}

@@ -8,6 +8,7 @@ from typing import Any
 
 from ufvnet.files import printed, write_text
 from ufvnet.front_matter import NO_LICENCE, with_front_matter
+from ufvnet.remote import AnyPath
 
 README = "README.md"
 MARK = "<!-- Made by `ufvnet build`; remove this line to keep a text of your own. -->"
@@ -32,14 +33,15 @@ datasets.load_dataset("path/of/this/folder")  # faces by split; a second configu
 def write_readme(root: Path, card: dict[str, Any]) -> None:
     """Write the README of a dataset, unless a file is there that no build wrote."""
     file = root / README
-    if file.is_symlink() or (file.exists() and not _is_ours(file)):
+    if file.is_symlink() or (file.exists() and not is_made(file)):
         return
     text = dataset_readme(card)
     if not file.exists() or file.read_text() != text:
         write_text(file, text)
 
 
-def _is_ours(file: Path) -> bool:
+def is_made(file: AnyPath) -> bool:
+    """True if a build wrote this README."""
     try:
         return file.is_file() and file.stat().st_size <= LARGEST and MARK.encode() in file.read_bytes()
     except OSError:

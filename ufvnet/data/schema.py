@@ -63,8 +63,10 @@ STATUSES = {
     "unreadable": "Cannot be read or decoded. The reason says why.",
     "too_large": "Has more pixels than `max_pixels`, or the file is larger than 512 MiB.",
     "crashed": "Three processes that read it died, one after the other.",
-    "duplicate": "Has the same bytes as the photo that the reason names. Of such a pair the test photo stays.",
-    "near_duplicate": "Looks like the photo that the reason names (`near_duplicates: drop`). The test photo stays.",
+    "duplicate": "Has the same bytes as the photo that the reason names, and the source means no other face in it. "
+    "Of such a pair the test photo stays.",
+    "near_duplicate": "Looks like the photo that the reason names (`near_duplicates: drop`). The test photo stays; "
+    "within a split, the one of more pixels.",
     "missing": "In a list, but there is no such file.",
     "not_listed": "In none of the source's lists.",
     "landmarks_missing": "The landmarks that a file gives do not make a crop.",

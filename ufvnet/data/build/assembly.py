@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ufvnet.config import BuildConfig, fingerprint
+from ufvnet.config import BuildConfig
 from ufvnet.data import card
 from ufvnet.data.readme import write_readme
 from ufvnet.data.schema import STATUSES, Columns, read_fingerprint, schema_of, write_rows
@@ -164,10 +164,14 @@ def _card(
 ) -> dict[str, Any]:
     """The card; ``pairs`` is what it says of photos that look alike."""
     counts, faces = Counter[str](), Counter[str]()
+    files, by_split = list[card.ShardFiles](), dict[str, list[tuple[card.ShardFiles, bool]]]()
     for shard in shards:
-        counts.update(reports[shard.index].counts)
+        report = reports[shard.index]
+        counts.update(report.counts)
+        files.append(replace(shard.files, **{digest: getattr(report, digest) for digest in DIGESTS}))
         if shard.split is not None:
-            faces[shard.split] += reports[shard.index].faces
+            faces[shard.split] += report.faces
+            by_split.setdefault(shard.split, []).append((files[-1], report.as_planned))
     degradation = DEGRADATIONS[config.degradation]
     return {
         "name": config.name,
@@ -178,12 +182,11 @@ def _card(
         "counts": {status: counts.get(status, 0) for status in STATUSES},
         "faces": dict(sorted(faces.items())),
         **pairs,
-        "fingerprints": {split: fingerprint("split", [s.fingerprint for s in shards if s.split == split])
-                         for split in sorted(faces)},
-        "shards": [asdict(s.files) | {d: getattr(reports[s.index], d) for d in DIGESTS} for s in shards],
+        "fingerprints": {split: card.split_fingerprint(by_split[split]) for split in sorted(faces)},
+        "shards": [asdict(f) for f in files],
         "config": config.model_dump(mode="json", exclude={"cluster", "allow_loss"}),
         "versions": _versions(),
-    }  # fmt: skip
+    }
 
 
 def _versions() -> dict[str, str]:

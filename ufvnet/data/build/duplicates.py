@@ -41,9 +41,14 @@ def bits_of(hashes: Iterable[str]) -> np.ndarray:
     return np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint64).reshape(-1, 4)
 
 
-def rank(split: str | None, path: str) -> tuple[int, str]:
-    """Sorting key: of two equal photos the first is kept. Test photos come first, so that test splits stay complete."""
-    return {"test": 0, "val": 1, "train": 3}.get(split or "", 2), path
+Rank = tuple[int, int, str]
+"""Place of a photo's split, its pixels (negative), its path."""
+
+
+def rank(split: str | None, path: str, pixels: int = 0) -> Rank:
+    """Sorting key: of two equal photos the first is kept. Test photos come first, so that test splits stay complete;
+    within a split, those of more pixels."""
+    return {"test": 0, "val": 1, "train": 3}.get(split or "", 2), -pixels, path
 
 
 @dataclass(frozen=True)

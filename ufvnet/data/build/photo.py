@@ -36,7 +36,8 @@ class PhotoResult:
     size: (width, height) of the upright photo, if it was read.
     bytes: size of its file.
     format: Pillow's name of its format.
-    dhash: its difference hash.
+    dhash: its difference hash, if it was decoded for its faces or is a near duplicate. Other photos have none even
+        where the scan found it: ``near_duplicates: report`` and ``drop`` give the same rows.
     transient: true if the next build may have another result.
     faces_found, faces: number of faces found, and rows of those that are built.
     """
@@ -87,7 +88,7 @@ def photo_row(planned: ShardPhoto, result: PhotoResult) -> dict[str, Any]:
         "width": result.size[0], "height": result.size[1], "format": result.format,
         "status": result.status, "reason": _utf8(result.reason),
         "faces_found": result.faces_found, "faces_built": len(result.faces),
-        "dhash": result.dhash or planned.hashes.dhash, "key": "" if result.transient else planned.key,
+        "dhash": result.dhash, "key": "" if result.transient else planned.key,
     }  # fmt: skip
 
 
@@ -105,7 +106,8 @@ def _without_reading(planned: ShardPhoto, content: Cell) -> PhotoResult | None:
     if planned.hashes.sha256 is None:
         return PhotoResult(*_why_not_read(content))
     if planned.copy_of is not None and planned.alike is not None:
-        return PhotoResult("near_duplicate", f"looks like {planned.copy_of} ({planned.alike} of 256 bits differ)")
+        reason = f"looks like {planned.copy_of} ({planned.alike} of 256 bits differ)"
+        return PhotoResult("near_duplicate", reason, dhash=planned.hashes.dhash)
     if planned.copy_of is not None:
         return PhotoResult("duplicate", f"same bytes as {planned.copy_of}")
     return None

@@ -28,14 +28,15 @@ class PhotoHashes:
     """What the scan found of a photo.
 
     sha256: of its bytes; None if they cannot be read.
-    dhash: its difference hash, where near duplicates are dropped.
+    dhash, pixels: its difference hash and the number of its pixels, where near duplicates are dropped.
     """
 
     sha256: str | None
     dhash: str | None = None
+    pixels: int = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PhotoHashes, (self.sha256, self.dhash)
+        return PhotoHashes, (self.sha256, self.dhash, self.pixels)
 
 
 @dataclass(frozen=True)
@@ -57,18 +58,20 @@ def scan(job: ScanJob) -> Packed[PhotoHashes]:
     hashes, photos = [], tuple(job.photos)
     for photo, content in zip(photos, contents(job.config, photos)):
         digest = sha256(content)
-        looks = _dhash(content, job.config.max_pixels) if wants_dhash and digest and photo.split else None
-        hashes.append(PhotoHashes(digest, looks))
+        looks = _looks(content, job.config.max_pixels) if wants_dhash and digest and photo.split else ()
+        hashes.append(PhotoHashes(digest, *looks))
     return Packed(hashes)
 
 
-def _dhash(content: Cell, max_pixels: int) -> str | None:
+def _looks(content: Cell, max_pixels: int) -> tuple[str, int] | tuple[()]:
+    """The difference hash and the pixels of a photo; empty if it cannot be decoded."""
     try:
         if content is None or isinstance(content, OSError):
-            return None
-        return dhash(read_image(content, max_pixels).rgb)
+            return ()
+        rgb = read_image(content, max_pixels).rgb
+        return dhash(rgb), rgb.width * rgb.height
     except ImageProblem:
-        return None
+        return ()
 
 
 def contents(config: BuildConfig, photos: Sequence[Photo]) -> Iterator[Cell]:

@@ -59,12 +59,17 @@ class ShardReport:
     damaged: bool = False
     lost: tuple[str, ...] = ()
 
+    @property
+    def as_planned(self) -> bool:
+        """False if another build of the same plan may have more faces."""
+        return not self.lost and not self.counts.get("crashed")
+
 
 def build_shard(shard: ShardJob) -> ShardReport:
     """Build one shard, unless its files exist with its fingerprint and the digests that were recorded of them.
 
-    Writes faces, then timings, then photos, then the record of their digests, which marks the shard as finished. The
-    images of one row group are in memory at a time.
+    Writes faces, then timings, then photos, then the record of their digests, which marks the shard as finished. In
+    memory are the rows of all faces that earlier files have, with their images, and one row group of new ones.
 
     Raises:
         ConfigError: a folder of the dataset was replaced by a symbolic link.

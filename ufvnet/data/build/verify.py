@@ -14,9 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ufvnet.config import fingerprint
 from ufvnet.data import card
-from ufvnet.data.card import ShardFiles, split_of
+from ufvnet.data.card import ShardFiles, split_fingerprint, split_of
 from ufvnet.data.schema import FACES, IMAGE_COLUMNS, PHOTOS, ROW_GROUP, STATUSES, read_fingerprint
 from ufvnet.files import printed, sha256
 from ufvnet.imaging.formats import formats
@@ -53,11 +52,17 @@ class Verification:
 
 @dataclass
 class CheckReport:
-    """What a shard holds: problems (a line each), photos by status, faces by split."""
+    """What a shard holds: problems (a line each), photos by status, faces by split, and whether photos are lost."""
 
     problems: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     faces: Counter[str] = field(default_factory=Counter)
+    lost: bool = False
+
+    @property
+    def as_planned(self) -> bool:
+        """As the property of ``ShardReport``."""
+        return not self.lost and not self.counts["crashed"]
 
 
 def open_verification(root: Path) -> Verification:
@@ -107,6 +112,7 @@ def _rows(job: CheckJob, name: str, schema: pa.Schema, report: CheckReport) -> I
     if mark is None or mark.removesuffix(RETRY) != job.files.fingerprint:
         report.problems.append(f"{name}: {'missing or broken' if mark is None else 'not the file that was built'}")
         return
+    report.lost |= mark.endswith(RETRY)
     with pq.ParquetFile(job.root / name, page_checksum_verification=True) as parquet:
         if parquet.schema_arrow.names != schema.names:
             report.problems.append(f"{name}: columns {parquet.schema_arrow.names}, not {schema.names}")
@@ -142,21 +148,27 @@ def face_problems(face: dict[str, Any], card: dict[str, Any]) -> Iterator[str]:
 
 
 def conclude(verification: Verification, reports: Iterable[CheckReport]) -> list[str]:
-    """All problems, a line each: the shards', and counts, fingerprints and files that contradict the card."""
+    """All problems, a line each: the shards', and counts, fingerprints and files that contradict the card.
+
+    Args:
+        verification: the card, and a job for each shard.
+        reports: of the jobs, in their order.
+    """
     root, content = verification.root, verification.card
     problems: list[str] = []
-    counts, faces = Counter[str](), Counter[str]()
-    for report in reports:
+    counts, faces, by_split = Counter[str](), Counter[str](), dict[str, list[tuple[ShardFiles, bool]]]()
+    for job, report in zip(verification.jobs, reports, strict=True):
         problems += report.problems
         counts += report.counts
         faces += report.faces
+        if job.files.faces is not None:
+            by_split.setdefault(split_of(job.files.faces), []).append((job.files, report.as_planned))
     if counts != Counter({s: n for s, n in content["counts"].items() if n}) or counts.total() != content["photos"]:
         problems.append(f"dataset.json counts {content['counts']}, the files {dict(counts)}")
     if faces != Counter({s: n for s, n in content["faces"].items() if n}):
         problems.append(f"dataset.json has faces {content['faces']}, the files {dict(faces)}")
     for split, mark in content["fingerprints"].items():
-        parts = [s["fingerprint"] for s in content["shards"] if s["faces"] and split_of(s["faces"]) == split]
-        if fingerprint("split", parts) != mark:
+        if split_fingerprint(by_split.get(split, ())) != mark:
             problems.append(f"dataset.json: the fingerprint of {split} is not that of its shards")
     named = {s[kind] for s in content["shards"] for kind in ("photos", "faces")}
     for file in sorted([*root.glob("photos/*.parquet"), *root.glob("faces/*/*.parquet")]):

@@ -11,12 +11,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ufvnet.errors import ConfigError
 from ufvnet.faces.crop import corners_inside
+from ufvnet.files import printed, unescape_name
 from ufvnet.imaging.decode import ImageProblem
 from ufvnet.imaging.rgb import read_image
 
@@ -38,6 +40,16 @@ class Original:
     sha256: str
     box: tuple[int, int, int, int]
 
+    @classmethod
+    def of_row(cls, photos: Path, row: dict[str, Any]) -> Original:
+        """That of a dataset's row.
+
+        Args:
+            photos: the folder of the photographs.
+            row: with the columns photo, sha256 and box.
+        """
+        return cls(photos / unescape_name(row["photo"]), row["sha256"], tuple(row["box"]))
+
     def read(self) -> Image.Image:
         """The photograph, upright.
 
@@ -48,9 +60,10 @@ class Original:
             data = self.path.read_bytes()
             photo = read_image(data).rgb
         except (OSError, ImageProblem) as error:
-            raise ConfigError(f"{self.path}: cannot be read to cut its face again ({error})") from error
+            raise ConfigError(f"{printed(self.path)}: cannot be read to cut its face again ({error})") from error
         if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise ConfigError(f"{self.path}: is not the photograph that the dataset was built from; build it again")
+            name = printed(self.path)
+            raise ConfigError(f"{name}: is not the photograph that the dataset was built from; build it again")
         return photo
 
 

@@ -19,7 +19,7 @@ def list_celeba(source: CelebASource) -> list[Photo]:
     """The photos of the folder and of the partition, the latter with their splits unless lists give those.
 
     Raises:
-        ConfigError: a folder or file is missing or malformed.
+        ConfigError: a folder or file is missing or malformed, or a photo has two splits.
     """
     files = [*paths_in(source.root / "img_celeba", source.root)]
     hints = _centres(source.root)
@@ -30,17 +30,23 @@ def list_celeba(source: CelebASource) -> list[Photo]:
         name, code = [*line.strip().rsplit(None, 1), ""][:2]
         if code not in SPLITS_BY_CODE:
             raise ConfigError(f"{place}: {line[:80]!r} must be a name and 0, 1 or 2")
-        splits[path_below(source.root, f"img_celeba/{name}", place)] = SPLITS_BY_CODE[code]
+        path = path_below(source.root, f"img_celeba/{name}", place)
+        if splits.setdefault(path, SPLITS_BY_CODE[code]) != SPLITS_BY_CODE[code]:
+            raise ConfigError(f"{place}: {name} is in both {splits[path]} and {SPLITS_BY_CODE[code]}")
     return [Photo(path, splits.get(path), hint=hints.get(path)) for path in {*files, *splits}]
 
 
 def _centres(root: AnyPath) -> dict[str, tuple[float, float]]:
-    """The mean of the five points of each photo; empty where the file of points is missing."""
+    """The mean of the five points of each photo; empty where the file of points is missing.
+
+    Raises:
+        ConfigError: it is malformed, or a photo has two rows of different points.
+    """
     try:
         file = required_file(root, "list_landmarks_celeba.txt", "Anno")
     except ConfigError:
         return {}
-    centres = {}
+    centres = dict[str, tuple[float, float]]()
     for place, line in itertools.islice(numbered_lines(file), 2, None):  # a count and a header come first
         try:
             name, *points = line.split()[0], *map(float, line.split()[1:])
@@ -48,5 +54,7 @@ def _centres(root: AnyPath) -> dict[str, tuple[float, float]]:
                 raise ValueError
         except ValueError as error:
             raise ConfigError(f"{place}: {line[:80]!r} must be a name and 10 numbers") from error
-        centres[path_below(root, f"img_celeba/{name}", place)] = (sum(points[0::2]) / 5, sum(points[1::2]) / 5)
+        centre = (sum(points[0::2]) / 5, sum(points[1::2]) / 5)
+        if centres.setdefault(path_below(root, f"img_celeba/{name}", place), centre) != centre:
+            raise ConfigError(f"{place}: {name} occurs twice, with different points")
     return centres

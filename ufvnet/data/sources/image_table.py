@@ -83,9 +83,11 @@ def _files(source: TableSource) -> list[tuple[str | None, AnyPath]]:
 
 
 def _matching(root: AnyPath, pattern: str) -> list[AnyPath]:
+    """The files below a folder that fit a pattern, by name, without hidden ones and those in hidden folders."""
     if isinstance(root, RemotePath):
         return [path for path in root.files() if PurePosixPath(path.name_below(root)).match(pattern)]
-    return sorted(p for p in root.rglob(pattern) if not p.is_dir())
+    found = (p for p in root.rglob(pattern) if not any(part.startswith(".") for part in p.relative_to(root).parts))
+    return sorted(p for p in found if not p.is_dir())
 
 
 def cells_of(source: TableSource, path: AnyPath, split: str | None = None) -> list[Photo]:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from ufvnet.config import (
     BuildConfig,
     CelebASource,
@@ -104,13 +106,17 @@ def _with_landmarks(photos: list[Photo], landmarks: Landmarks) -> list[Photo]:
     """The photos with their rows of the landmark files; rows without a photo are passed over.
 
     Raises:
-        ConfigError: no row has a photo.
+        ConfigError: no row has a photo, or two rows, whose names spell one photo's in two ways, have different points.
     """
     index, rows = NameIndex(photos), dict[str, int]()
     for row, name in enumerate(landmarks.names):
         photo = index.find(name)
-        if photo is not None:
-            rows[photo.path] = row
+        if photo is None:
+            continue
+        first = rows.setdefault(photo.path, row)
+        if not np.allclose(landmarks.points[first], landmarks.points[row], atol=0.01, equal_nan=True):
+            names = f"{landmarks.names[first]} and {name}"
+            raise ConfigError(f"source.landmarks: {names} both name the photo {photo.path}, with different points")
     if not rows:
         raise ConfigError(f"source.landmarks: none of its {len(landmarks.names):,} names fits a photo")
     return [replace(p, landmarks=landmarks.points[rows[p.path]]) if p.path in rows else p for p in photos]
