@@ -26,6 +26,9 @@ from ufvnet.results import scoring
 from ufvnet.results.evaluation import ScoredEvaluation, resolve_evaluation
 from ufvnet.results.groups import far_below
 from ufvnet.results.scoring import plan_scoring
+from ufvnet.results.tables.overview import overview_table
+from ufvnet.results.tables.table import cell_text
+from ufvnet.results.tables.write import all_tables
 from ufvnet.results.write import Results, write_results
 
 SIZES, DAMAGE = ["12x16", 11, 32], ["clean", "jpeg50", "crop"]
@@ -147,6 +150,38 @@ def test_tables_tell_gain_worse_and_identity_by_damage_as_the_scores_do(
     worse = pd.read_csv(results.folder / "tables" / "damage_worse_A.csv").set_index(["method", "damage"])
     assert worse.loc[("onesrg (MR8)", "jpeg50"), "12x16 px"] == f"{(gain < 0).mean():.0%}".replace("%", " %")
     assert "bicubic" not in table.index.get_level_values("method")
+
+
+def test_every_mean_gain_and_share_without_a_failed_image_is_marked_and_every_caption_says_why(
+    evaluation: ScoredEvaluation,
+) -> None:
+    """A face whose identity was measured, clean at 11 px."""
+    label, scores = "onesrg (MR8)", evaluation.scores.copy()
+    face = scores["face_id"].iloc[0]
+    failed = scores.eval("model == @label and damage == 'clean' and width == 11") & (scores["face_id"] == face)
+    scores.loc[failed, [c for c in scores if c.startswith(("psnr_", "ssim_", "identity"))]] = np.nan
+    scores.loc[failed, ["status", "reason"]] = ["failed", "it is too dark"]
+    broken = evaluation.with_scores(scores)
+    tables = {table.key: table for table in [*all_tables(broken), overview_table(broken)]}
+    of_its_own = {"assigned", "cost_A", "overview"} | {f"table_{n}" for n in range(1, 5)}
+    for key in set(tables) - of_its_own:
+        assert "† Failed, and left out of the mean" in tables[key].caption, key
+        assert "onesrg (MR8) on 1 of " in tables[key].caption, key
+    for key in ("damage_scores_A", "damage_gain_A", "damage_worse_A", "identity_A"):
+        for row in (row for row in tables[key].rows if row[0] == label):
+            marked = [name for name, cell in zip(tables[key].header, row) if "†" in cell_text(cell)]
+            assert marked == (["11 px", "mean"] if row[1] == "clean" else []), (key, row[:3])
+    for row in (row for row in tables["gain_A"].rows if str(row[0]).startswith(label)):
+        assert [name for name, cell in zip(tables["gain_A"].header, row) if "†" in cell_text(cell)] == ["11 px", "mean"]
+    (differences,) = (row for row in tables["differences_A"].rows if row[0] == label)
+    assert cell_text(differences[1]).split()[0].endswith("†")
+    everyone, group = tables["groups_A_onesrg (MR8)"].rows[0], tables["groups_A_onesrg (MR8)"].header
+    assert [name for name, cell in zip(group, everyone) if "†" in cell_text(cell)] == [
+        name for name in group if name.startswith("clean: ")
+    ]
+    overview = dict(zip(tables["overview"].header, map(cell_text, tables["overview"].rows[1])))
+    assert all(overview[name].endswith("†") for name in overview if name.startswith("A: "))
+    assert "†" not in "".join(map(cell_text, tables["overview"].rows[0]))
 
 
 def test_figures_and_report_show_damage(results: Results) -> None:

@@ -119,7 +119,7 @@ def test_the_overview_has_the_means_and_counts_what_failed(
     assert row["A: PSNR / SSIM"] == f"{ufvnet['psnr_y'].mean():.2f} / {ufvnet['ssim_y'].mean():.4f}†"
     bicubic = failed.scores.query("dataset == 'A' and model == 'bicubic'")
     both = ufvnet["psnr_y"].to_numpy() - bicubic["psnr_y"].to_numpy()
-    assert row["A: gain [dB]"] == f"{np.nanmean(both):+.2f}"
+    assert row["A: gain [dB]"] == f"{np.nanmean(both):+.2f}†"
     assert (row["failed"], row["A: identity distance"]) == ("1", "0.250")
     assert all(table.rows[i][0] == "bicubic" for i, _ in table.best)  # untrained networks lose
     failures = failure_table(failed.scores)

@@ -15,6 +15,7 @@ from ufvnet.results.statistics import (
     labels_in,
     mean_difference,
     mean_score,
+    outcome,
     paired_differences,
     paired_gains,
     sizes_in,
@@ -72,6 +73,31 @@ def test_gains_are_paired_by_image_whatever_the_order(scores: pd.DataFrame) -> N
 
 def test_without_an_image_in_common_there_is_no_difference() -> None:
     assert mean_difference(np.full(3, np.nan), seed=0) is None
+
+
+def test_bicubic_s_identity_is_of_the_images_that_the_method_has(scores: pd.DataFrame) -> None:
+    mine, failed = scores["model"] == "mine", scores["status"] == "failed"
+    hard = (scores["face_id"] == "c") & (scores["k"] == 2)
+    distance = pd.Series(np.where(mine, 0.4, 0.5)).mask(hard, 0.9).mask(failed).mask(scores["face_id"] == "e")
+    scores = scores.assign(identity=1 - distance, identity_distance=distance)
+    found = outcome(scores, "mine", 0)
+    assert (found.distance, found.bicubic_distance, found.nearer) == pytest.approx((0.4, 0.5, 1))
+    assert found.identity_incomplete
+    assert found.gain is not None
+    assert (found.gain.mean, found.gain.incomplete) == (pytest.approx(7 / 3), True)
+    others = scores[scores["face_id"] != "c"]
+    assert not outcome(others, "mine", 0).identity_incomplete  # nobody measured e
+
+
+def test_without_a_mean_gain_there_is_no_share_worse_but_identity(scores: pd.DataFrame) -> None:
+    mine = scores["model"] == "mine"
+    scores = scores.assign(identity=0.9, identity_distance=np.where(mine, 0.4, 0.5))
+    lost = ["psnr_y", "ssim_y", "identity", "identity_distance"]
+    scores.loc[mine & (scores["k"] == 2), lost] = np.nan
+    found = outcome(scores, "mine", 0)
+    assert found.gain is None
+    assert np.isnan(found.worse)
+    assert (found.distance, found.bicubic_distance, found.nearer) == pytest.approx((0.4, 0.5, 1))
 
 
 def test_methods_stand_in_the_order_of_the_scores_and_sizes_ascend(scores: pd.DataFrame) -> None:

@@ -16,11 +16,13 @@ class Difference:
     """A mean difference and its 95 % interval.
 
     mean: of a - b over images. low, high: ends of the interval; NaN if the mean is not finite or is of one image.
+    incomplete: it lacks images, as a method failed on them.
     """
 
     mean: float
     low: float
     high: float
+    incomplete: bool = False
 
     @property
     def real(self) -> bool:

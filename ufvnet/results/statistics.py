@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -114,7 +114,7 @@ def mean_difference(paired: np.ndarray, seed: int) -> Difference | None:
         None where there is no such image.
     """
     both = paired[~np.isnan(paired)]
-    return mean_interval(both, seed) if len(both) else None
+    return replace(mean_interval(both, seed), incomplete=len(both) < len(paired)) if len(both) else None
 
 
 def paired_gains(scores: pd.DataFrame) -> pd.Series:
@@ -143,9 +143,11 @@ def assigned_scales(scores: pd.DataFrame, seed: int) -> pd.DataFrame:
 class Outcome:
     """What a method made of some images of one test set and damage, beside what bicubic makes of them.
 
-    faces: how many. mean: of their scores. gain: in dB, with its interval over faces; None without bicubic. worse:
-    share of images whose PSNR is below bicubic's. cosine, distance: mean identity, over the faces that were measured;
-    bicubic_distance: bicubic's. nearer: share of images nearer to HR than bicubic's. NaN for what there is not.
+    faces: how many. mean: of their scores. gain: in dB, with its interval over the faces that have all sizes; None
+    without bicubic, or such a face. worse: share of images whose PSNR is below bicubic's; NaN without a gain. cosine,
+    distance: mean identity, over the images that were measured; bicubic_distance: bicubic's of the same images.
+    nearer: share of images nearer to HR than bicubic's. identity_incomplete: these four lack images that the method
+    failed on. NaN for what there is not.
     """
 
     faces: int
@@ -156,6 +158,7 @@ class Outcome:
     distance: float
     bicubic_distance: float
     nearer: float
+    identity_incomplete: bool
 
 
 def outcome(scores: pd.DataFrame, label: str, seed: int) -> Outcome:
@@ -165,19 +168,30 @@ def outcome(scores: pd.DataFrame, label: str, seed: int) -> Outcome:
         scores: all methods' rows of the images, of one test set and damage.
     """
     mine = scores[scores["model"] == label]
+    distances = by_face(scores, DISTANCE)
+    distance, is_measured = distances[label].to_numpy(), distances.notna().any(axis=1).to_numpy()
     gain, worse, bicubic_distance, nearer = None, math.nan, math.nan, math.nan
     if BICUBIC in set(scores["model"]) and label != BICUBIC:
         paired = paired_differences(by_face(scores, PSNR), label, BICUBIC)
-        gain, worse = mean_difference(mean_over_sizes(paired), seed), share_below_zero(paired)
-    distance = mine[DISTANCE]
-    if gain is not None and distance.notna().any():
-        distances = by_face(scores, DISTANCE)
-        nearer = share_below_zero(paired_differences(distances, label, BICUBIC))
-        bicubic_distance = float(np.nanmean(distances[BICUBIC].to_numpy()))
+        gain, worse = mean_difference(mean_over_sizes(paired), seed), share_worse(paired)
+        bicubic = distances[BICUBIC].to_numpy()
+        nearer = share_below_zero(differences(distance, bicubic))
+        distance, bicubic = np.where(np.isnan(bicubic), np.nan, distance), np.where(np.isnan(distance), np.nan, bicubic)
+        bicubic_distance = _mean(bicubic)
     return Outcome(
         mine["face_id"].nunique(), mean_score(mine), gain, worse, float(mine["identity"].mean()),
-        float(distance.mean()), bicubic_distance, nearer,
+        _mean(distance), bicubic_distance, nearer, bool(np.isnan(distance[is_measured]).any()),
     )  # fmt: skip
+
+
+def _mean(values: np.ndarray) -> float:
+    """Over those that are not NaN; NaN if all are."""
+    return float(pd.Series(values.ravel()).mean())
+
+
+def share_worse(paired: np.ndarray) -> float:
+    """The share of images that are worse, from (faces, sizes) differences; NaN where they have no mean gain."""
+    return math.nan if np.isnan(mean_over_sizes(paired)).all() else share_below_zero(paired)
 
 
 def share_below_zero(paired: np.ndarray) -> float:

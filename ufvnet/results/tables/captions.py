@@ -26,14 +26,18 @@ def brief(reason: str) -> str:
     return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 1] + "…"
 
 
-def failures(scores: pd.DataFrame) -> str:
-    """A sentence on methods that failed on images; empty if none did."""
+def failures(scores: pd.DataFrame, whole_faces: bool = False) -> str:
+    """A sentence on methods that failed on images, which explains INCOMPLETE; empty if none did.
+
+    whole_faces: the table has mean gains over sizes, which are paired by face.
+    """
     failed = scores[scores["status"] == "failed"]
     notes = [
         f"{label} on {len(images):,} of {int((scores['model'] == label).sum()):,} images ({_reason(images)})"
         for label, images in failed.groupby("model", sort=False)
     ]
-    return f" {INCOMPLETE} Failed, and left out of the mean: {'; '.join(notes)}." if notes else ""
+    lacking = ", a gain over several sizes lacks the whole face" if whole_faces else ""
+    return f" {INCOMPLETE} Failed, and left out of the mean{lacking}: {'; '.join(notes)}." if notes else ""
 
 
 def _reason(failed: pd.DataFrame) -> str:

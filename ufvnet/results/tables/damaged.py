@@ -5,39 +5,56 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import pandas as pd
+
 from ufvnet.config.lr_images import CLEAN
 from ufvnet.data.lr_images import Size
 from ufvnet.metrics import PRIMARY
 from ufvnet.models.inference import BICUBIC
 from ufvnet.results.statistics import Outcome, Outcomes
 
+from .captions import failures
 from .measured import percent, size_header
 from .table import NOTHING, Cell, Gain, Number, Score, Table
 
 
-def damage_tables(outcomes: Outcomes, dataset: str) -> list[Table]:
-    """PSNR / SSIM, gains and shares of worse images by damage and size; none if every LR image is clean."""
+def damage_tables(outcomes: Outcomes, scores: pd.DataFrame, dataset: str) -> list[Table]:
+    """PSNR / SSIM, gains and shares of worse images by damage and size; none if every LR image is clean.
+
+    Args:
+        scores: those that the outcomes are of.
+    """
     if all(damage == CLEAN for damage, _, _ in outcomes):
         return []
     tables = [
-        _table(f"damage_scores_{dataset}", f"{dataset}, by damage of the LR images: PSNR / SSIM, protocol {PRIMARY}.",
-               outcomes, lambda o: Score(o.mean))
+        _table(
+            f"damage_scores_{dataset}",
+            f"{dataset}, by damage of the LR images: PSNR / SSIM, protocol {PRIMARY}.{failures(scores)}",
+            outcomes, lambda o: Score(o.mean),
+        )
     ]  # fmt: skip
     if not any(outcome.gain for outcome in outcomes.values()):
         return tables
     gains = (
         f"{dataset}, by damage of the LR images: gain over bicubic of the same LR image in dB (protocol {PRIMARY}), "
-        "mean and bootstrap 95 % interval over faces; n.s.: the interval holds zero."
+        f"mean and bootstrap 95 % interval over faces; n.s.: the interval holds zero.{failures(scores, True)}"
     )
-    worse = f"{dataset}, by damage of the LR images: share of images whose PSNR is below that of bicubic's."
+    worse = (
+        f"{dataset}, by damage of the LR images: share of images whose PSNR is below that of bicubic's."
+        f"{failures(scores)}"
+    )
     compared = {place: outcome for place, outcome in outcomes.items() if place[2] != BICUBIC}
     tables.append(_table(f"damage_gain_{dataset}", gains, compared, lambda o: Gain(o.gain)))
-    tables.append(_table(f"damage_worse_{dataset}", worse, compared, lambda o: percent(o.worse)))
+    tables.append(_table(f"damage_worse_{dataset}", worse, compared, lambda o: percent(o.worse, o.mean.incomplete)))
     return tables
 
 
-def identity_table(outcomes: Outcomes, dataset: str) -> Table | None:
-    """Distance from HR by method, damage and size, beside bicubic's; None if no identity was measured."""
+def identity_table(outcomes: Outcomes, scores: pd.DataFrame, dataset: str) -> Table | None:
+    """Distance from HR by method, damage and size, beside bicubic's; None if no identity was measured.
+
+    Args:
+        scores: those that the outcomes are of.
+    """
     measured = {place: outcome for place, outcome in outcomes.items() if not math.isnan(outcome.distance)}
     if not measured:
         return None
@@ -52,16 +69,17 @@ def identity_table(outcomes: Outcomes, dataset: str) -> Table | None:
     caption = (
         f"{dataset}: identity, from dlib's descriptors of SR and HR: Euclidean distance, beside that of bicubic's "
         "image from HR; nearer: share of images that are nearer to HR than bicubic's; cosine of the descriptors. Of "
-        "the faces whose identity was measured (identity_faces)."
+        "the faces whose identity was measured (identity_faces); bicubic's distance is of the same images."
+        f"{failures(scores)}"
     )
     return Table(f"identity_{dataset}", caption, ("method", "damage", "", *size_header(sizes)), tuple(rows))
 
 
 IDENTITY: dict[str, Callable[[Outcome], Number]] = {
-    "distance": lambda o: Number(o.distance, "{:.3f}"),
-    "bicubic's distance": lambda o: Number(o.bicubic_distance, "{:.3f}"),
-    "nearer": lambda o: percent(o.nearer),
-    "cosine": lambda o: Number(o.cosine, "{:.4f}"),
+    "distance": lambda o: Number(o.distance, "{:.3f}", o.identity_incomplete),
+    "bicubic's distance": lambda o: Number(o.bicubic_distance, "{:.3f}", o.identity_incomplete),
+    "nearer": lambda o: percent(o.nearer, o.identity_incomplete),
+    "cosine": lambda o: Number(o.cosine, "{:.4f}", o.identity_incomplete),
 }
 """Rows of the identity table."""
 

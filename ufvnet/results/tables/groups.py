@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
+
 from ufvnet.metrics import PRIMARY
 from ufvnet.results.groups import FAR_BELOW, GroupOutcome, far_below
 from ufvnet.results.statistics import Outcome
 
+from .captions import failures
+from .damaged import IDENTITY
 from .measured import percent
 from .table import Cell, Gain, Number, Table
 
 
-def group_tables(results: list[GroupOutcome], dataset: str) -> list[Table]:
-    """A table per method: rows are groups; columns are gain, share worse and identity under each damage."""
-    return [_table(label, results, dataset) for label in dict.fromkeys(result.label for result in results)]
+def group_tables(results: list[GroupOutcome], scores: pd.DataFrame, dataset: str) -> list[Table]:
+    """A table per method: rows are groups; columns are gain, share worse and identity under each damage.
+
+    Args:
+        scores: those that the results are of.
+    """
+    return [_table(label, results, scores, dataset) for label in dict.fromkeys(result.label for result in results)]
 
 
-def _table(label: str, results: list[GroupOutcome], dataset: str) -> Table:
+def _table(label: str, results: list[GroupOutcome], scores: pd.DataFrame, dataset: str) -> Table:
     mine = [result for result in results if result.label == label]
     damages = list(dict.fromkeys(result.damage for result in mine))
     measured = any(not math.isnan(result.outcome.distance) for result in mine)
@@ -39,6 +47,7 @@ def _table(label: str, results: list[GroupOutcome], dataset: str) -> Table:
         "over faces, and share of images worse, over all sizes. "
         + (f"Below {FAR_BELOW} of everyone's gain: {', '.join(far)}." if far else
            f"No group is below {FAR_BELOW} of everyone's gain.")
+        + failures(scores[scores["model"] == label], True)
     )  # fmt: skip
     return Table(f"groups_{dataset}_{label}", caption, tuple(header), tuple(rows))
 
@@ -47,7 +56,5 @@ def _cells(found: Outcome | None, measured: bool) -> list[Cell]:
     """The cells of one damage; nothing where the group has no face with it."""
     if found is None:
         return [Number(math.nan)] * (5 if measured else 2)
-    cells: list[Cell] = [Gain(found.gain), percent(found.worse)]
-    if measured:
-        cells += [Number(found.distance, "{:.3f}"), Number(found.bicubic_distance, "{:.3f}"), percent(found.nearer)]
-    return cells
+    cells: list[Cell] = [Gain(found.gain), percent(found.worse, found.mean.incomplete)]
+    return cells + [IDENTITY[name](found) for name in ("distance", "bicubic's distance", "nearer") if measured]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from ufvnet.data.lr_images import Size
@@ -23,6 +24,7 @@ from ufvnet.results.statistics import (
     of_size,
     paired_differences,
     share_below_zero,
+    share_worse,
     sizes_in,
     square,
     undamaged,
@@ -64,10 +66,11 @@ def gain_table(scores: pd.DataFrame, dataset: str, seed: int) -> Table:
     for label in labels_in(scores):
         if label != BICUBIC:
             paired = paired_differences(faces, label, BICUBIC)
-            rows.append((f"{label}, worse", *(percent(share_below_zero(c)) for c in (*paired.T, paired))))
+            shares = (*((share_below_zero(size), size) for size in paired.T), (share_worse(paired), paired))
+            rows.append((f"{label}, worse", *(percent(share, bool(np.isnan(of).any())) for share, of in shares)))
     caption = (
         f"{dataset}: gain over bicubic (protocol {PRIMARY}), mean and bootstrap 95 % interval over images; n.s.: the "
-        f"interval holds zero; worse: share of images whose PSNR is below bicubic's.{failures(scores)}"
+        f"interval holds zero; worse: share of images whose PSNR is below bicubic's.{failures(scores, True)}"
     )
     return Table(f"gain_{dataset}", caption, ("method", *size_header(sizes_in(scores))), tuple(rows))
 
@@ -82,7 +85,7 @@ def difference_table(scores: pd.DataFrame, dataset: str, seed: int) -> Table:
     rows = tuple((a, *(cell(a, b) for b in labels)) for a in labels)
     caption = (
         f"{dataset}: row minus column in dB (protocol {PRIMARY}), mean over sizes and images with a bootstrap 95 % "
-        f"interval; n.s.: the interval holds zero. {ONE_SEED}{failures(scores)}"
+        f"interval; n.s.: the interval holds zero. {ONE_SEED}{failures(scores, True)}"
     )
     return Table(f"differences_{dataset}", caption, ("row minus column", *labels), rows)
 
@@ -104,9 +107,9 @@ def size_header(sizes: Sequence[Size]) -> tuple[str, ...]:
     return (*(f"{size.name} px" for size in sizes), "mean")
 
 
-def percent(share: float) -> Number:
-    """A share as whole per cent; NaN is nothing."""
-    return Number(100 * share, "{:.0f} %")
+def percent(share: float, incomplete: bool = False) -> Number:
+    """A share as whole per cent; NaN is nothing. incomplete: as a number's."""
+    return Number(100 * share, "{:.0f} %", incomplete)
 
 
 def assigned_table(evaluation: ScoredEvaluation) -> Table:

@@ -23,7 +23,7 @@ from ufvnet.results.statistics import (
 )
 
 from .beside_paper import ROMAN, SEED, labels_of
-from .captions import ONE_SEED
+from .captions import ONE_SEED, failures
 from .paper import Column, PaperTable
 from .table import BESIDE_PAPER, NOTHING, Cell, Gain, Number, Table
 
@@ -71,6 +71,7 @@ def orderings_table(paper: PaperTable, evaluation: ScoredEvaluation) -> Table | 
         "image, mean over sizes, bootstrap 95 % interval; n.s.: it holds zero) and as the paper prints them. Came out: "
         "columns whose difference has the paper's sign and an interval without zero, with every seed that both methods "
         f"were measured with; reversed: the same with the other sign. {ONE_SEED}"
+        f"{failures(square(undamaged(evaluation.scores)), True)}"
     )
     full_header = (*header, "came out", "reversed")
     return Table(f"orderings_{paper.number}", caption, full_header, tuple(rows), group=BESIDE_PAPER)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Collection
 
 import pandas as pd
 
@@ -23,8 +24,7 @@ from ufvnet.results.statistics import (
 )
 
 from .captions import brief
-from .measured import percent
-from .table import INCOMPLETE, NOTHING, Cell, Number, Score, Table
+from .table import INCOMPLETE, Cell, Number, Score, Table
 
 
 def overview_table(evaluation: ScoredEvaluation) -> Table:
@@ -35,18 +35,21 @@ def overview_table(evaluation: ScoredEvaluation) -> Table:
     has_identity = DISTANCE in scores and scores[DISTANCE].notna().any()
     for test_set in evaluation.config.datasets:
         part = evaluation.scores_on(test_set.name)
+        means = {label: mean_score(part[part["model"] == label]) for label in labels}
+        lacking = {label for label, mean in means.items() if mean.incomplete}
         ranked.append(len(header))
         header.append(f"{test_set.name}: PSNR / SSIM")
-        columns.append([Score(mean_score(part[part["model"] == label])) for label in labels])
+        columns.append([Score(mean) for mean in means.values()])
         if can_gain(scores):
-            paired = paired_gains(part).groupby(part["model"])
-            gains, worse = paired.mean(), paired.agg(lambda gain: share_below_zero(gain.to_numpy()))
+            gains = paired_gains(part)[part["model"] != BICUBIC].groupby(part["model"])
+            worse = gains.agg(lambda gain: 100 * share_below_zero(gain.to_numpy()))
             header += [f"{test_set.name}: gain [dB]", f"{test_set.name}: worse"]
-            columns.append([NOTHING if m == BICUBIC else Number(gains.get(m, math.nan), "{:+.2f}") for m in labels])
-            columns.append([NOTHING if m == BICUBIC else percent(worse.get(m, math.nan)) for m in labels])
+            columns.append(_numbers(gains.mean(), labels, "{:+.2f}", lacking))
+            columns.append(_numbers(worse, labels, "{:.0f} %", lacking))
         if has_identity:
             header.append(f"{test_set.name}: identity distance")
-            columns.append(_numbers(part.groupby("model")[DISTANCE].mean(), labels, "{:.3f}"))
+            distances = part.groupby("model")[DISTANCE].mean()
+            columns.append(_numbers(distances, labels, "{:.3f}", _lacking_identity(part)))
     failed = scores[PSNR].isna().groupby(scores["model"]).sum()
     header += ["failed", "ms / face"]
     columns += [
@@ -61,8 +64,15 @@ def overview_table(evaluation: ScoredEvaluation) -> Table:
     return Table("overview", caption, tuple(header), tuple(zip(*columns)), tuple(ranked))
 
 
-def _numbers(values: pd.Series, labels: list[str], form: str) -> list[Cell]:
-    return [Number(values.get(label, math.nan), form) for label in labels]
+def _lacking_identity(scores: pd.DataFrame) -> set[str]:
+    """The methods without the identity of an image that another method has, as they failed on it."""
+    measured = scores.groupby(["face_id", *LR_IMAGE])[DISTANCE].transform("count") > 0
+    return set(scores.loc[measured & scores[DISTANCE].isna(), "model"])
+
+
+def _numbers(values: pd.Series, labels: list[str], form: str, lacking: Collection[str] = ()) -> list[Cell]:
+    """A cell for each method. lacking: those whose values lack images."""
+    return [Number(values.get(label, math.nan), form, label in lacking) for label in labels]
 
 
 def failure_table(scores: pd.DataFrame) -> Table | None:

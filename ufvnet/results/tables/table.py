@@ -11,19 +11,25 @@ from ufvnet.results.statistics import MeanScore
 NOTHING = "–"
 """The text of a cell without a value."""
 INCOMPLETE = "†"
-"""Marks a mean without the images that the method failed on."""
+"""Marks a mean, gain or share without the images that the method failed on."""
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number and how it is written, e.g. ``Number(8, "{} px")``; NaN is nothing."""
+    """A number and how it is written, e.g. ``Number(8, "{} px")``; NaN is nothing.
+
+    incomplete: of a mean or share that lacks images, as the method failed on them.
+    """
 
     value: float
     form: str = "{:,}"
+    incomplete: bool = False
 
     @property
     def text(self) -> str:
-        return NOTHING if math.isnan(self.value) else self.form.format(self.value)
+        if math.isnan(self.value):
+            return NOTHING
+        return self.form.format(self.value) + (INCOMPLETE if self.incomplete else "")
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,8 @@ class Gain:
     def mean(self) -> str:
         if math.isnan(self.value):  # no image in common, or infinite gains and losses
             return NOTHING
-        return f"{self.value:+.{self.digits}f}" if math.isfinite(self.value) else f"{self.value:+}"
+        mark = INCOMPLETE if self.difference and self.difference.incomplete else ""
+        return (f"{self.value:+.{self.digits}f}" if math.isfinite(self.value) else f"{self.value:+}") + mark
 
     @property
     def interval(self) -> str:

@@ -31,10 +31,10 @@ def all_tables(evaluation: ScoredEvaluation) -> list[Table]:
     for test_set in evaluation.config.datasets:
         name, scores = test_set.name, evaluation.scores_on(test_set.name)
         tables += _clean_tables(undamaged(scores), name, seed)
-        tables += damage_tables(evaluation.outcomes[name], name)
-        identity = identity_table(evaluation.outcomes[name], name)
+        tables += damage_tables(evaluation.outcomes[name], scores, name)
+        identity = identity_table(evaluation.outcomes[name], scores, name)
         tables += [] if identity is None else [identity]
-        tables += group_tables(evaluation.group_outcomes.get(name, []), name)
+        tables += group_tables(evaluation.group_outcomes.get(name, []), scores, name)
     tables.append(assigned_table(evaluation))
     return tables
 
