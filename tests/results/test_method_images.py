@@ -54,6 +54,22 @@ def test_what_is_no_image_is_the_reason_of_its_face_alone(images: Path) -> None:
         assert name.split(" (")[0].strip() in str(caught.value).partition(f"{name}.png")[2]
 
 
+def test_pixels_that_would_be_scored_wrongly_are_a_reason(images: Path) -> None:
+    folder = images / "A" / "8"
+    Image.fromarray(np.full((SIDE, SIDE), 30_000, np.uint16)).save(folder / "deep.png")
+    plain = Image.new("RGB", (SIDE, SIDE), (7, 7, 7))
+    see_through = Image.new("RGBA", (SIDE, SIDE), (7, 7, 7, 255))
+    see_through.putpixel((3, 3), (7, 7, 7, 254))
+    see_through.save(folder / "alpha.png")
+    Image.new("L", (SIDE, SIDE), 7).save(folder / "key.png", transparency=7)
+    for name, reason in (("deep", "has mode I"), ("alpha", "is transparent"), ("key", "is transparent")):
+        with pytest.raises(MethodError, match=f"{name}.png {reason}"):
+            read_images(images, _faces(name))
+    for opaque in (*map(plain.convert, ("L", "LA", "RGBA")), plain.quantize()):
+        opaque.save(folder / "opaque.png")
+        assert (read_images(images, _faces("opaque"))[0] == 7).all(), opaque.mode
+
+
 def test_a_face_s_name_leads_to_no_image_elsewhere(images: Path) -> None:
     Image.new("RGB", (SIDE, SIDE)).save(images.parent / "secret.png")
     for name in ("../../../secret", str(images.parent / "secret"), "a\0b", "n" * 300):

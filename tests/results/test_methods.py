@@ -283,6 +283,27 @@ def test_a_wrong_method_fails_before_any_work(table: Any, entry: Any, message: s
         table([entry])
 
 
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"name": "bicubic", "images": "."}, "bicubic: the name of the method that gains are over"),
+        ({"name": "bicubic", "model": "ufvnet-lite"}, "bicubic: the name of the method that gains are over"),
+        ({"model": "bicubic", "input_px": 16}, "bicubic: the name of the method that gains are over"),
+        ({"name": "cubic", "model": "bicubic"}, "cubic: bicubic keeps its name"),
+    ],
+)
+def test_gains_are_over_bicubic_and_nothing_else(built: Path, entry: Any, message: str) -> None:
+    settings = {"name": "e", "models": [entry], "datasets": [{"name": "A", "path": built}]}
+    with pytest.raises(ConfigError, match=message):
+        resolve_methods(load(EvaluateConfig, settings))
+    training = TrainConfig.model_validate({"name": "later", "dataset": built, "model": "onesrg"})
+    planned = settings | {"models": [{"name": "bicubic", "model": training.out / "later"}]}
+    with pytest.raises(ConfigError, match="bicubic: the name of the method"):
+        check_methods(load(EvaluateConfig, planned), [training], {})
+    smaller = {"name": "bicubic of 16 px", "model": "bicubic", "input_px": 16}
+    assert len(resolve_methods(load(EvaluateConfig, settings | {"models": ["bicubic", smaller]}))[0]) == 2
+
+
 def test_methods_that_are_not_there_may_be_named_and_skipped(table: Any, built: Path) -> None:
     scores, tables = table(["bicubic", "models/nowhere"], missing="skip")
     assert set(scores["model"]) == {"bicubic"}

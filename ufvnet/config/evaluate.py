@@ -26,7 +26,8 @@ class Method(Schema):
     """A method in an evaluation: one of ``model``, ``onnx``, ``torchscript``, ``python`` and ``images``."""
 
     name: str = Field(default="", pattern=ROW_NAME_OR_NONE)
-    """Name of the table row. A model's default is its registry name."""
+    """Name of the table row. A model's default is its registry name. ``bicubic`` is the name of bicubic alone, over
+    which gains are."""
     trained_on: View | Literal[""] = ""
     """View on which it was trained, which decides which columns of Tables I-IV it fills. A model's card has it."""
     model: FilePath | None = None

@@ -24,6 +24,10 @@ RunFile = Callable[[torch.Tensor], np.ndarray]
 """A network's file as a function: (N, 3, h, w) float32 -> (N, 3, H, H)."""
 
 
+EIGHT_BITS = ("1", "L", "LA", "P", "RGB", "RGBA")
+"""Modes of PNG files whose pixels ``convert("RGB")`` keeps; grey of 16 bits (I;16) would be clipped."""
+
+
 def restore_with_network(network: torch.nn.Module, method: Method, hr_size: int, faces: Faces) -> Images:
     """Restore faces with a network of this package."""
     return super_resolve(network, faces.lr, hr_size, faces.rate, len(faces.lr), method.self_ensemble)
@@ -34,7 +38,7 @@ def read_images(folder: Path, faces: Faces) -> Images:
     damage above the sizes of damaged LR images.
 
     Raises:
-        MethodError: one is missing, damaged, or of another size.
+        MethodError: one is missing, damaged, of another size, transparent, or of a mode that Pillow clips.
     """
     side = (faces.hr_size, faces.hr_size)
     images = []
@@ -47,6 +51,10 @@ def read_images(folder: Path, faces: Faces) -> Images:
             with Image.open(file, formats=("PNG",)) as image:
                 if image.size != side:
                     raise MethodError(f"{file} has {image.width}x{image.height} pixels instead of {side[0]}x{side[1]}")
+                if image.mode not in EIGHT_BITS:
+                    raise MethodError(f"{file} has mode {image.mode} instead of 8 bits a channel")
+                if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+                    raise MethodError(f"{file} is transparent")
                 images.append(np.asarray(image.convert("RGB")))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's, for damaged files
             raise MethodError(f"{file} cannot be read ({error})") from error

@@ -54,7 +54,7 @@ def resolve_methods(config: EvaluateConfig) -> tuple[tuple[ResolvedMethod, ...],
     """The methods of an evaluation and, with ``missing: skip``, why others were left out, a line each.
 
     Raises:
-        ConfigError: a method is not there, or two have one label.
+        ConfigError: a method is not there, two have one label, or ``bicubic`` names something else than bicubic.
     """
     methods, left_out = [], []
     for entry in config.models:
@@ -65,6 +65,8 @@ def resolve_methods(config: EvaluateConfig) -> tuple[tuple[ResolvedMethod, ...],
                 raise ConfigError(f"{error}{OTHER_KINDS if is_short_model(entry) else ''}") from error
             left_out.append(str(error))
     _check_labels([method.label for method in methods])
+    for method in methods:
+        _check_reference(method.name, method.settings)
     return tuple(methods), tuple(left_out)
 
 
@@ -76,8 +78,8 @@ def check_methods(config: EvaluateConfig, trainings: Sequence[TrainConfig], size
         sizes: sides of the HR faces of datasets that are built first, by resolved path.
 
     Raises:
-        ConfigError: a method that is not trained first is not there, two have one label, or a model is to be scored on
-            faces of another size than it is trained on.
+        ConfigError: a method that is not trained first is not there, two have one label, ``bicubic`` names something
+            else than bicubic, or a model is to be scored on faces of another size than it is trained on.
     """
     later = {(t.out / t.name).resolve(): t for t in trainings}
     methods = [expand(entry) for entry in config.models]
@@ -86,6 +88,7 @@ def check_methods(config: EvaluateConfig, trainings: Sequence[TrainConfig], size
     found, _ = resolve_methods(config.model_copy(update={"models": there}))
     _check_labels([method.label for method in found] + [_planned_label(*pair) for pair in planned])
     for method, training in planned:
+        _check_reference(method.name, method)
         for test_set in config.datasets:
             trained = {sizes.get(path.resolve()) for path in training.datasets} - {None}
             scored = sizes.get(test_set.path.resolve())
@@ -122,6 +125,19 @@ def _check_labels(labels: Sequence[str]) -> None:
     for label in labels:
         if labels.count(label) > 1:
             raise ConfigError(f"models: {label} is there twice; give one another name")
+
+
+def _check_reference(name: str, method: Method) -> None:
+    """Gains are over the method named ``bicubic``: plain bicubic has that name, and nothing else.
+
+    Raises:
+        ConfigError: another method has it, or plain bicubic another one.
+    """
+    is_plain = method.model == Path(BICUBIC) and method.input_px is None and not method.self_ensemble
+    if is_plain and name != BICUBIC:
+        raise ConfigError(f"models: {printed(name)}: bicubic keeps its name, as gains are over the method of that name")
+    if name == BICUBIC and not is_plain:
+        raise ConfigError("models: bicubic: the name of the method that gains are over; give this one another name")
 
 
 def resolve_method(method: Method) -> ResolvedMethod:

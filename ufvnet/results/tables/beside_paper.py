@@ -18,6 +18,8 @@ SEED = " seed "
 """A method named ``NAME seed N`` is NAME trained with another seed; such methods are compared among themselves."""
 ROMAN = {"1": "I", "2": "II", "3": "III", "4": "IV"}
 
+NO_VIEW = " (no view)"
+
 Line = tuple[str, list[str | None]]
 """A row's name, and the label of the method that fills each column."""
 
@@ -67,14 +69,18 @@ def _printed(name: str, column: Column, paper: PaperTable) -> Cell:
 def _lines(paper: PaperTable, columns: Sequence[Column], methods: Sequence[ResolvedMethod]) -> list[Line]:
     """The table's rows: the paper's, then methods that it does not have.
 
-    Where several methods fit a row, all but the first get a row of their own below it, named by their label.
+    Where several methods fit a row, all but the first get a row of their own below it, named by their label: that of a
+    method without a view is the row's own name, so NO_VIEW follows it.
     """
     lines: list[Line] = []
     for name in [*paper.rows, *_new_methods(methods)]:
         candidates = [labels_of(name, column, methods) for column in columns]
         lines.append((name, [labels[0] if labels else None for labels in candidates]))
         others = dict.fromkeys(label for labels in candidates for label in labels[1:])
-        lines += [(label, [label if label in labels else None for labels in candidates]) for label in others]
+        lines += [
+            (label + NO_VIEW * (label == name), [label if label in labels else None for labels in candidates])
+            for label in others
+        ]
     return lines
 
 
@@ -85,8 +91,8 @@ def _new_methods(methods: Sequence[ResolvedMethod]) -> list[str]:
 
 
 def labels_of(name: str, column: Column, methods: Sequence[ResolvedMethod]) -> list[str]:
-    """The methods that may fill a cell: those of the very name first, then those that were not trained on a view."""
+    """The methods that may fill a cell: those of the very name first, of them those trained on the column's view."""
     network, of_seed, number = name.partition(SEED)
     names = (name, SAME_NETWORK.get(network, network) + of_seed + number)
     fitting = [m for m in methods if m.name in names and m.trained_on in ("", column.trained)]
-    return [m.label for m in sorted(fitting, key=lambda m: (m.name != name, m.trained_on != ""))]
+    return [m.label for m in sorted(fitting, key=lambda m: (m.name != name, m.trained_on == ""))]
