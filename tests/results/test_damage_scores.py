@@ -24,6 +24,7 @@ from ufvnet.models.inference import super_resolve
 from ufvnet.models.store import read_card
 from ufvnet.results import scoring
 from ufvnet.results.evaluation import ScoredEvaluation, resolve_evaluation
+from ufvnet.results.figures.curves import curve_panels
 from ufvnet.results.groups import far_below
 from ufvnet.results.scoring import plan_scoring
 from ufvnet.results.tables.overview import overview_table
@@ -182,6 +183,19 @@ def test_every_mean_gain_and_share_without_a_failed_image_is_marked_and_every_ca
     overview = dict(zip(tables["overview"].header, map(cell_text, tables["overview"].rows[1])))
     assert all(overview[name].endswith("†") for name in overview if name.startswith("A: "))
     assert "†" not in "".join(map(cell_text, tables["overview"].rows[0]))
+
+
+def test_what_is_of_clean_images_alone_says_so(results: Results, evaluation: ScoredEvaluation) -> None:
+    captions = {table.key: table.caption for table in results.tables}
+    for key in ("scales_A_y", "scales_A_rgb", "gain_A", "differences_A", "cost_A"):
+        assert captions[key].startswith("A (clean LR images): "), key
+    for key in ("table_1", "assigned"):
+        assert " on A (the first 4 faces, clean LR images)" in captions[key], key
+    for key in ("damage_gain_A", "identity_A"):
+        assert "clean LR images" not in captions[key]
+    assert {panel.title for panel in curve_panels(evaluation.scores, "A").values()} == {"A (clean LR images)"}
+    undamaged = evaluation.scores[evaluation.scores["damage"] == "clean"]
+    assert {panel.title for panel in curve_panels(undamaged, "A").values()} == {"A"}
 
 
 def test_figures_and_report_show_damage(results: Results) -> None:

@@ -141,6 +141,7 @@ def test_a_caption_says_what_every_model_was_trained_on() -> None:
     recipe = {"batch_size": 16, "anchor_steps": 1875, "regressor_steps": 900}
     card = {"hr_size": 64, "steps": 2500, "trained_on": {"dataset": "aaf64", "faces": 6000}, "recipe": recipe}
     told = {"stage1": {"anchor-4": "f", "regressor": "f"}, "stage1_steps": {"anchor-4": 70, "regressor": 0}}
+    start = {"start": "f"}
     earlier, teacher = {"stage1": {"anchor-4": "f", "regressor": "f"}}, {"teacher": "f"}
     for more, said in (
         ({}, "2,500 steps of 16 faces on aaf64 (6,000 faces)."),
@@ -150,6 +151,7 @@ def test_a_caption_says_what_every_model_was_trained_on() -> None:
             "2,500 steps of 16 faces after stage 1 (anchor-4 1,875 + regressor 900 steps) on aaf64 (6,000 faces).",
         ),
         (teacher, "2,500 steps of 16 faces on aaf64 (6,000 faces), taught by a teacher."),
+        (start, "on aaf64 (6,000 faces), on from other weights, whose training is not counted."),
     ):
         method = dataclasses.replace(_method("mine", "MR8"), card=card | more)
         assert how_models_were_made([method]).endswith(said)

@@ -383,3 +383,5 @@ def test_methods_are_listed_with_what_they_were_trained_on() -> None:
     table = method_table([method("m", trained_on=trained), method("theirs", trained_on="MR8"), method("bicubic")])
     column = table.header.index("trained on")
     assert [row[column] for row in table.rows] == ["aaf, MR3", "MR8", NOTHING]
+    (row,) = method_table([method("m", steps=2500, start="f")]).rows
+    assert cell_text(row[table.header.index("steps")]) == "2,500, on from other weights"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,6 +51,14 @@ def damages_in(scores: pd.DataFrame) -> list[str]:
 def undamaged(scores: pd.DataFrame) -> pd.DataFrame:
     """The scores of clean LR images."""
     return scores[scores["damage"] == CLEAN]
+
+
+CLEAN_IMAGES = "clean LR images"
+
+
+def clean_title(dataset: str, damages: Iterable[str]) -> str:
+    """How captions and charts of its clean LR images name a test set, which may have damaged ones beside them."""
+    return dataset if set(damages) == {CLEAN} else f"{dataset} ({CLEAN_IMAGES})"
 
 
 def of_size(scores: pd.DataFrame, size: Size) -> pd.DataFrame:

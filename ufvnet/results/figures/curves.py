@@ -20,6 +20,7 @@ from ufvnet.results.statistics import (
     PSNR,
     SSIM,
     can_gain,
+    clean_title,
     damages_in,
     labels_in,
     paired_gains,
@@ -64,16 +65,17 @@ def curve_panels(scores: pd.DataFrame, dataset: str) -> dict[str, Panel]:
     part = square(undamaged(scores[scores["dataset"] == dataset]))
     if part.empty:
         return {}
+    title = clean_title(dataset, damages_in(scores[scores["dataset"] == dataset]))
     styles = {label: i for i, label in enumerate(labels_in(scores))}
     panels = {
-        metric: Panel(dataset, axis, [_mean_curve(part, label, metric, style) for label, style in styles.items()])
+        metric: Panel(title, axis, [_mean_curve(part, label, metric, style) for label, style in styles.items()])
         for metric, axis in METRICS.items()
         if metric in part and scores[metric].notna().any()
     }
     if can_gain(scores):
         gains = part.assign(gain=paired_gains(part))
         curves = [_mean_curve(gains, m, "gain", style, band=True) for m, style in styles.items() if m != BICUBIC]
-        panels["gain"] = Panel(dataset, "PSNR gain over bicubic [dB]", curves, zero=True)
+        panels["gain"] = Panel(title, "PSNR gain over bicubic [dB]", curves, zero=True)
     return panels
 
 
@@ -117,9 +119,10 @@ def weight_panels(evaluation: ScoredEvaluation) -> dict[str, list[Panel]]:
         predicted = scores[(scores["model"] == method.label) & scores["w1"].notna()]
         anchors = anchors_of(method) if len(predicted) else None
         if anchors and predicted[columns].notna().any().sum() == len(anchors):
+            parts = {str(name): part for name, part in predicted.groupby("dataset", sort=False)}
+            titles = {name: clean_title(name, damages_in(evaluation.scores_on(name))) for name in parts}
             panels[method.label] = [
-                weights_panel(part, anchors, f"{method.label} on {name}")
-                for name, part in predicted.groupby("dataset", sort=False)
+                weights_panel(part, anchors, f"{method.label} on {titles[name]}") for name, part in parts.items()
             ]
     return panels
 

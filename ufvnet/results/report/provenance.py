@@ -11,6 +11,7 @@ from ufvnet.config.lr_images import CLEAN
 from ufvnet.results.evaluation import ScoredEvaluation
 from ufvnet.results.methods.resolve import ResolvedMethod
 from ufvnet.results.statistics import PSNR, damages_in, sizes_in
+from ufvnet.results.tables.captions import ON_FROM
 from ufvnet.results.tables.table import NOTHING, Cell, Fingerprint, Number, Table
 
 PACKAGES = ("ufvnet", "torch", "numpy", "pillow", "pandas", "pyarrow")
@@ -65,16 +66,17 @@ def method_table(methods: Sequence[ResolvedMethod]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for method in methods:
         card, recipe = method.card, method.card.get("recipe") or {}
+        steps = _count(card, "steps", f"{{:,}}, {ON_FROM}" if card.get("start") else "{:,}")
         trained_on = card.get("trained_on") or NOTHING
         if isinstance(trained_on, dict):  # in a model's card; of other methods only the view is known
             trained_on = f"{trained_on.get('dataset', '?')}, {trained_on.get('view', '?')}"
         rows.append((
-            method.label, card.get("preset", NOTHING), _count(card, "params"), trained_on, _count(card, "steps"),
+            method.label, card.get("preset", NOTHING), _count(card, "params"), trained_on, steps,
             Number(recipe["seed"], "{}") if "seed" in recipe else NOTHING, Fingerprint(method.fingerprint), method.ref,
         ))  # fmt: skip
     header = ("method", "preset", "parameters", "trained on", "steps", "seed", "fingerprint", "path")
     return Table("methods", "Methods", header, tuple(rows))
 
 
-def _count(card: dict[str, Any], key: str) -> Cell:
-    return Number(card[key]) if key in card else NOTHING
+def _count(card: dict[str, Any], key: str, form: str = "{:,}") -> Cell:
+    return Number(card[key], form) if key in card else NOTHING

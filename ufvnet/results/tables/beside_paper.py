@@ -46,7 +46,7 @@ def paper_table(paper: PaperTable, evaluation: ScoredEvaluation) -> Table:
         f"numbers. {how_models_were_made(evaluation.methods)}"
         + (f" Not evaluated: {', '.join(not_evaluated)}." if not_evaluated else "")
         + "".join(f" Left out ({brief(reason)})." for reason in evaluation.left_out)
-        + failures(evaluation.scores)
+        + failures(square(undamaged(evaluation.scores)))
     )
     ranked = tuple(range(1, len(header), 2))
     return Table(f"table_{paper.number}", caption, tuple(header), tuple(rows), ranked, BESIDE_PAPER)

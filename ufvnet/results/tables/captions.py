@@ -8,12 +8,15 @@ from typing import Any
 import pandas as pd
 
 from ufvnet.config import TestSet
+from ufvnet.config.lr_images import CLEAN
 from ufvnet.results.methods.resolve import ResolvedMethod
+from ufvnet.results.statistics import CLEAN_IMAGES
 
 from .render import one_line
 from .table import INCOMPLETE
 
 LONGEST_REASON = 120
+ON_FROM = "on from other weights"
 ONE_SEED = (
     "Intervals are over images, for these weights: the same training with another seed may differ by more, which rows "
     "named NAME seed N show."
@@ -49,8 +52,10 @@ def _reason(failed: pd.DataFrame) -> str:
 
 
 def test_set_name(test_set: TestSet) -> str:
-    """Its name, and how many of its faces were scored if not all."""
-    return test_set.name + (f" (the first {test_set.limit} faces)" if test_set.limit else "")
+    """Its name, and of which of its faces and LR images the paper's tables are if not of all."""
+    part = [f"the first {test_set.limit} faces"] if test_set.limit else []
+    part += [CLEAN_IMAGES] if set(test_set.damage) != {CLEAN} else []
+    return test_set.name + (f" ({', '.join(part)})" if part else "")
 
 
 def how_models_were_made(methods: Sequence[ResolvedMethod]) -> str:
@@ -66,6 +71,7 @@ def how_models_were_made(methods: Sequence[ResolvedMethod]) -> str:
                 f"faces{f' after stage 1 ({stage1} steps)' if stage1 else ''} on {data['dataset']} "
                 f"({data.get('faces', 0):,} faces)"
                 f"{', taught by a teacher' if card.get('teacher') else ''}"
+                f"{f', {ON_FROM}, whose training is not counted' if card.get('start') else ''}"
             )
     return (
         "The paper's columns are other photographs and full training (CelebA, 168,854 faces, 128 px): compare gains "

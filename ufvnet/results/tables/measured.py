@@ -30,7 +30,7 @@ from ufvnet.results.statistics import (
     undamaged,
 )
 
-from .captions import ONE_SEED, failures
+from .captions import ONE_SEED, failures, test_set_name
 from .table import MEASURED, NOTHING, OTHER_PROTOCOLS, Cell, Gain, Number, Score, Table
 
 
@@ -123,7 +123,8 @@ def assigned_table(evaluation: ScoredEvaluation) -> Table:
         for label in labels_in(evaluation.scores)
     )
     caption = (
-        f"Assigned view: PSNR / SSIM (protocol {PRIMARY}) with one scale per image, seed {config.seed}. It carries "
-        f"sampling noise; the cross view above is primary.{failures(evaluation.scores)}"
+        f"Assigned view on {' and '.join(map(test_set_name, config.datasets))}: PSNR / SSIM (protocol {PRIMARY}) with "
+        f"one scale per image, seed {config.seed}. It carries sampling noise; the cross view above is primary."
+        f"{failures(square(undamaged(evaluation.scores)))}"
     )
     return Table("assigned", caption, ("method", *(s.name for s in config.datasets)), rows)

@@ -23,7 +23,7 @@ from ufvnet.results.statistics import (
 )
 
 from .beside_paper import ROMAN, SEED, labels_of
-from .captions import ONE_SEED, failures
+from .captions import ONE_SEED, failures, test_set_name
 from .paper import Column, PaperTable
 from .table import BESIDE_PAPER, NOTHING, Cell, Gain, Number, Table
 
@@ -62,15 +62,16 @@ def orderings_table(paper: PaperTable, evaluation: ScoredEvaluation) -> Table | 
     ]
     if not rows:
         return None
+    sets = " and ".join(test_set_name(evaluation.config.datasets[i]) for i in sorted({c.place for c in columns}))
     header = ["the paper's ordering"]
     for column in columns:
         name = f"{evaluation.config.datasets[column.place].name}-{column.tested}"
         header += [f"trained {column.trained} → {name}", f"paper: trained {column.trained} → {column.paper}"]
     caption = (
-        f"The orderings of Table {ROMAN[paper.number]}: differences in dB, measured (protocol {PRIMARY}, paired by "
-        "image, mean over sizes, bootstrap 95 % interval; n.s.: it holds zero) and as the paper prints them. Came out: "
-        "columns whose difference has the paper's sign and an interval without zero, with every seed that both methods "
-        f"were measured with; reversed: the same with the other sign. {ONE_SEED}"
+        f"The orderings of Table {ROMAN[paper.number]}: differences in dB, measured on {sets} (protocol {PRIMARY}, "
+        "paired by image, mean over sizes, bootstrap 95 % interval; n.s.: it holds zero) and as the paper prints them. "
+        "Came out: columns whose difference has the paper's sign and an interval without zero, with every seed that "
+        f"both methods were measured with; reversed: the same with the other sign. {ONE_SEED}"
         f"{failures(square(undamaged(evaluation.scores)), True)}"
     )
     full_header = (*header, "came out", "reversed")

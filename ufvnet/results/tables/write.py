@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pandas as pd
 
@@ -10,7 +11,7 @@ from ufvnet.files import safe_name, write_text
 from ufvnet.metrics import PROTOCOLS
 from ufvnet.results.evaluation import ScoredEvaluation
 from ufvnet.results.folder import PathFor
-from ufvnet.results.statistics import can_gain, labels_in, undamaged
+from ufvnet.results.statistics import can_gain, clean_title, damages_in, labels_in, undamaged
 
 from .beside_paper import paper_table
 from .damaged import damage_tables, identity_table
@@ -30,7 +31,7 @@ def all_tables(evaluation: ScoredEvaluation) -> list[Table]:
     tables += filter(None, (orderings_table(paper, evaluation) for paper in TABLES))
     for test_set in evaluation.config.datasets:
         name, scores = test_set.name, evaluation.scores_on(test_set.name)
-        tables += _clean_tables(undamaged(scores), name, seed)
+        tables += _clean_tables(scores, name, seed)
         tables += damage_tables(evaluation.outcomes[name], scores, name)
         identity = identity_table(evaluation.outcomes[name], scores, name)
         tables += [] if identity is None else [identity]
@@ -40,15 +41,17 @@ def all_tables(evaluation: ScoredEvaluation) -> list[Table]:
 
 
 def _clean_tables(scores: pd.DataFrame, name: str, seed: int) -> list[Table]:
-    """The tables of clean LR images; none if all are damaged."""
-    if scores.empty:
+    """The tables of clean LR images, whose captions say so where there are others; none if all are damaged."""
+    clean = undamaged(scores)
+    if clean.empty:
         return []
-    tables = [scale_table(scores, name, protocol) for protocol in PROTOCOLS]
-    if can_gain(scores):
-        tables.append(gain_table(scores, name, seed))
-    if len(labels_in(scores)) > 1:
-        tables.append(difference_table(scores, name, seed))
-    return [*tables, cost_table(scores, name)]
+    tables = [scale_table(clean, name, protocol) for protocol in PROTOCOLS]
+    if can_gain(clean):
+        tables.append(gain_table(clean, name, seed))
+    if len(labels_in(clean)) > 1:
+        tables.append(difference_table(clean, name, seed))
+    title = clean_title(name, damages_in(scores))
+    return [replace(t, caption=title + t.caption.removeprefix(name)) for t in (*tables, cost_table(clean, name))]
 
 
 def write_summary(evaluation: ScoredEvaluation, path_for: PathFor) -> None:
