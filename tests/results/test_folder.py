@@ -62,7 +62,7 @@ def files(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != WRITTEN}
 
 
-def test_with_a_shorter_list_of_methods_the_others_are_gone_but_for_their_scores(
+def test_with_a_shorter_list_of_methods_the_others_are_gone_with_their_scores(
     config: EvaluateConfig, method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     evaluate(config)
@@ -77,9 +77,36 @@ def test_with_a_shorter_list_of_methods_the_others_are_gone_but_for_their_scores
     (folder / "tables" / "differences_A.md").write_text("changed by the user")
     evaluate(config)
     theirs = {"tables/gain_notes.csv", "figures/mine.png", "tables/differences_A.md"}
-    assert {f for f in files(folder) - before if not f.startswith("scores/")} == theirs
-    assert any(f.startswith("scores/A/up/") for f in files(folder))
+    assert files(folder) - before == theirs
     assert "differences_A.md was changed after it was written: it is kept" in caplog.text
+
+
+def test_the_scores_that_are_there_are_those_of_the_tables(
+    config: EvaluateConfig, method: str, built: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of fewer damages, other shards, a removed method and test set; foreign files and links stay."""
+    two = [{"name": n, "path": built, "limit": 2, "damage": ["clean", "grey"]} for n in "AB"]
+    more = load(EvaluateConfig, config.model_dump(mode="json") | {"models": ["bicubic", method], "datasets": two})
+    evaluate(more)
+    scores = config.out / config.name / "scores"
+    mine = scores / "A" / "bicubic"
+    assert len(list(scores.rglob("*.parquet"))) == 8
+    (planned,) = (task.file for task in plan(config))
+    shutil.copy(planned, mine / "part-00009-00000.parquet")
+    foreign = [mine / "part-of-mine.parquet", scores / "A" / "up" / "notes.txt"]
+    for file in foreign:
+        file.write_text("the user's")
+    (scores / "linked").symlink_to(shutil.copytree(scores / "B", config.out / "elsewhere"))
+    lacking = load(EvaluateConfig, config, ["models=['bicubic', 'models/nowhere']", "missing=skip"])
+    evaluate(lacking)  # what was left out may be a method whose scores are there
+    assert {file.parent for file in scores.rglob("*.parquet")} == {
+        scores / s / m for s in "AB" for m in ("bicubic", "up")
+    }
+    evaluate(config)
+    assert {*scores.rglob("*.*")} == {planned, *foreign}
+    assert not (scores / "B").exists()
+    assert len(list((config.out / "elsewhere").rglob("*.parquet"))) == 4
+    assert "part-of-mine.parquet is not known to be ours: it is kept" in caplog.text
 
 
 def test_a_foreign_file_of_a_name_that_we_need_is_kept(tmp_path: Path) -> None:

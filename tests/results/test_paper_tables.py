@@ -36,7 +36,7 @@ def _scores(psnrs: dict[str, Any]) -> pd.DataFrame:
         for k, column in zip(KS, values.T):
             frames.append(pd.DataFrame({
                 "model": label, "dataset": "A", "damage": "clean", "face_id": list("abcd"), "k": k, "px": 8 * k,
-                "width": 8 * k, "height": 8 * k,
+                "width": 8 * k, "height": 8 * k, "device": "cpu",
                 "status": np.where(np.isnan(column), "failed", "ok"), "reason": "", "psnr_y": column,
                 "ssim_y": np.where(np.isnan(column), np.nan, 0.9), "milliseconds": 1.0, "identity": np.nan,
                 "identity_distance": np.nan,

@@ -16,9 +16,11 @@ import pytest
 from ufvnet.config import ConfigError, EvaluateConfig, load
 from ufvnet.data.schema import read_checked, write_checked
 from ufvnet.errors import EvaluationError
+from ufvnet.models.inference import best_device
 from ufvnet.results import scoring
 from ufvnet.results.evaluation import resolve_evaluation
 from ufvnet.results.scoring import SCORE_COLUMNS, ScoreTask, plan_scoring
+from ufvnet.results.tables.overview import overview_table
 
 ROWS = 12
 
@@ -86,6 +88,24 @@ def test_a_score_that_was_changed_is_scored_again_and_a_line_says_so(
     assert "is damaged, or of an earlier release: it is scored again" in caplog.text
     columns = [c for c in scores if c != "milliseconds"]
     pd.testing.assert_frame_equal(read_scores(config)[columns], scores[columns])
+
+
+def test_scores_say_on_which_device_they_were_timed_and_old_ones_that_it_is_unknown(
+    config: EvaluateConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text("def up(lr, side):\n    return lr\n")
+    config = load(EvaluateConfig, config, [f"models=['bicubic', '{tmp_path}/mine.py:up']", "device=auto"])
+    tasks = plan(config)
+    for task in tasks:
+        scoring.score_faces(task)
+    devices = read_scores(config).groupby("model")["device"].unique().map(list)
+    assert dict(devices) == {"bicubic": [best_device("auto").type], "up": [""]}
+    checked = read_checked(tasks[0].file)
+    assert checked is not None
+    write_checked(tasks[0].file, checked[0].drop_columns("device"), checked[1])
+    evaluation = scoring.read_scores(resolve_evaluation(load(EvaluateConfig, config, ["models=[bicubic]"])))
+    table = overview_table(evaluation)
+    assert table.rows[0][table.header.index("device")] == "unknown"
 
 
 def test_a_damaged_crash_diary_changes_no_score(config: EvaluateConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -32,7 +33,7 @@ from .folder import KIND
 from .methods.faces import Faces, Restoration, failed_restoration
 from .methods.own_process import MethodDied
 from .methods.resolve import ResolvedMethod, prove
-from .methods.restore import restore
+from .methods.restore import device_of, restore
 
 SCORING_VERSION = 3
 MOST_ANCHORS = 4
@@ -46,6 +47,7 @@ SCORE_COLUMNS = {
     "px": "Mean side of the LR image in pixels.",
     "width": "Width of the LR image in pixels.",
     "height": "Height of the LR image in pixels.",
+    "device": "Where `milliseconds` was measured; empty where the method chooses or none ran, null if unknown.",
     "status": "`ok`, or `failed` where the method raised or gave no image.",
     "reason": "Why it failed.",
     **{f"psnr_{protocol}": f"PSNR in dB, protocol `{protocol}`." for protocol in PROTOCOLS},
@@ -162,7 +164,7 @@ def _frames(task: ScoreTask, is_condemned: bool) -> list[pd.DataFrame]:
         return [pd.DataFrame(columns=list(SCORE_COLUMNS))]
     hr, ids = np.stack([face.hr for face in faces]), [face.record["face_id"] for face in faces]
     identity = _IdentityMeter([face for i, face in zip(places, faces) if i < task.group.identity_faces])
-    frames = []
+    frames, device = [], device_of(task.method, task.device)
     for size in task.sizes:
         lr, folder = _lr_images(task, faces, size), LRKind(task.damage, size).folder
         batch = Faces(lr, size.px / task.hr_size, task.hr_size, ids, task.dataset, folder)
@@ -173,6 +175,7 @@ def _frames(task: ScoreTask, is_condemned: bool) -> list[pd.DataFrame]:
         names = {
             "model": task.method.label, "dataset": task.dataset, "damage": task.damage, "face_id": ids,
             "k": 16 * size.px / task.hr_size, "px": size.px, "width": size.width, "height": size.height,
+            "device": device,
         }  # fmt: skip
         frames.append(pd.DataFrame(names | _columns(restoration, hr) | identity.measure(restoration)))
     return frames
@@ -285,8 +288,29 @@ def read_scores(evaluation: Evaluation) -> ScoredEvaluation:
     return evaluation.with_scores(join_scores([(task, read_finished(task)) for task in tasks]))
 
 
+def remove_stale(evaluation: Evaluation) -> None:
+    """Remove scores of earlier runs that are of no task, so that ``scores/`` holds what the tables are made from.
+
+    Files that are not proven to be scores as we wrote them stay. So do folders of methods that the evaluation does not
+    have if some of its methods were left out, whose folders they may be.
+    """
+    planned = {task.file for task in plan_scoring(evaluation)}
+    folders = {file.parent for file in planned}
+    for file in sorted((evaluation.folder / "scores").glob("*/*/part-*.parquet")):
+        is_linked = any(path.is_symlink() for path in (file, *file.parents[:2]))
+        if file in planned or is_linked or (evaluation.left_out and file.parent not in folders):
+            continue
+        if read_checked(file) is None:
+            log.warning("%s is not known to be ours: it is kept, though it is of no table", printed(file))
+            continue
+        file.unlink()
+        for folder in file.parents[:2]:
+            with contextlib.suppress(OSError):  # it holds other files
+                folder.rmdir()
+
+
 def join_scores(tables: list[tuple[ScoreTask, pa.Table | None]]) -> pd.DataFrame:
-    """Scores of tasks as one table.
+    """Scores of tasks as one table of SCORE_COLUMNS; columns that files of earlier releases lack are NaN.
 
     Raises:
         EvaluationError: some are missing.
@@ -294,4 +318,5 @@ def join_scores(tables: list[tuple[ScoreTask, pa.Table | None]]) -> pd.DataFrame
     for task, table in tables:
         if table is None:
             raise EvaluationError(f"{printed(task.file)}: no whole scores there; evaluate again")
-    return pd.concat([table.to_pandas() for _, table in tables if table is not None], ignore_index=True)
+    scores = pd.concat([table.to_pandas() for _, table in tables if table is not None], ignore_index=True)
+    return scores.reindex(columns=list(SCORE_COLUMNS))

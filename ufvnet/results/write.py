@@ -13,6 +13,7 @@ from .figures.gallery import open_galleries
 from .figures.write import write_figures
 from .folder import WrittenFiles
 from .report.page import write_report
+from .scoring import remove_stale
 from .tables.table import Table
 from .tables.write import all_tables, write_summary, write_tables
 
@@ -32,7 +33,7 @@ class Results:
 
 
 def write_results(evaluation: ScoredEvaluation) -> Results:
-    """Write tables, figures and report, and remove files that only earlier runs wrote.
+    """Write tables, figures and report, and remove files that only earlier runs wrote, scores among them.
 
     Raises:
         ConfigError: a test set no longer holds a face that was scored.
@@ -46,6 +47,7 @@ def write_results(evaluation: ScoredEvaluation) -> Results:
     figures = write_figures(evaluation, galleries, files.below("figures"))
     report = write_report(evaluation, tables, figures, galleries, files.path)
     files.remove_stale()
+    remove_stale(evaluation)
     scored = int((evaluation.scores["status"] == "ok").sum())
     return Results(evaluation.folder, tables, figures, report, scored)
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ufvnet.files import printed
 from ufvnet.imaging.resize import resize
-from ufvnet.models.inference import ready
+from ufvnet.models.inference import best_device, ready
 
 from .faces import Faces, Images, Restoration, RestoreFaces, failed_restoration
 from .kinds import load_file, read_images, restore_with_file, restore_with_network
@@ -88,6 +88,13 @@ def _checked(images: Images, faces: Faces) -> Images:
     if sr.dtype != np.uint8:
         raise MethodError(f"gave {sr.dtype} instead of uint8")
     return images
+
+
+def device_of(method: ResolvedMethod, device: str) -> str:
+    """The device that a method runs on here, e.g. ``cuda``; "" for one that chooses it itself, or does not run."""
+    if method.settings.python or method.settings.images:
+        return ""
+    return best_device(device).type if method.settings.model else "cpu"
 
 
 def _load(method: ResolvedMethod, hr_size: int, device: str) -> RestoreFaces:

@@ -24,7 +24,7 @@ from ufvnet.results.statistics import (
 )
 
 from .captions import brief
-from .table import INCOMPLETE, Cell, Number, Score, Table
+from .table import INCOMPLETE, NOTHING, Cell, Number, Score, Table
 
 
 def overview_table(evaluation: ScoredEvaluation) -> Table:
@@ -51,14 +51,19 @@ def overview_table(evaluation: ScoredEvaluation) -> Table:
             distances = part.groupby("model")[DISTANCE].mean()
             columns.append(_numbers(distances, labels, "{:.3f}", _lacking_identity(part)))
     failed = scores[PSNR].isna().groupby(scores["model"]).sum()
-    header += ["failed", "ms / face"]
+    devices = scores.groupby("model")["device"].unique()
+    header += ["failed", "ms / face", "device"]
     columns += [
         _numbers(failed, labels, "{:,}"),
         _numbers(scores.groupby("model")["milliseconds"].median(), labels, "{:.1f}"),
+        [
+            ", ".join("unknown" if pd.isna(device) else device or NOTHING for device in devices[label])
+            for label in labels
+        ],
     ]
     caption = (
         f"All methods: means over all faces, damages and input sizes, protocol {PRIMARY}; median time as they were "
-        f"scored, on the device {evaluation.config.device}; gains are paired by image; worse: share of images below "
+        "scored, on that device; gains are paired by image; worse: share of images below "
         "bicubic's." + (f" {INCOMPLETE} Without the images that the method failed on." if failed.any() else "")
     )
     return Table("overview", caption, tuple(header), tuple(zip(*columns)), tuple(ranked))
