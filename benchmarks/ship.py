@@ -31,7 +31,7 @@ from ufvnet.models import create
 from ufvnet.models.complexity import complexity
 from ufvnet.models.readme import hub_fields, hub_result
 from ufvnet.models.store import CARD, README, SHIPPED, WEIGHTS, read_card, save_half, sealed_card
-from ufvnet.results.groups import EVERYONE, FAR_BELOW
+from ufvnet.results.groups import EVERYONE, FAR_BELOW, is_far_below
 from ufvnet.results.methods.resolve import resolve_method
 from ufvnet.results.tables.summary import ALL, FILE
 from ufvnet.results.tables.table import NOTHING
@@ -164,7 +164,7 @@ def _group_names(rows: pd.DataFrame) -> pd.Series:
 def _far_below(rows: pd.DataFrame) -> str:
     """A sentence on the groups whose gain is far below everyone's."""
     everyone = rows[rows["division"] == EVERYONE].set_index("damage")["gain"]
-    is_far = rows["gain"] < FAR_BELOW * rows["damage"].map(everyone)
+    is_far = [is_far_below(gain, everyone[damage]) for gain, damage in zip(rows["gain"], rows["damage"])]
     far = (_group_names(rows) + " (" + rows["damage"] + ")")[is_far]
     return f"Groups that gain less than {FAR_BELOW} of what everyone does: {', '.join(far) or 'none'}."
 
@@ -180,7 +180,7 @@ def fill_page(page: str, tables: Path, model: str) -> str:
     Args:
         page: the page as it is; what comes before its first table's heading stays.
         tables: the folder ``tables`` of the evaluation.
-        model: the method whose rows are shown where every method has some.
+        model: the method whose rows are shown alone in the tables of identity by damage.
     """
     parts = [page.partition("\n## A, clean\n")[0].strip()]
     for name in ("A", "B"):
@@ -193,7 +193,7 @@ def fill_page(page: str, tables: Path, model: str) -> str:
         parts += [
             f"## {name}, by damage",
             _picked(tables / f"damage_gain_{name} damaged.md"),
-            _picked(tables / f"damage_worse_{name} damaged.md", lambda row: model in row[0]),
+            _picked(tables / f"damage_worse_{name} damaged.md"),
             _picked(tables / f"identity_{name} damaged.md", lambda row: model in row[0] and row[2] in DISTANCES),
         ]
     return "\n\n".join(parts) + "\n"

@@ -326,6 +326,9 @@ def test_a_shipped_model_s_card_has_the_numbers_of_its_evaluations(
     assert f"({float(row['worse']):.0%})" in line.split(" | ")[2]
     assert "| age: 60+ | 2 |" in text
     assert "Groups that gain less than 0.8 of what everyone does: " in text
+    lost = pd.read_csv(summaries[1], keep_default_na=False).assign(gain=-1.0)  # everyone loses as much
+    lost.to_csv(tmp_path / "lost.csv", index=False)
+    assert "does: none." in fill_card(model, template, [summaries[0], tmp_path / "lost.csv"])
     ship_weights(model, tmp_path / "shipped")
     assert read_card(tmp_path / "shipped")["name"] == "shipped"
     with pytest.raises(ConfigError, match=r"has no scores of .* with these weights; evaluate them first"):
@@ -364,6 +367,6 @@ def test_a_results_page_keeps_its_introduction_and_has_the_tables_rows(tmp_path:
     assert page.startswith("# A model\n\nWhat came out.\n\n## A, clean\n\n**gain_A**\n\n| method |")
     assert page == fill_page(page, tmp_path, "ufvnet-routed")
     assert page.count("| method | k |") == 10
-    assert page.count("| bicubic |") == 4  # the gains, clean and damaged
+    assert page.count("| bicubic |") == 6  # the gains, clean and damaged, and the shares worse
     assert page.count("ufvnet-routed") == 10
-    assert page.count("SSIM") == 2  # by damage only
+    assert page.count("SSIM") == 4  # by damage only

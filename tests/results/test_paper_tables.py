@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.leaderboard import Source, tables
 from ufvnet.config import EvaluateConfig, Method, load
 from ufvnet.results.evaluation import ScoredEvaluation
 from ufvnet.results.figures.curves import curve_panels
@@ -219,6 +220,23 @@ def test_a_page_sorts_cells_by_their_numbers_and_knows_what_has_none(config: Eva
     assert '<td data-value="1.25">+1.25 <small>[+1.25, +1.25]</small></td>' in gains
     assert '<td data-value="">–</td>' in gains
     assert "+1.25 [+1.25, +1.25]" in to_csv(gain_table(scores, "A", 0))
+
+
+def test_the_results_page_reads_the_tables_that_are_written_today(tmp_path: Path) -> None:
+    scores = _scores({"bicubic": 30, "mine": 31.25})
+    file = tmp_path / "mine.md"
+    source = Source(str(file), 128, "ufvnet evaluate mine.yaml")
+    file.write_text(to_markdown(scale_table(scores, "A", "y")))
+    with pytest.raises(ValueError, match=r"mine\.md: no table begins with \*\*A: gain over bicubic"):
+        list(tables(source))
+    file.write_text(file.read_text() + "\n" + to_markdown(gain_table(scores, "A", 0)))
+    ((test_set, faces, means, gains),) = tables(source)
+    assert (test_set, faces, means["mine"], gains["mine, dB"]) == (
+        "A", "4", "31.25 / 0.9000", "+1.25 [+1.25, +1.25]",
+    )  # fmt: skip
+    file.write_text("nothing")
+    with pytest.raises(ValueError, match=r"mine\.md: no table has the caption"):
+        list(tables(source))
 
 
 def test_a_long_reason_is_one_short_line_of_the_caption() -> None:

@@ -103,6 +103,11 @@ def _by_number(group: str) -> tuple[float, str]:
     return (float(first) if first.isdigit() else math.inf, group)
 
 
+def is_far_below(gain: float, everyone: float) -> bool:
+    """True if a gain in dB is below FAR_BELOW of everyone's; a loss, if it is larger by as much."""
+    return gain < everyone - (1 - FAR_BELOW) * abs(everyone)
+
+
 def far_below(results: Sequence[GroupOutcome]) -> list[GroupOutcome]:
     """The groups whose gain is below FAR_BELOW of everyone's by the same method under the same damage."""
     everyone = {(r.label, r.damage): r.outcome.gain for r in results if r.division == EVERYONE}
@@ -111,6 +116,6 @@ def far_below(results: Sequence[GroupOutcome]) -> list[GroupOutcome]:
         all_faces, here = everyone[result.label, result.damage], result.outcome.gain
         if all_faces is None or here is None or result.division == EVERYONE:
             return False
-        return here.mean < all_faces.mean - (1 - FAR_BELOW) * abs(all_faces.mean)
+        return is_far_below(here.mean, all_faces.mean)
 
     return [result for result in results if is_far(result)]
