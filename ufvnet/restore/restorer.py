@@ -92,7 +92,7 @@ class Restorer:
     network: nn.Module
     hr_size: int
     fingerprint: str
-    """Of the model's card and weights; the sha256 of an ONNX file."""
+    """Of the model's card, weights and code; the sha256 of an ONNX file."""
     device: torch.device
     self_ensemble: bool = False
     """Return the mean of the output and of the mirrored input's output, mirrored back: takes twice the time."""
