@@ -151,7 +151,7 @@ def test_an_upload_becomes_what_the_command_makes_of_it_and_its_faces_are_shown(
         (declared(11_000, 10_000), "aligned", 413, "The picture has over 24 megapixels."),
         (declared(20_000, 10_000), "aligned", 413, "The picture has over 24 megapixels."),
         (head(), "aligned", 422, "nothing to restore. To search it for a small face, choose “photo”"),
-        (png(1, 1), "aligned", 422, "1x1: no face in fewer than 4 pixels"),
+        (png(1, 1), "aligned", 422, "1x1: no side may be under 4 pixels"),
         (png(120, 90), "photo", 422, "No face was found"),
         (head(360), "auto", 422, "1 face found, none smaller than 128 pixels"),
         (png(20, 20), "video", 400, "mode = video: must be one of auto, aligned, photo"),

@@ -116,6 +116,7 @@ def _stop_restoring() -> None:
 def _picture_to_picture(config: RestoreConfig) -> bool:
     """True if one input file becomes one output file. Uses paths only: picture modules take seconds to import."""
     from ufvnet.remote import RemotePath
+    from ufvnet.restore.folder.source import holds_pictures
 
     (picture, *others), output = config.inputs, config.output
     return (
@@ -124,7 +125,7 @@ def _picture_to_picture(config: RestoreConfig) -> bool:
         and bool(output.suffix)
         and os.path.isfile(picture)
         and (isinstance(output, RemotePath) or not os.path.isdir(output))
-        and picture.suffix != ".parquet"
+        and not holds_pictures(picture)
     )
 
 
