@@ -138,6 +138,14 @@ def serve(
         str, typer.Option(help="Address to listen on. Other machines can reach any but 127.0.0.1 and localhost.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8000,
+    allowed: Annotated[
+        list[str],
+        typer.Option(
+            "--allowed-host",
+            metavar="NAME",
+            help="A further name that browsers may ask for, as of a reverse proxy (may be repeated).",
+        ),
+    ] = [],  # noqa: B006 (typer copies it)
     **settings: Any,
 ) -> None:
     """Serve a local web page that restores pictures, one or many at a time; Ctrl-C ends it."""
@@ -150,4 +158,4 @@ def serve(
 
     resolved = resolve(config)
     resolved.face_finder.finder.load()
-    run(resolved, host, port)
+    run(resolved, host, port, allowed)
