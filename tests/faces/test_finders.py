@@ -17,6 +17,7 @@ from ufvnet.data.sample import FACE
 from ufvnet.errors import ConfigError
 from ufvnet.faces.crop import crop_box
 from ufvnet.faces.finders import FINDERS, Finder, choose_finder, libfacedetection, why_not_best, yunet
+from ufvnet.faces.finders.boxes import SAME_FACE, best_of_each, shared
 
 
 @pytest.fixture(params=[finder.NAME for finder in FINDERS])
@@ -231,3 +232,19 @@ def test_a_library_that_cannot_be_used_is_not_called(
 def test_a_finder_of_another_name_is_refused() -> None:
     with pytest.raises(ConfigError, match="finder = haar: must be one of auto, yunet, hog"):
         choose_finder("haar")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_of_boxes_of_the_same_face_the_best_is_kept(whole: bool) -> None:
+    random = np.random.default_rng(0)
+    corners = random.uniform(0, 300, (400, 2))
+    edges = np.concatenate([corners, corners + random.uniform(-1, 60, (400, 2))], 1)
+    boxes = [tuple(box) for box in (edges.round().astype(int) if whole else edges).tolist()]
+    found = [(float(score), box, i) for i, (score, box) in enumerate(zip(random.integers(0, 50, 400), boxes))]
+    kept: list[int] = []
+    for _, box, i in sorted(found, key=lambda each: -each[0]):
+        if all(shared(box, boxes[other]) < SAME_FACE for other in kept):
+            kept.append(i)
+    assert 50 < len(kept) < 350
+    assert best_of_each(found) == kept
+    assert best_of_each([]) == []

@@ -57,6 +57,7 @@ def test_a_picture_that_lacks_pixels_is_unreadable(name: str, data: bytes) -> No
     ("error", "reason"),
     [
         (OSError("image file is truncated (9 bytes not processed)"), "truncated: 9 bytes not processed"),
+        (OSError("image file is truncated (0 bytes not processed)"), "truncated: the file ends too early"),
         (OSError("Truncated File Read"), "truncated: the file ends too early"),
         (OSError("broken data stream when reading image file"), "damaged: broken data stream when reading image file"),
         (SyntaxError("broken PNG file"), "damaged: broken PNG file"),

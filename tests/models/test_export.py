@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,30 @@ def test_an_export_that_differs_is_refused_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("expert", ["clean", "damaged"])
+def test_an_export_with_one_broken_expert_is_refused(
+    expert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(network: nn.Module) -> nn.Module:
+        with torch.no_grad():
+            network.get_submodule(expert).get_submodule("head").get_parameter("bias").add_(0.1)
+        return network
+
+    folder = put_model(tmp_path / "routed", "ufvnet-routed")
+    monkeypatch.setattr(exporting, "fold_norms", spoil)
+    with pytest.raises(ConfigError, match=r"export differs from it by 0\.1, over 0\.0005; not kept"):
+        export(folder, "torchscript", tmp_path / "model.pt")
+
+
+def test_an_export_whose_router_leaves_an_expert_unchecked_is_refused(tmp_path: Path) -> None:
+    folder = put_model(tmp_path / "routed", "ufvnet-routed")
+    network, _ = load(folder)
+    torch.nn.init.constant_(network.get_submodule("router.layers.4").get_parameter("bias"), -9)
+    save_model(network, str(folder / WEIGHTS))
+    with pytest.raises(ConfigError, match="its router chose one of its experts alone"):
+        export(folder, "torchscript", tmp_path / "model.pt")
+
+
 def test_a_network_that_cannot_be_exported_is_a_clear_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Branching(nn.Module):
         def __init__(self) -> None:
@@ -211,6 +236,11 @@ def test_a_folder_is_exported_once(lite: Path, file: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(exporting, "export", fail)
     assert exporting.cached(lite) == file
+    with monkeypatch.context() as changed:
+        entry = replace(registry.describe("ufvnet-lite"), version="the sha256 of a changed plugin")
+        changed.setitem(registry._REGISTRY, "ufvnet-lite", entry)
+        with pytest.raises(AssertionError, match="exported again"):
+            exporting.cached(lite)
     (lite / WEIGHTS).touch()
     with pytest.raises(AssertionError, match="exported again"):
         exporting.cached(lite)

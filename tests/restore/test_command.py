@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from restore_settings import config_of
 
+from ufvnet.cli.restore import _picture_to_picture
 from ufvnet.config import ConfigError
 from ufvnet.restore.console import restore_here
 from ufvnet.restore.folder.run import restore_folder
@@ -66,7 +67,7 @@ def test_one_file_never_overwrites_itself_and_needs_a_known_ending(face: Path, m
     with pytest.raises(ConfigError, match=r"format = webp: the ending of output = .*out\.png says png"):
         restore_single(config_of(face, model, output=face.parent / "out.png", format="webp"))
     (face.parent / "faces.parquet").touch()
-    with pytest.raises(ConfigError, match="the pictures of a table need a folder"):
+    with pytest.raises(ConfigError, match="the pictures of a table or an archive need a folder"):
         restore_single(config_of(face.parent / "faces.parquet", model, output=face.parent / "out.png"))
     with pytest.raises(ConfigError, match="a pipe takes one picture"):
         restore_single(config_of([face, Path("-")], model, output=face.parent / "out"))
@@ -82,8 +83,11 @@ def test_a_folder_whose_name_has_a_dot_stays_a_folder(few: Path, model: Path) ->
     picture = config_of(few / "a.png", model, output=out, into_input=True)
     assert not is_single(picture), "it is there, and is a folder"
     assert not is_single(config_of([few / "a.png", few / "b.png"], model, output=few.parent / "more.v2"))
-    (few / "faces.parquet").touch()
-    assert not is_single(config_of(few / "faces.parquet", model, output=few.parent / "tables.v2"))
+    for name in ("faces.parquet", "faces.ARROW", "faces.zip", "faces.tar.gz"):
+        (few / name).touch()
+        many = config_of(few / name, model, output=few.parent / "many.v2")
+        assert not is_single(many)
+        assert not _picture_to_picture(many)
 
 
 def test_a_place_where_one_file_cannot_be_written_is_refused_before_any_work(face: Path, tmp_path: Path) -> None:
@@ -109,6 +113,22 @@ def test_one_file_replaces_another_only_when_told_and_never_the_input_or_a_link(
         restore_single(config_of(face, model, output=link, overwrite=True))
     assert same.read_bytes() == original
     assert link.is_symlink()
+
+
+def test_a_resumed_run_tells_what_it_kept_and_what_stays_of_inputs_that_are_gone(
+    few: Path, model: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    restore_here(config_of(few, model))
+    assert "kept" not in capsys.readouterr().out
+    (few / "a.png").unlink()
+    Image.new("RGB", (20, 20)).save(few / "new.png")
+    for resume, line in ((True, "3 restored, 0 failed (2 kept from before); "), (False, "3 restored, 0 failed; ")):
+        caplog.clear()
+        restore_here(config_of(few, model, resume=resume))
+        assert capsys.readouterr().out.startswith(line)
+        assert "stay there, but are not in its manifest: 1" in caplog.text
+    restore_here(config_of(few, model, resume=True))
+    assert "pictures/" not in capsys.readouterr().out, "none was restored in this run"
 
 
 def test_a_run_in_which_nothing_could_be_used_is_no_success(

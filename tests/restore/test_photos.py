@@ -294,7 +294,7 @@ def test_the_api_clips_boxes_to_the_photo_and_takes_an_empty_batch(astronaut: Im
 def test_the_api_restores_nothing_that_is_too_small_for_a_face(astronaut: Image.Image, lite: Path) -> None:
     restorer = Restorer.load(lite, "cpu")
     for size in ((1, 1), (3, 3), (0, 9)):
-        with pytest.raises(ValueError, match="no face in fewer than 4 pixels"):
+        with pytest.raises(ValueError, match="its longer side may not be under 4 pixels"):
             restorer(Image.new("RGB", size))
     assert restorer.photo(astronaut, [(10, 10, 12, 12)]).faces == (None,)
 

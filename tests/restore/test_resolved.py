@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 from restore_settings import config_of
 
+from ufvnet.models import registry
 from ufvnet.restore import Restorer, known_faces
 from ufvnet.restore.folder import run as run_module
 from ufvnet.restore.folder.run import close_run, open_run, resolve_run, restore_folder
@@ -83,6 +85,17 @@ def test_processes_that_share_a_run_receive_the_boxes_of_their_pictures_and_reco
         for name in ("alone", "shared")
     )
     assert alone.to_json() == shared.to_json()
+
+
+def test_the_code_of_a_network_is_part_of_what_a_resumed_run_compares(
+    few: Path, lite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restore_folder(config_of(few, lite))
+    before = pd.read_parquet(few.parent / "out" / "manifest.parquet").key
+    entry = replace(registry.describe("ufvnet-lite"), version="the sha256 of a plugin")
+    monkeypatch.setitem(registry._REGISTRY, "ufvnet-lite", entry)
+    restore_folder(config_of(few, lite, resume=True))
+    assert not (pd.read_parquet(few.parent / "out" / "manifest.parquet").key == before).any()
 
 
 def test_a_self_ensemble_is_the_restorer_s_and_part_of_what_a_resumed_run_compares(few: Path, lite: Path) -> None:

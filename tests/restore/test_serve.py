@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from ufvnet.restore import Restorer
 from ufvnet.restore.resolved import ResolvedRestore, resolve
 from ufvnet.restore.server import answer as answers
 from ufvnet.restore.server import app as serve
-from ufvnet.restore.server.admission import WAITING, WORKERS
+from ufvnet.restore.server.admission import UPLOADS, WAITING, WORKERS, OwnNames
 from ufvnet.restore.single import restore_single
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
@@ -151,7 +151,7 @@ def test_an_upload_becomes_what_the_command_makes_of_it_and_its_faces_are_shown(
         (declared(11_000, 10_000), "aligned", 413, "The picture has over 24 megapixels."),
         (declared(20_000, 10_000), "aligned", 413, "The picture has over 24 megapixels."),
         (head(), "aligned", 422, "nothing to restore. To search it for a small face, choose “photo”"),
-        (png(1, 1), "aligned", 422, "1x1: no face in fewer than 4 pixels"),
+        (png(1, 1), "aligned", 422, "1x1: no side may be under 4 pixels"),
         (png(120, 90), "photo", 422, "No face was found"),
         (head(360), "auto", 422, "1 face found, none smaller than 128 pixels"),
         (png(20, 20), "video", 400, "mode = video: must be one of auto, aligned, photo"),
@@ -209,12 +209,20 @@ def test_a_failing_model_is_a_message_not_a_silence(resolved: ResolvedRestore) -
         ("127.0.0.1", "127.0.0.1:8000", 200), ("127.0.0.1", "localhost:1", 200), ("127.0.0.1", "[::1]:8000", 200),
         ("127.0.0.1", "evil.example", 421), ("127.0.0.1", "localhost.evil.example", 421), ("127.0.0.1", "", 421),
         ("127.0.0.1", "192.168.1.5", 421), ("0.0.0.0", "192.168.1.5:8000", 200), ("0.0.0.0", "evil.example", 421),
-        ("my-host", "My-Host:8000", 200), ("127.0.0.1", "[::1", 421),
+        ("my-host", "My-Host:8000", 200), ("127.0.0.1", "[::1", 421), ("192.168.1.5", "here.example", 200),
+        ("192.168.1.5", "HERE:8000", 200), ("192.168.1.5", "192.168.1.6", 421), ("127.0.0.1", "here", 421),
+        ("::1", "here.example", 421), ("127.0.0.1", "Faces.Example", 200), ("::", "[::2]:8000", 200),
     ],
 )  # fmt: skip
-def test_only_this_host_s_names_are_served(resolved: ResolvedRestore, bound: str, header: str, status: int) -> None:
-    client = TestClient(serve.make_app(resolved, bound), base_url=BASE)
-    assert client.get("/", headers={"host": header}).status_code == status
+def test_only_this_host_s_names_are_served(
+    resolved: ResolvedRestore, bound: str, header: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "here")
+    monkeypatch.setattr(socket, "getfqdn", lambda: "here.example")
+    own = OwnNames.of(bound, ["faces.example"])
+    reply = TestClient(serve.make_app(resolved, own), base_url=BASE).get("/", headers={"host": header})
+    assert reply.status_code == status
+    assert status == 200 or "--allowed-host" in reply.json()["error"]
 
 
 def test_other_pages_may_not_post_nor_read(client: TestClient) -> None:
@@ -227,7 +235,14 @@ def test_other_pages_may_not_post_nor_read(client: TestClient) -> None:
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/..%2f..%2fpyproject.toml", "/page.html", "/docs", "/openapi.json"])
 def test_no_other_address_exists(client: TestClient, path: str) -> None:
-    assert client.get(path).status_code == 404
+    reply = client.get(path)
+    assert (reply.status_code, reply.json()["error"].split(":")[0]) == (404, "Not Found")
+
+
+def test_another_method_is_refused_in_json_too(client: TestClient) -> None:
+    reply = client.get("/restore")
+    assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
+    assert reply.json() == {"error": "Method Not Allowed: GET / is the page, POST /restore takes a picture."}
 
 
 @pytest.mark.kills
@@ -356,6 +371,55 @@ def test_a_picture_that_takes_too_long_and_those_behind_it_are_given_up(resolved
     assert any("before this one take too long" in message for _, message in found)
 
 
+def test_slow_uploads_keep_no_seat_and_too_many_of_them_are_refused(resolved: ResolvedRestore) -> None:
+    import httpx
+
+    app, begun = serve.make_app(resolved), 0
+
+    async def ask() -> tuple[int, httpx.Response]:
+        go_on = asyncio.Event()
+
+        async def slow() -> AsyncIterator[bytes]:
+            nonlocal begun
+            begun += 1
+            await go_on.wait()
+            yield png(20, 20)
+
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as client:
+
+            async def uploads(count: int) -> list[asyncio.Task[httpx.Response]]:
+                all_begun = begun + count
+                tasks = [asyncio.create_task(client.post("/restore", content=slow())) for _ in range(count)]
+                while begun < all_begun and not any(task.done() for task in tasks):
+                    await asyncio.sleep(0)
+                return tasks
+
+            tasks = await uploads(UPLOADS - 1)
+            quick = (await client.post("/restore", content=png(20, 20))).status_code
+            tasks += await uploads(1)
+            refused = await client.post("/restore", content=png(20, 20))
+            go_on.set()
+            await asyncio.gather(*tasks)
+            return quick, refused
+
+    quick, refused = asyncio.run(ask())
+    assert quick == 200
+    assert (refused.status_code, refused.json()["error"].split(";")[0]) == (503, "Too many pictures are being uploaded")
+
+
+def test_too_many_faces_are_refused_and_late_work_is_not_begun(
+    resolved: ResolvedRestore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def network(*_: Any) -> Any:
+        raise AssertionError("it computes")
+
+    idle = with_network(resolved, network)
+    assert answers.reply(png(20, 20), "aligned", idle, time.monotonic() - 1)[0] == 504
+    monkeypatch.setattr(answers, "MAX_FACES", 0)
+    status, body = answers.reply(png(20, 20), "aligned", idle)
+    assert (status, body) == answers.error_reply(422, "1 small faces are over 0; crop the picture.")
+
+
 def test_a_slow_upload_is_cut_off(resolved: ResolvedRestore) -> None:
     sent: list[Any] = []
 
@@ -399,8 +463,66 @@ def test_connections_without_a_request_are_closed_so_that_others_get_in(resolved
 
 
 @contextlib.contextmanager
+def running(server: Any) -> Iterator[tuple[str, int]]:
+    """The address of a server that runs in a thread until it is told to end."""
+    with serve._listen("127.0.0.1", 0) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield listener.getsockname()
+        finally:
+            server.should_exit = True
+            thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_a_client_that_does_not_read_its_answer_is_cut_off() -> None:
+    from starlette.applications import Starlette
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    body = bytes(30_000_000)  # more than the sockets hold
+    app = Starlette(routes=[Route("/", lambda _: Response(body))])
+    server = serve.make_server(app, idle_seconds=0.2, stalled_seconds=0.5)
+    with running(server) as address, contextlib.ExitStack() as stack:
+        reader, stalled = (stack.enter_context(socket.create_connection(address, timeout=30)) for _ in range(2))
+        for connection in (reader, stalled):
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        received = 0
+        while part := reader.recv(1_000_000):
+            received += len(part)
+        assert received > len(body)
+        patience = time.monotonic() + 20
+        while server.server_state.connections:
+            assert time.monotonic() < patience, "it is still held"
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_asked_to_end_the_server_finishes_what_is_under_way_and_asked_again_it_ends_at_once(
+    again: bool, resolved: ResolvedRestore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(serve.os, "_exit", codes.append)
+    server, face = serve.make_server(serve.make_app(resolved)), png(20, 20)
+    with running(server) as address, socket.create_connection(address, timeout=30) as connection:
+        head = f"POST /restore HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(face)}\r\n\r\n"
+        connection.sendall(head.encode() + face[:50])
+        while not server.server_state.tasks:
+            time.sleep(0.01)
+        server.handle_exit(signal.SIGTERM, None)
+        assert codes == []
+        if again:
+            server.handle_exit(signal.SIGTERM, None)
+            assert codes == [143]
+        time.sleep(0.3)  # the server has begun to end
+        connection.sendall(face[50:])
+        assert connection.recv(12) == b"HTTP/1.1 200"
+
+
+@contextlib.contextmanager
 def served(model: Path, **options: Any) -> Iterator[str]:
-    """A page served by the command itself, which Ctrl-C then ends at once."""
+    """A page served by the command itself, which Ctrl-C then ends."""
     command = [*python("-m", "ufvnet.cli"), "serve", "--model", str(model), "--port", "0", "--device", "cpu"]
     env = environment() | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, **options)

@@ -116,6 +116,7 @@ def _stop_restoring() -> None:
 def _picture_to_picture(config: RestoreConfig) -> bool:
     """True if one input file becomes one output file. Uses paths only: picture modules take seconds to import."""
     from ufvnet.remote import RemotePath
+    from ufvnet.restore.folder.source import holds_pictures
 
     (picture, *others), output = config.inputs, config.output
     return (
@@ -124,7 +125,7 @@ def _picture_to_picture(config: RestoreConfig) -> bool:
         and bool(output.suffix)
         and os.path.isfile(picture)
         and (isinstance(output, RemotePath) or not os.path.isdir(output))
-        and picture.suffix != ".parquet"
+        and not holds_pictures(picture)
     )
 
 
@@ -137,6 +138,14 @@ def serve(
         str, typer.Option(help="Address to listen on. Other machines can reach any but 127.0.0.1 and localhost.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8000,
+    allowed: Annotated[
+        list[str],
+        typer.Option(
+            "--allowed-host",
+            metavar="NAME",
+            help="A further name that browsers may ask for, as of a reverse proxy (may be repeated).",
+        ),
+    ] = [],  # noqa: B006 (typer copies it)
     **settings: Any,
 ) -> None:
     """Serve a local web page that restores pictures, one or many at a time; Ctrl-C ends it."""
@@ -149,4 +158,4 @@ def serve(
 
     resolved = resolve(config)
     resolved.face_finder.finder.load()
-    run(resolved, host, port)
+    run(resolved, host, port, allowed)

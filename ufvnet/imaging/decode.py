@@ -206,7 +206,7 @@ def _unreadable(error: Exception) -> ImageProblem:
     """In plain words what Pillow and its decoders say of broken files; an error that is none of theirs has its name."""
     message = str(error).strip().rstrip(".")
     if "truncated" in message.lower():
-        detail = re.search(r"\(([^()]+)\)$", message)
+        detail = re.search(r"\((?!0 bytes)([^()]+)\)$", message)
         return ImageProblem("unreadable", f"truncated: {detail[1]}" if detail else "truncated: the file ends too early")
     if isinstance(error, OSError) and error.errno is not None:
         return ImageProblem("unreadable", f"cannot be read: {error.strerror}")

@@ -15,18 +15,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from ufvnet.config import fingerprint
 from ufvnet.errors import ConfigError
 from ufvnet.extras import require
 from ufvnet.files import cache_folder, printed, safe_name, seal, write_atomically
+from ufvnet.imaging.resize import resize
 
 from .conv import fold_norms
 from .feed import Feed, feed_of
 from .onnx_network import CARD, OnnxNetwork, import_onnxruntime, seal_onnx, sealed
-from .srg import SROutput, as_output
+from .routed import UFVNetRouted
+from .srg import SROutput, as_output, to_network
 from .store import WEIGHTS, find, identity, load, read_card
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "torch-export": ".pt2"}
@@ -35,7 +39,9 @@ TOLERANCE = 5e-4
 in images in [-1, 1]. ufvnet-routed's features are large before they are scaled: float32 leaves 2e-4 of it open."""
 
 CHECKED = (1, 2, 5)
-"""Batch sizes with which every exported file is checked."""
+"""Batch sizes with which every exported file is checked on noise."""
+SMOOTH, SMOOTH_BATCHES = 8, 4
+"""Size and largest number of the batches of smooth faces: another one follows until each expert was chosen."""
 
 VERSION = 4
 """Version of the files' content; files of another version in the cache are exported again."""
@@ -65,8 +71,8 @@ def export(model: Path | str, format: str = "onnx", out: Path | None = None) -> 
 
     Inputs are ``ls`` (N, 3, h, h) float32 in [-1, 1], h = H unless the card's ``feed`` has another side, and ``rate``,
     float32: (N, 2) of rows and columns for networks with ``rate_by_axis``, else (N,). Outputs are ``sr`` (N, 3, H, H)
-    and, for networks that weigh anchors, ``weights`` (N, anchors). The file is compared with the network on random
-    inputs before it gets its name.
+    and, for networks that weigh anchors, ``weights`` (N, anchors). The file is compared with the network on noise
+    and on smooth faces before it gets its name.
 
     Args:
         model: a model folder, or the name of one that ships.
@@ -75,7 +81,7 @@ def export(model: Path | str, format: str = "onnx", out: Path | None = None) -> 
 
     Raises:
         ConfigError: the model, the format or the extra is missing; the network cannot be exported, or the file computes
-            something else; or ``out`` is a file that ufvnet did not export.
+            something else, or not all of it can be compared; or ``out`` is a file that ufvnet did not export.
     """
     if format not in SUFFIXES:
         raise ConfigError(f"format = {format}: must be one of {', '.join(SUFFIXES)}")
@@ -207,6 +213,39 @@ def _example(card: dict[str, Any], count: int) -> tuple[Tensor, Tensor]:
     return ls, rate
 
 
+def _smooth_example(card: dict[str, Any], seed: int) -> tuple[Tensor, Tensor]:
+    """SMOOTH faces without damage, as far as a network can tell: blurs of four widths, reduced as clean faces are."""
+    random, size = np.random.default_rng(seed), card["hr_size"]
+    heights, widths = random.integers(size // 16, size // 2 + 1, (2, SMOOTH)).tolist()
+    widths = widths if card["rate_by_axis"] else heights
+    lrs = []
+    for i, (height, width) in enumerate(zip(heights, widths)):
+        grain = 2 ** (2 + i % 4)
+        face = resize(Image.fromarray(random.integers(0, 256, (grain, grain, 3), dtype=np.uint8)), size)
+        lrs.append(np.asarray(resize(face, width, height)))
+    rate = torch.tensor([heights, widths]).T / size
+    return to_network(Feed(**card["feed"]).batch(lrs, size)), rate if card["rate_by_axis"] else rate[:, 0]
+
+
+def _examples(network: nn.Module, card: dict[str, Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches that between them pass every part of a network: noise passes only the expert for damaged faces.
+
+    Raises:
+        ConfigError: the network chooses between experts, and chose only one of them.
+    """
+    yield from (_example(card, count) for count in CHECKED)
+    choices = set[bool]()
+    for seed in range(SMOOTH_BATCHES):
+        example = _smooth_example(card, seed)
+        yield example
+        if not isinstance(network, UFVNetRouted):
+            return
+        choices.update(network.is_clean(*example).tolist())
+        if len(choices) > 1:
+            return
+    raise ConfigError(f"model = {card['model']}: its router chose one of its experts alone: the other is not checked")
+
+
 def _dynamic() -> tuple[dict[int, Any], dict[int, Any]]:
     batch = torch.export.Dim("batch", min=1)
     return {0: batch}, {0: batch}
@@ -264,10 +303,13 @@ def _call(module: Callable[..., tuple[Tensor, ...]], ls: Tensor, rate: Tensor) -
 
 
 def _difference(network: nn.Module, exported: Call, card: dict[str, Any]) -> float:
-    """The largest difference of any output on batches of several sizes and rates."""
+    """The largest difference of any output on batches of several sizes and rates.
+
+    Raises:
+        ConfigError: the network chooses between experts, and one of them was never chosen.
+    """
     largest = torch.zeros(())
-    for count in CHECKED:
-        example = _example(card, count)
+    for example in _examples(network, card):
         ours, theirs = as_output(network(*example)), exported(*example)
         for a, b in ((ours.sr, theirs.sr), (ours.weights, theirs.weights)):
             if (a is None) != (b is None):

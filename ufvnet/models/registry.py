@@ -38,7 +38,7 @@ class ModelEntry:
     """A registered model.
 
     factory: builds the network. summary: one line. kind: what the network is fed. note: more about its counts.
-    version: part of the fingerprints of its trainings and scores; another one makes them anew.
+    version: part of the fingerprints of its trainings, outputs and exports; another one makes them anew.
     """
 
     name: str
@@ -70,8 +70,8 @@ def register(
             ``FR`` the LR image resized to its ``lr_size``; ``SASR`` the LR image as it is, its sides multiples of
             ``multiple``, if it has one.
         note: a footnote of ``ufvnet models show``.
-        version: any text; with another one the model is trained and scored anew. Default: the sha256 of the file that
-            has the factory, but not of what it imports; nothing if there is no file (a notebook).
+        version: any text; with another one the model is trained, scored and exported anew. Default: the sha256 of the
+            file that has the factory, but not of what it imports; nothing if there is no file (a notebook).
 
     Raises:
         ValueError: the name is taken, or there is no such kind.

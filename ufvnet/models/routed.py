@@ -76,6 +76,10 @@ class UFVNetRouted(nn.Module):
             sr, weights = self._routed(ls, both, statistics, logit > 0)
         return SROutput(sr, weights, weights.clamp(min=1e-9).log(), damage)
 
+    def is_clean(self, ls: Tensor, rate: Tensor) -> Tensor:
+        """(N,) bool: True where a face passes the expert for clean ones; ls and rate as ``forward``, rate (N, 2)."""
+        return self.router(self.statistics(ls, rate))[0] > 0
+
     def _mixed(self, ls: Tensor, rate: Tensor, statistics: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
         """The mean of both experts' images and weights, by the (N,) share of the expert for clean faces."""
         clean, damaged = self.clean(ls, rate), self.damaged(ls, rate, statistics=statistics)

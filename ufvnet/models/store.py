@@ -29,7 +29,7 @@ from ufvnet.files import (
 from ufvnet.remote import check_local
 
 from .card import parse_card
-from .registry import create
+from .registry import create, describe
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 SHIPPED = Path(__file__).parents[1] / "weights"
@@ -142,13 +142,19 @@ def load(folder: Path | str) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def identity(folder: Path | str) -> str:
-    """A fingerprint of a model's card and of its weights as they are now; it changes when the weights change.
+    """A fingerprint of a model's card, of its weights as they are now and of the version of its code, if it has one.
 
     Raises:
-        ConfigError: as ``read_card``.
+        ConfigError: as ``read_card``, or no model of the card's name is registered.
     """
     folder = Path(folder)
-    return fingerprint(read_card(folder)["fingerprint"], _digest(find(folder) / WEIGHTS))
+    card = read_card(folder)
+    try:
+        version = describe(card["model"]).version
+    except ValueError as error:
+        raise ConfigError(f"model = {printed(folder)}: {CARD}: {printed(error)}") from error
+    files = fingerprint(card["fingerprint"], _digest(find(folder) / WEIGHTS))
+    return fingerprint(files, version) if version else files
 
 
 # Writing

@@ -67,7 +67,9 @@ def _print_summary(config: RestoreConfig, summary: Mapping[str, Any]) -> None:
     """Print counts and rate, and the first failures to standard error."""
     counts, seconds = summary["counts"], summary["seconds"]
     statuses = ", ".join(f"{n:,} {status}" for status, n in counts.items() if n or status in ("restored", "failed"))
-    rate = spell_rate(summary["files"] / seconds) if seconds else ""
+    kept, made = summary["kept"], summary["files"] - summary["kept"]
+    statuses += f" ({kept:,} kept from before)" if kept else ""
+    rate = spell_rate(made / seconds) if seconds and made else ""
     rate = f", {rate.replace('/', ' pictures/')}" if rate else ""
     faces = f"{summary['faces']:,} face{'s' * (summary['faces'] != 1)}"
     print(f"{statuses}; {faces}{rate}: {printed_line(config.output)}")

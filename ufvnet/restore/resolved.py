@@ -12,7 +12,7 @@ from .face_finder import FaceFinder
 from .known_faces import KnownFaces, read_known_faces
 from .restorer import Restorer
 
-ALGORITHM = 3
+ALGORITHM = 4
 """Part of every key; another number makes all earlier outputs stale."""
 DECISIVE = ("backend", "mode", "min_face", "max_face", "effective_size", "size", "scale", "format", "quality", "suffix",
             "image_column", "unrestored", "precision", "self_ensemble", "max_pixels")  # fmt: skip

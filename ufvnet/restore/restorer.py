@@ -92,7 +92,7 @@ class Restorer:
     network: nn.Module
     hr_size: int
     fingerprint: str
-    """Of the model's card and weights; the sha256 of an ONNX file."""
+    """Of the model's card, weights and code; the sha256 of an ONNX file."""
     device: torch.device
     self_ensemble: bool = False
     """Return the mean of the output and of the mirrored input's output, mirrored back: takes twice the time."""
@@ -154,7 +154,7 @@ class Restorer:
 
         Raises:
             TypeError: an image is no PIL image.
-            ValueError: an image is smaller than LEAST_SIDE.
+            ValueError: an image's longer side is under LEAST_SIDE.
             FloatingPointError: the network returned NaN or infinity for an image.
         """
         if not images:
@@ -163,7 +163,7 @@ class Restorer:
         rgb = [picture.colour.convert("RGB") for picture in pictures]
         for image in rgb:
             if max(image.size) < LEAST_SIDE or not min(image.size):
-                raise ValueError(f"{image.width}x{image.height}: no face in fewer than {LEAST_SIDE} pixels")
+                raise ValueError(f"{image.width}x{image.height}: its longer side may not be under {LEAST_SIDE} pixels")
         choice = CropRule(self.hr_size).choose(rgb, [min(image.size) for image in rgb])
         rgb = [choice.chosen[i].pixels if i in choice.chosen else image for i, image in enumerate(rgb)]
         rates = [rate_of(image, self.hr_size) for image in rgb]

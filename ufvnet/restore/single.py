@@ -9,7 +9,6 @@ from pathlib import Path
 from PIL import Image
 
 from ufvnet.config import ConfigError, RestoreConfig
-from ufvnet.data.sources.files import TABLES
 from ufvnet.files import check_writable, printed, write_bytes
 from ufvnet.imaging.formats import heif_is_known, kind_of
 from ufvnet.remote import AnyPath, RemotePath
@@ -18,7 +17,7 @@ from .folder.job import Job
 from .folder.records import ManifestRow, new_row
 from .folder.scheduler import Scheduler
 from .folder.side_folders import SideFolders
-from .folder.source import PIPE
+from .folder.source import PIPE, holds_pictures
 from .known_faces import KnownFaces, read_known_faces
 from .picture import ENDINGS
 from .resolved import resolve
@@ -27,7 +26,8 @@ from .resolved import resolve
 def is_single(config: RestoreConfig) -> bool:
     """True if a configuration names a pipe, or one picture and an output that is no folder and has an ending.
 
-    The pictures of a table become a folder, whose name may have a dot, unless its ending is that of a picture.
+    The pictures of a table or an archive become a folder, whose name may have a dot, unless its ending is that of a
+    picture.
     """
     if PIPE in (*config.inputs, config.output):
         return True
@@ -39,7 +39,7 @@ def is_single(config: RestoreConfig) -> bool:
         return named_alike and given.is_file() and not config.output.is_dir()
     if not given.is_file() or config.output.is_dir():
         return False
-    return given.suffix.lower() not in TABLES or _is_picture_name(config.output)
+    return not holds_pictures(given) or _is_picture_name(config.output)
 
 
 def _is_picture_name(path: AnyPath) -> bool:
@@ -57,8 +57,8 @@ def restore_single(config: RestoreConfig) -> ManifestRow:
     (path,) = config.inputs if len(config.inputs) == 1 else (None,)
     if path is None or not (path == PIPE or path.is_file()):
         raise ConfigError("input: a pipe takes one picture: a file, or - for standard input")
-    if path.suffix.lower() in TABLES:
-        raise ConfigError(f"output = {config.output}: the pictures of a table need a folder")
+    if holds_pictures(path):
+        raise ConfigError(f"output = {config.output}: the pictures of a table or an archive need a folder")
     if config.frames == "all":
         raise ConfigError(f"output = {config.output}: all frames need a folder")
     config = _with_format(config)

@@ -21,9 +21,7 @@ from ufvnet.errors import in_one_line
 from ufvnet.remote import AnyPath
 
 from .animations import open_frames
-from .source import MAX_BYTES
-
-ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+from .source import MAX_BYTES, is_archive_name
 
 OPENED = 8
 """Archives and animations that are open at once: a folder may hold many thousand, and sources follow their order."""
@@ -47,10 +45,6 @@ class Member:
 
     name: str
     fault: str | None = None
-
-
-def is_archive_name(name: str) -> bool:
-    return name.lower().endswith(ENDINGS)
 
 
 def list_members(path: Path, recursive: bool = True) -> list[Member]:

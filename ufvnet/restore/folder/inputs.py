@@ -16,13 +16,13 @@ from ufvnet.imaging.formats import VIDEOS
 from ufvnet.remote import RemotePath
 
 from .animations import list_frames
-from .archives import is_archive_name, list_members
+from .archives import list_members
 from .manifest import listed_outputs
 from .naming import InputFile, name_sources
 from .outputs import noted_outputs
 from .records import ACCOUNT
-from .source import PictureSource, path_of
-from .tables import count_rows, is_table_name
+from .source import PictureSource, is_archive_name, is_table_name, path_of
+from .tables import count_rows
 
 ODD_NAME = ("failed", "no file can have the name of this object, and so no output")
 

@@ -8,7 +8,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 
 from ufvnet.config import RestoreConfig
 from ufvnet.files import seal, sealed_line, sha256, unseal, write_atomically, write_json
-from ufvnet.remote import AnyPath
 
 from .columns import ROWS
 from .desk import desk_of, send_account
@@ -41,11 +40,14 @@ log = logging.getLogger(__name__)
 # When a run begins
 
 
-def open_account(output: AnyPath, desk: Path, resume: bool) -> None:
+def open_account(desk: Path, resume: bool) -> int:
     """Make the desk ready for a journal, and remove the account of an earlier run.
 
     With ``resume``, the earlier account becomes the journal that the run goes on with. In any case the notes keep which
     files earlier runs wrote.
+
+    Returns:
+        The size of that journal in bytes; 0 if the run goes on from none.
     """
     (desk / WORK).mkdir(parents=True, exist_ok=True)
     manifest, journal = desk / MANIFEST, desk / WORK / JOURNAL
@@ -55,11 +57,10 @@ def open_account(output: AnyPath, desk: Path, resume: bool) -> None:
     if resume and (manifest.is_file() or others):
         write_atomically(journal, lambda temporary: _merge(desk, temporary))
     elif not resume:
-        if manifest.is_file() or journal.is_file():
-            log.warning("%s: files of an earlier run stay there, and this run's manifest replaces its own", output)
         journal.unlink(missing_ok=True)
     for path in (*others, manifest, desk / SUMMARY):
         path.unlink(missing_ok=True)
+    return journal.stat().st_size if journal.is_file() else 0
 
 
 def _merge(desk: Path, temporary: Path) -> None:
@@ -112,27 +113,37 @@ def _output_of(row: ManifestRow) -> Iterator[OutputDigest]:
 # When a run ends
 
 
-def close_account(config: RestoreConfig, names: Iterable[str], extra: dict[str, Any]) -> dict[str, Any]:
+def close_account(
+    config: RestoreConfig, names: Iterable[str], extra: dict[str, Any], resumed_at: int = 0
+) -> dict[str, Any]:
     """Write manifest.parquet, with a row per name in their order, and summary.json; remove the run's notes.
 
+    Args:
+        config: of the run.
+        names: of its pictures.
+        extra: further entries of the summary.
+        resumed_at: what ``open_account`` returned.
+
     Returns:
-        The summary: ``files``, ``counts`` by status, ``reasons`` by status with their counts, ``usable`` (pictures
-        that could be read), ``faces``, ``enlarged`` (photos with restored faces that were), ``stretched`` (face crops
-        that were, as they are not square), the first ``failures``, the entries of ``extra``, ``config``, and
-        ``manifest_sha256``.
+        The summary: ``files``; ``kept``, the number of those that were finished before this run; ``counts`` by status,
+        ``reasons`` by status with their counts, ``usable`` (pictures that could be read), ``faces``, ``enlarged``
+        (photos with restored faces that were), ``stretched`` (face crops that were, as they are not square), the first
+        ``failures``, the entries of ``extra``, ``config``, and ``manifest_sha256``.
     """
     desk = desk_of(config.output)
     journals, earlier, reasons = journals_of(desk), EarlierOutputs(config.output, desk), ReasonCounts()
     counts: Counter[str] = Counter()
     failures: list[str] = []
+    places = {name: (i, place) for i, journal in enumerate(journals) for name, place in index_rows(journal)}
 
     def write(temporary: Path) -> None:
         with pq.ParquetWriter(temporary, ROWS, compression="zstd") as writer:
-            for table in _tables(journals, names):
+            for table in _tables(journals, places, names):
                 writer.write_table(table)
                 earlier.drop(filter(None, table["output"].to_pylist()))
                 for row in table.select(COUNTED).to_pylist():
                     status, reason = row["status"], row["reason"] or ""
+                    counts["kept"] += places.get(row["path"], (1, 0)) < (0, resumed_at)
                     usable = status in USABLE or (status == "skipped" and bool(row["mode"]))
                     enlarged = row["mode"] == "photo" and status == "restored" and row["output_width"] > row["width"]
                     faces = row["faces_restored"] or 0
@@ -145,6 +156,7 @@ def close_account(config: RestoreConfig, names: Iterable[str], extra: dict[str, 
     write_atomically(desk / MANIFEST, write)
     summary = {
         "files": sum(counts[status] for status in STATUSES),
+        "kept": counts["kept"],
         "counts": {status: counts[status] for status in STATUSES},
         "reasons": reasons.most_common(),
         "usable": counts["usable"],
@@ -161,7 +173,8 @@ def close_account(config: RestoreConfig, names: Iterable[str], extra: dict[str, 
     unmark(desk)
     for journal in journals:
         journal.unlink()
-    earlier.save()
+    if left := earlier.save():
+        log.warning("%s: files of earlier runs that stay there, but are not in its manifest: %d", config.output, left)
     return summary
 
 
@@ -171,12 +184,13 @@ def remove_notes_folder(desk: Path) -> None:
         (desk / WORK).rmdir()
 
 
-def _tables(journals: Sequence[Path], names: Iterable[str]) -> Iterator[pa.Table]:
-    """The latest row of each name, in tables of GROUP rows.
+def _tables(
+    journals: Sequence[Path], places: Mapping[str, tuple[int, int]], names: Iterable[str]
+) -> Iterator[pa.Table]:
+    """The latest row of each name, in tables of GROUP rows. ``places``: each name's journal and place in it.
 
     Read by pyarrow's JSON reader: from Python objects, pyarrow would import pandas to make a table.
     """
-    places = {name: (i, place) for i, journal in enumerate(journals) for name, place in index_rows(journal)}
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(journal.open("rb")) for journal in journals]
 

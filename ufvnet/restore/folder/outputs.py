@@ -217,8 +217,8 @@ class EarlierOutputs:
         for name in names if self.digests else ():
             self.digests.pop(file_of(name), None)
 
-    def save(self) -> None:
-        """Note those that still exist, and remove the notes of this run."""
+    def save(self) -> int:
+        """Note those that still exist, and remove the notes of this run; returns how many exist."""
         left = {n: raw for n, raw in self.digests.items() if self._exists(unescape_name(n))}
         earlier = self.desk / WORK / EARLIER
         if left:
@@ -226,6 +226,7 @@ class EarlierOutputs:
         for path in notes(self.desk / WORK, WRITTEN):
             if path != earlier or not left:
                 path.unlink()
+        return len(left)
 
     def _exists(self, name: str) -> bool:
         path = self.output / name

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ufvnet.config import ConfigError, RestoreConfig
@@ -118,11 +118,11 @@ def open_run(run: RestoreRun, processes: int = 1, crashed: bool = False) -> Iter
         mark(run.config)
         SideFolders(run.config).claim()
         remove_temporaries(desk)
-        open_account(output, desk, run.config.resume)
+        resumed_at = open_account(desk, run.config.resume)
         send_notes(output, desk)
         if not crashed:  # what a killed run had in work is not suspect
             forget(desk)
-        yield share_out(run, processes)
+        yield [replace(shard, resumed_at=resumed_at) for shard in share_out(run, processes)]
 
 
 def share_out(run: RestoreRun, processes: int) -> list[RestoreShard]:
@@ -154,7 +154,7 @@ def close_run(run: RestoreRun, shards: Sequence[RestoreShard], seconds: float) -
             raise OutputLostError(f"{printed(journal)} was removed while restoring; --resume does the rest")
     names = (name for source in run.sources for name in source.names())
     extra = {"seconds": round(seconds, 1), "finder": run.config.finder, "finder_reason": run.finder_reason}
-    summary = close_account(run.config, names, extra)
+    summary = close_account(run.config, names, extra, max((shard.resumed_at for shard in shards), default=0))
     forget(desk)
     leave(output, desk)
     remove_notes_folder(desk)

@@ -40,6 +40,7 @@ class RestoreShard:
     first: number of its first row among all rows of the run.
     journal: file name of its journal.
     desk: folder of the run's notes.
+    resumed_at: size of the run's journal when the run began, in bytes: rows before it are of earlier runs.
     """
 
     config: RestoreConfig
@@ -48,6 +49,7 @@ class RestoreShard:
     first: int
     journal: str
     desk: Path
+    resumed_at: int = 0
 
     @property
     def rows(self) -> int:

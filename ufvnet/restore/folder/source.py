@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ufvnet.data.sources.files import TABLES
 from ufvnet.files import escape_name
 from ufvnet.remote import AnyPath, RemotePath, is_url
 
@@ -15,6 +16,21 @@ PIPE = Path("-")
 
 MAX_BYTES = 2**29
 """Larger files are not read."""
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+
+
+def is_archive_name(name: str) -> bool:
+    return name.lower().endswith(ARCHIVES)
+
+
+def is_table_name(name: str) -> bool:
+    return name.lower().endswith(TABLES)
+
+
+def holds_pictures(path: AnyPath) -> bool:
+    """True for the name of a table or an archive: its pictures need a folder."""
+    return is_table_name(path.name) or is_archive_name(path.name)
 
 
 def path_of(root: str, name: str) -> AnyPath:

@@ -95,7 +95,7 @@ class ReadStage:
         width, height = picture.size
         job.row |= {"mode": "aligned", "faces_found": 1, "faces_restored": 0}
         if min(width, height) < LEAST_SIDE:
-            raise ImageProblem("failed", f"{width}x{height}: no face in fewer than {LEAST_SIDE} pixels")
+            raise ImageProblem("failed", f"{width}x{height}: no side may be under {LEAST_SIDE} pixels")
         choice = self._choose(job, [picture.colour], [min(width, height)])
         if not choice.chosen:
             self._leave(job, picture, "copied", self._already_larger)

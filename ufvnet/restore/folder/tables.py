@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -12,7 +11,6 @@ import pyarrow.parquet as pq
 
 from ufvnet.config import ConfigError, RestoreConfig, TableSource
 from ufvnet.data.sources.cells import Cell
-from ufvnet.data.sources.files import TABLES
 from ufvnet.data.sources.image_table import NoPictures, cells_of, read_cells, read_rows, read_schema
 from ufvnet.errors import in_one_line
 from ufvnet.files import printed
@@ -22,10 +20,6 @@ from .source import PictureSource
 
 MAGIC = (b"PAR1", b"PARE", b"ARRO", b"\xff\xff\xff\xff")
 """First bytes of Parquet files (PARE: with an encrypted footer), Arrow files and Arrow streams."""
-
-
-def is_table_name(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in TABLES
 
 
 def count_rows(path: AnyPath, config: RestoreConfig) -> tuple[int | None, tuple[str, str] | None]:

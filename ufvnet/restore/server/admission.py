@@ -6,8 +6,10 @@ import asyncio
 import ipaddress
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 WORKERS = 2
 """Pictures in work at once; the network itself uses every core."""
 WAITING = 4
-"""Number of further requests that are accepted; each may hold an upload in memory."""
+"""Number of further pictures that wait for a worker; each holds its upload in memory."""
+UPLOADS = 16
+"""Uploads that are read at once: slow ones must keep no worker's seat."""
 
 
 class Refused(Exception):
@@ -29,9 +33,9 @@ class Refused(Exception):
 
 
 class Workers:
-    """A few threads with a limited number of seats.
+    """A few threads with a limited number of seats, and a limited number of uploads that are read.
 
-    What runs in a thread cannot be ended, so it keeps its seat until it is done.
+    What runs in a thread cannot be ended from outside, so it keeps its seat until it is done.
 
     Args:
         seconds: within which a picture must be restored once its upload is complete.
@@ -39,28 +43,32 @@ class Workers:
 
     def __init__(self, seconds: float):
         self.seconds = seconds
+        self._uploads = threading.BoundedSemaphore(UPLOADS)
         self._seats = threading.BoundedSemaphore(WORKERS + WAITING)
         self._threads = ThreadPoolExecutor(WORKERS, "restore")
 
     async def work(
-        self, upload: Callable[[], Awaitable[bytes]], restore: Callable[[bytes], tuple[int, bytes]]
+        self, upload: Callable[[], Awaitable[bytes]], restore: Callable[[bytes, float], tuple[int, bytes]]
     ) -> tuple[int, bytes]:
-        """Read an upload if there is a seat, and restore it.
+        """Read an upload, and restore it if there is a seat.
 
         Args:
             upload: reads it.
-            restore: returns an HTTP status and a body.
+            restore: receives it, and the ``time.monotonic()`` at which nobody waits for it any more; returns an HTTP
+                status and a body.
 
         Raises:
-            Refused: there is no seat, or it takes too long; or what ``upload`` raises.
+            Refused: there are too many uploads, there is no seat, or it takes too long; or what ``upload`` raises.
         """
-        if not self._seats.acquire(blocking=False):
-            raise Refused(503, "Too many pictures are in work; try again in a minute.")
+        _take(self._seats, "in work")
+        self._seats.release()  # an upload in vain is spared, but a slow one must not hold a seat
+        _take(self._uploads, "being uploaded")
         try:
-            job = self._threads.submit(restore, await upload())
-        except BaseException:
-            self._seats.release()
-            raise
+            content = await upload()
+        finally:
+            self._uploads.release()
+        _take(self._seats, "in work")
+        job = self._threads.submit(restore, content, time.monotonic() + self.seconds)
         job.add_done_callback(lambda _: self._seats.release())
         try:
             return await asyncio.wait_for(asyncio.wrap_future(job), self.seconds)
@@ -68,6 +76,15 @@ class Workers:
             if job.cancelled():
                 raise Refused(503, "The pictures before this one take too long; try again in a minute.") from None
             raise Refused(504, f"The picture took over {self.seconds:g} seconds; try a smaller one.") from None
+
+
+def _take(places: threading.BoundedSemaphore, doing: str) -> None:
+    """
+    Raises:
+        Refused: no place is free.
+    """
+    if not places.acquire(blocking=False):
+        raise Refused(503, f"Too many pictures are {doing}; try again in a minute.")
 
 
 async def read_upload(request: Request, max_bytes: int, seconds: float) -> bytes:
@@ -99,15 +116,61 @@ async def read_upload(request: Request, max_bytes: int, seconds: float) -> bytes
     return bytes(body)
 
 
-def check_headers(request: Request, host: str) -> None:
+@dataclass(frozen=True)
+class OwnNames:
+    """The names by which a server may be asked for; others are refused (DNS rebinding).
+
+    names: in lower case.
+    any_number: any address in numbers is one too, as it cannot be rebound to another address.
+    """
+
+    names: frozenset[str]
+    any_number: bool
+
+    @classmethod
+    def of(cls, host: str, allowed: Sequence[str] = ()) -> OwnNames:
+        """The names of a server.
+
+        Args:
+            host: that it listens on. If that is no loopback address, the machine's own names count; if it is all
+                addresses, any number does.
+            allowed: further names.
+        """
+        machine = () if _is_loopback(host) else (socket.gethostname(), socket.getfqdn())
+        names = {host, "localhost", "127.0.0.1", "::1", *machine, *allowed}
+        return cls(frozenset(name.lower() for name in names), host in ("0.0.0.0", "::"))
+
+    def has(self, header: str) -> bool:
+        """True if a Host header has one of the names."""
+        try:
+            name = (urlsplit(f"//{header}").hostname or "").lower()
+        except ValueError:
+            return False
+        return name in self.names or (self.any_number and _address(name) is not None)
+
+
+def _is_loopback(host: str) -> bool:
+    address = _address(host)
+    return host.lower() == "localhost" if address is None else address.is_loopback
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None
+
+
+def check_headers(request: Request, own: OwnNames) -> None:
     """See that a request is meant for this server and comes from its own page.
 
     Raises:
         Refused: it is meant for another server, or comes from another server's page.
     """
     asked_for, origin = request.headers.get("host", ""), request.headers.get("origin")
-    if not _is_own_name(asked_for, host):
-        raise Refused(421, "The request was meant for another host.")
+    if not own.has(asked_for):
+        hint = "`ufvnet serve --allowed-host NAME` allows a further name."
+        raise Refused(421, f"The request was meant for another host. {hint}")
     if origin is None:
         return  # browsers name the page that a request comes from; programs need not
     try:
@@ -116,22 +179,3 @@ def check_headers(request: Request, host: str) -> None:
         raise Refused(400, "The request's Origin is malformed.") from None
     if origin_host != asked_for:
         raise Refused(403, "The request comes from another page.")
-
-
-def _is_own_name(header: str, host: str) -> bool:
-    """True if a Host header names this server: by the name that it listens on or this machine's own names; by any
-    address in numbers if it listens on all addresses."""
-    try:
-        name = (urlsplit(f"//{header}").hostname or "").lower()
-    except ValueError:
-        return False
-    if name in {host.lower(), "localhost", "127.0.0.1", "::1"}:
-        return True
-    if host not in ("0.0.0.0", "::"):
-        return False
-    if name == socket.gethostname().lower():
-        return True
-    try:
-        return bool(ipaddress.ip_address(name))  # a number cannot be rebound to another address
-    except ValueError:
-        return False

@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
+import time
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -38,6 +40,8 @@ LARGEST_SIDE = 2048
 PLAIN_SIDE = 512
 """What is only shown is a PNG up to this side, and a JPEG, which is far smaller, if it is larger."""
 BATCH_SIZE = 16
+MAX_FACES = 500
+"""Faces of an upload that are restored at most; ``ufvnet restore`` takes any number."""
 STATUSES = {"not_a_picture": 415, "too_large": 413}
 """HTTP status by the status of an ImageProblem; 422 for all others."""
 TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
@@ -46,10 +50,12 @@ TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
 _budget = PixelBudget(2 * MAX_PIXELS)
 
 
-def reply(upload: bytes, mode: Mode, resolved: ResolvedRestore) -> tuple[int, bytes]:
+def reply(upload: bytes, mode: Mode, resolved: ResolvedRestore, deadline: float = math.inf) -> tuple[int, bytes]:
     """HTTP status and JSON: what ``answer`` returns, or ``error``, a sentence. Never raises."""
     try:
-        return 200, json.dumps(answer(upload, mode, resolved)).encode()
+        return 200, json.dumps(answer(upload, mode, resolved, deadline)).encode()
+    except OutOfTimeError as error:
+        return error_reply(504, str(error))
     except ImageProblem as problem:
         return error_reply(STATUSES.get(problem.status, 422), problem.reason)
     except (ArithmeticError, RuntimeError, MemoryError) as error:  # out of memory and the like
@@ -63,13 +69,18 @@ def error_reply(status: int, message: str) -> tuple[int, bytes]:
     return status, json.dumps({"error": printed(message)}).encode()
 
 
-def answer(upload: bytes, mode: Mode, resolved: ResolvedRestore) -> dict[str, Any]:
+class OutOfTimeError(Exception):
+    """Nobody waits for an answer any more."""
+
+
+def answer(upload: bytes, mode: Mode, resolved: ResolvedRestore, deadline: float = math.inf) -> dict[str, Any]:
     """What the page shows of an upload.
 
     Args:
         upload: the bytes of a file.
         mode: as in RestoreConfig.
         resolved: how, and the model.
+        deadline: the ``time.monotonic()`` after which no further step is begun.
 
     Returns:
         ``after``, the output as a file in base64, with its ``type`` and ``ending``; ``before``, the input enlarged by
@@ -78,7 +89,8 @@ def answer(upload: bytes, mode: Mode, resolved: ResolvedRestore) -> dict[str, An
         ``effective_size``, the largest first, whose numbers also stand by themselves; and ``anchors``.
 
     Raises:
-        ImageProblem: the upload is no picture that can be used, or has no face to restore.
+        ImageProblem: the upload is no picture that can be used, or has no face to restore, or over MAX_FACES.
+        OutOfTimeError: it is later than ``deadline``.
         RuntimeError: the model or what writes the output failed.
     """
     resolved = _for_page(resolved, mode)
@@ -89,16 +101,25 @@ def answer(upload: bytes, mode: Mode, resolved: ResolvedRestore) -> dict[str, An
         raise ImageProblem(*_sentence(problem)) from problem
     if job.row["status"]:
         raise _nothing_to_restore(job, resolved.hr_size)
+    if len(job.crops) > MAX_FACES:
+        raise ImageProblem("too_many_faces", f"{len(job.crops):,} small faces are over {MAX_FACES}; crop the picture.")
     results: dict[int, Restored] = {}
     for first in range(0, len(job.crops), BATCH_SIZE):
+        _check_time(deadline)
         part = job.crops[first : first + BATCH_SIZE]
         made = resolved.restorer.batch([crop for _, crop in part])
         results |= {i: replace(face, effective_size=job.effective.get(i)) for (i, _), face in zip(part, made)}
     job.results = dict(results)
+    _check_time(deadline)
     WriteStage(resolved.config, _budget).run(job)
     if job.row["status"] != "restored":
         raise RuntimeError(job.row["reason"])
     return _account(job, results, read_picture(upload, MAX_PIXELS), resolved)
+
+
+def _check_time(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise OutOfTimeError("The picture took too long; try a smaller one.")
 
 
 def _for_page(resolved: ResolvedRestore, mode: Mode) -> ResolvedRestore:

@@ -97,7 +97,7 @@ def check_methods(config: EvaluateConfig, trainings: Sequence[TrainConfig], size
                 raise ConfigError(f"models: {made}, {test_set.path} holds {scored}-pixel ones")
 
 
-def _entry(name: str, origin: str = "") -> ModelEntry:
+def _entry(name: str) -> ModelEntry:
     """The registered model of this name.
 
     Raises:
@@ -106,7 +106,7 @@ def _entry(name: str, origin: str = "") -> ModelEntry:
     try:
         return describe(name)
     except ValueError as error:
-        raise ConfigError(f"model = {origin}{error}") from error
+        raise ConfigError(f"model = {error}") from error
 
 
 def _planned_label(method: Method, training: TrainConfig) -> str:
@@ -148,12 +148,10 @@ def resolve_method(method: Method) -> ResolvedMethod:
     """
     if method.model and method.model != Path(BICUBIC):
         card = read_card(method.model)
-        version = _entry(card["model"], f"{printed(method.model)}: ").version
         view = method.trained_on or card.get("trained_on", {}).get("view", "")
         view = view if view in VIEWS else ""  # trained at chosen scales, e.g. a network of fixed resolution at its own
         name = method.name or card["model"] + ("+flip" if method.self_ensemble else "")
-        files = identity(method.model)
-        digest = _fingerprint(method, fingerprint(files, version) if version else files)
+        digest = _fingerprint(method, identity(method.model))
         return ResolvedMethod(name, str(method.model), view, card["preset"], digest, method, card)
     ref, digest = _digest(method)
     name, trained_on = (method.name or BICUBIC, "") if method.model else (method.name, method.trained_on)
