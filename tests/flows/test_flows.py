@@ -432,6 +432,13 @@ def test_triggers_name_deployments_that_exist() -> None:
     assert set(names.values()) <= {d["name"] for d in DEPLOYMENTS}
 
 
+def test_runs_that_nobody_asks_for_wait_for_the_end_of_earlier_ones() -> None:
+    by_themselves = [d for d in DEPLOYMENTS if d.get("triggers") or d.get("schedules")]
+    assert {d["name"] for d in by_themselves} == {"train", "evaluate"}
+    for deployment in by_themselves:
+        assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+
+
 def test_library_imports_neither_prefect_nor_dask_nor_the_pipeline() -> None:
     files = [*(REPO / "ufvnet").rglob("*.py")]
     imports = {(p.relative_to(REPO).as_posix(), name) for p in files for name in _imported(p)}
