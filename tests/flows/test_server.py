@@ -34,6 +34,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
+from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Crashed, Late, Pending, Running, Scheduled
 from prefect.workers.process import ProcessWorker
@@ -244,6 +245,25 @@ def test_everything_that_is_declared_is_deployed_and_scheduled(deployed: Deploye
     assert enabled == {"train-after-build", "evaluate-after-train", *automations}
     scheduled = eventually(lambda: runs_of(client, "train", StateType.SCHEDULED, from_schedule=True), PATIENCE)
     assert scheduled, f"the cron schedule made no run\n{deployed.account()}"
+
+
+@pytest.mark.kills
+def test_deploying_again_removes_what_is_no_longer_declared_and_leaves_what_users_made_or_paused(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = deployed.client
+    pager = DECLARED[-1] | {"name": "ufvnet-my-pager", "actions": [{"type": "do-nothing"}]}
+    mine = client.create_automation(AutomationCore.model_validate(pager))
+    deploy_automations(client, [*DECLARED, pager | {"name": "ufvnet-of-yesterday"}])
+    there = {automation.name: automation.id for automation in client.read_automations()}
+    client.pause_automation(there["ufvnet-late"])
+    hasten(client)
+    enabled = {automation.name: automation.enabled for automation in client.read_automations()}
+    client.resume_automation(there["ufvnet-late"])
+    client.delete_automation(mine)
+    assert there.keys() - enabled.keys() == {"ufvnet-of-yesterday"}
+    assert {name for name, is_enabled in enabled.items() if not is_enabled} == {"ufvnet-late"}
+    assert "automation ufvnet-of-yesterday: removed" in capsys.readouterr().out
 
 
 @pytest.mark.kills
