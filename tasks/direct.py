@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+NO_ANSWER: tuple[type[Exception], ...] = ()
 NO_CACHE = None
 State = Any
 

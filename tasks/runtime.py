@@ -25,7 +25,7 @@ if TYPE_CHECKING or os.environ.get("UFVNET_DIRECT") != "1":
     from prefect.logging import get_run_logger
     from prefect.states import Completed
 
-    from tasks.cancel import flow
+    from tasks.cancel import NO_ANSWER, flow
     from tasks.logs import plain_errors
 
     plain_errors()
@@ -40,6 +40,7 @@ if TYPE_CHECKING or os.environ.get("UFVNET_DIRECT") != "1":
         return Completed(name="Skipped", message=reason)
 else:
     from tasks.direct import (
+        NO_ANSWER,
         NO_CACHE,
         State,
         create_image_artifact,
@@ -57,7 +58,7 @@ else:
     )
 
 __all__ = [
-    "NO_CACHE", "State", "create_image_artifact", "create_markdown_artifact", "create_progress_artifact",
+    "NO_ANSWER", "NO_CACHE", "State", "create_image_artifact", "create_markdown_artifact", "create_progress_artifact",
     "create_table_artifact", "emit_event", "flow", "get_run_logger", "skipped", "task", "update_progress_artifact",
     "wait", "with_failures",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.artifacts import artifact_key
+from tasks.artifacts import publish
 from tasks.progress import task_progress
 from tasks.runtime import create_table_artifact, get_run_logger, task
 from ufvnet.config import TrainConfig
@@ -69,11 +69,8 @@ def publish_curves(whole: Part) -> Path:
     log = read_curves(whole.model_folder)
     measured = [row for row in log if "psnr" in row] or log[-1:]
     rows = [{k: round(v, 5) for k, v in row.items()} for row in measured]
-    create_table_artifact(
-        key=artifact_key(f"training-curves-{whole.name}"),
-        table=rows,
-        description=f"{whole.name}: measured while training",
-    )
+    about = f"{whole.name}: measured while training"
+    publish(create_table_artifact, f"training-curves-{whole.name}", table=rows, description=about)
     return whole.model_folder
 
 
