@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.artifacts import publish
+from tasks.events import TRAINED, WORSE, announce
 from tasks.progress import task_progress
 from tasks.runtime import create_table_artifact, get_run_logger, task
 from ufvnet.config import TrainConfig
@@ -20,11 +21,12 @@ from ufvnet.training.stages import resolve_parts, select_part
 
 @task(name="plan-training")
 def plan_training(config: TrainConfig, part: str | None = None) -> tuple[list[Part], Part]:
-    """Stage 1's parts and the whole. The images for the parts to train are decoded here, once for all of them."""
+    """Stage 1's parts and the whole. The images for the parts that are not finished are decoded here, once for all."""
     stage1, whole = resolve_parts(config)
     chosen = [*stage1, whole] if part is None else [select_part(stage1, whole, part)]
-    ks = tuple(sorted({k for p in chosen for k in p.ks}))
-    for dataset in whole.datasets:
+    unfinished = [p for p in chosen if not (p.done() or p.is_kept_back())]
+    ks = tuple(sorted({k for p in unfinished for k in p.ks}))
+    for dataset in whole.datasets if unfinished else ():
         for split in ("train", "val"):
             if dataset.card["faces"].get(split):
                 dataset.select(ks, split).arrays()
@@ -48,6 +50,25 @@ def train_part(part: Part) -> Path:
     if kept_back:
         logger.info("%s: %s", part.name, part.why_kept_back)
     return folder
+
+
+@task(name="announce-training")
+def announce_training(whole: Part) -> None:
+    """Tell once that there is a model, or that it is kept back.
+
+    A note of it lies in the run folder, so that another run tells it if this one dies before.
+
+    Raises:
+        PipelineError: as ``announce``.
+    """
+    if whole.is_announced():
+        return
+    if whole.is_kept_back():
+        is_told = announce(WORSE, whole.name, reason=whole.why_kept_back)
+    else:
+        is_told = announce(TRAINED, whole.name, model=whole.model_folder.absolute(), fingerprint=whole.fingerprint)
+    if is_told:
+        whole.note_announced()
 
 
 @contextlib.contextmanager

@@ -363,7 +363,8 @@ def _end(worker: subprocess.Popen[bytes], run: str, deployed: Deployed) -> None:
 
 @pytest.mark.kills
 def test_late_runs_given_up_runs_and_worse_models_are_notified_once_each(deployed: Deployed) -> None:
-    client, before, tomorrow = deployed.client, len(deployed.notifications), datetime.now(UTC) + timedelta(days=1)
+    client, before, before_it = deployed.client, len(deployed.notifications), datetime.now(UTC)
+    tomorrow = before_it + timedelta(days=1)
     hasten(client, "ufvnet-late")
     training = endless(deployed, "worse", model="onesrg", replace="better")
     training["recipe"] = {"steps": 1, "batch_size": 4, "threads": 1, "validation_faces": 2}
@@ -388,6 +389,10 @@ def test_late_runs_given_up_runs_and_worse_models_are_notified_once_each(deploye
     received = deployed.notifications[before:]
     assert sorted(text.split("\n")[0] for text in received) == sorted(subjects), deployed.account()
     assert any("It died again." in text for text in received)
+    told = {"event": {"name": ["ufvnet.model.worse"]}, "occurred": {"since": before_it.isoformat()}}
+    (event,) = client.request("POST", "/events/filter", json={"filter": told}).json()["events"]
+    names = {r["prefect.resource.role"]: r.get("prefect.resource.name") for r in event["related"]}
+    assert (names["deployment"], names["flow"]) == ("train", "train")  # what triggers match
     for run in (late, given_up):
         client.delete_flow_run(run)
     hasten(client)
