@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tasks.events import TRAINED, WORSE, announce
 from tasks.runtime import flow, skipped, wait, with_failures
 from tasks.settings import read_settings
-from tasks.train import plan_training, publish_curves, stopping_trainings, train_part
+from tasks.train import announce_training, plan_training, publish_curves, stopping_trainings, train_part
 from ufvnet.config import TrainConfig
 from ufvnet.training.after_build import reason_to_skip
 from ufvnet.training.stages import select_part
@@ -40,12 +39,8 @@ def train(
             wait(running)
         running.result()
         trained += running
-    finished_before = whole.done() or whole.is_kept_back()
     train_part(whole, wait_for=trained)  # arrows in the graph of the run
+    announce_training(whole)
     if whole.is_kept_back():
-        if not finished_before:
-            announce(WORSE, whole.name, reason=whole.why_kept_back)
         return with_failures("NotPublished", whole.why_kept_back, None)
-    if not finished_before:
-        announce(TRAINED, whole.name, model=whole.model_folder.absolute(), fingerprint=whole.fingerprint)
     return publish_curves(whole)

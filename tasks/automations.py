@@ -19,8 +19,8 @@ from ufvnet.config import ConfigError
 ALERTS = "ufvnet-alerts"
 """Name of the notification block, of any type: a webhook, e-mail, Slack, ..."""
 
-OURS = "ufvnet-"
-"""How the names of the automations in automations.yaml begin."""
+MARK = "made-by-ufvnet-deploy"
+"""Tag of the automations that were deployed from automations.yaml: no others are ever removed, whatever their names."""
 
 
 def deploy(checkout: Path, webhook: str | None) -> int:
@@ -36,7 +36,9 @@ def deploy(checkout: Path, webhook: str | None) -> int:
     if not PREFECT_API_URL.value():
         raise ConfigError("no Prefect server is configured: set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api")
     command = python("-m", "prefect", "--no-prompt", "deploy", "--all")
-    code = subprocess.run(command, cwd=checkout, env=environment(), check=False).returncode
+    variables = environment()
+    variables.pop("UFVNET_CHECKOUT", None)  # deploy/pull.yaml: every worker's own, which Prefect would fill in here
+    code = subprocess.run(command, cwd=checkout, env=variables, check=False).returncode
     if code:
         return code
     if webhook is not None:
@@ -53,18 +55,23 @@ def deploy(checkout: Path, webhook: str | None) -> int:
 
 
 def deploy_automations(client: SyncPrefectClient, declared: list[dict[str, Any]]) -> list[str]:
-    """Create or update automations, and remove those of ours that are no longer declared; returns the names."""
+    """Create or update automations, and remove those of ours that are no longer declared; returns the names.
+
+    One that somebody has paused stays paused.
+    """
     block = next((document.id for document in client.read_block_documents() if document.name == ALERTS), None)
     wanted = {raw["name"]: automation for raw in declared if (automation := _automation(raw, block)) is not None}
-    there = {automation.name: automation.id for automation in client.read_automations()}
+    there = {automation.name: automation for automation in client.read_automations()}
     for name, automation in wanted.items():
         if name in there:
-            client.update_automation(there[name], automation)
+            update = automation.model_copy(update={"enabled": there[name].enabled})
+            client.update_automation(there[name].id, update)
         else:
             client.create_automation(automation)
-    for name in there:
-        if name.startswith(OURS) and name not in wanted:
-            client.delete_automation(there[name])
+    for name, automation in there.items():
+        if MARK in automation.tags and name not in wanted:
+            client.delete_automation(automation.id)
+            print(f"automation {name}: removed; it is no longer declared")
     return [*wanted]
 
 
@@ -75,4 +82,4 @@ def _automation(raw: dict[str, Any], block: UUID | None) -> AutomationCore | Non
         for action in raw["actions"]
         if action["type"] != "send-notification" or block is not None
     ]
-    return AutomationCore.model_validate(raw | {"actions": actions}) if actions else None
+    return AutomationCore.model_validate(raw | {"actions": actions, "tags": [MARK]}) if actions else None

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tasks.artifacts import artifact_key
+from tasks.artifacts import publish
 from tasks.cluster import map_jobs, workers_for
 from tasks.progress import task_progress
 from tasks.retries import worth_a_retry
@@ -64,9 +64,8 @@ def finish_dataset(build: ResolvedBuild, built: BuiltShards) -> dict[str, Any]:
     config, (shards, reports) = build.config, built
     card = finish(build, shards, reports)
     rows = [{"status": status, "photos": n} for status, n in card["counts"].items() if n]
-    create_table_artifact(
-        key=artifact_key(f"counts-{config.name}"), table=rows, description=f"{config.name}: what became of every photo"
-    )
+    about = f"{config.name}: what became of every photo"
+    publish(create_table_artifact, f"counts-{config.name}", table=rows, description=about)
     get_run_logger().info(
         "%s: %s; %d of %d shards were there already, %d photos were taken over from an earlier build",
         config.name, {r["status"]: r["photos"] for r in rows},
@@ -90,6 +89,6 @@ def verify_shards(dataset: Path, cluster: Cluster) -> list[str]:
     problems = verify.conclude(verification, reports)
     faces = sum((r.faces for r in reports), Counter[str]()).total()
     rows = [{"problem": p} for p in problems] or [{"problem": "none"}]
-    create_table_artifact(key=artifact_key(f"verified-{dataset.name}"), table=rows, description=f"{dataset}: verified")
+    publish(create_table_artifact, f"verified-{dataset.name}", table=rows, description=f"{dataset}: verified")
     get_run_logger().info("%s: %d faces in %d shards, %d problems", dataset, faces, len(jobs), len(problems))
     return problems

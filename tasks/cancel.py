@@ -37,6 +37,7 @@ PATIENCE = 5.0
 """Seconds that a SIGTERM waits for the answer whether the run is to be cancelled; without one it is a crash."""
 
 NO_ANSWER = (HTTPError, PrefectException)
+"""What Prefect's client raises when the server does not answer, or answers with an error."""
 
 P = ParamSpec("P")
 R = TypeVar("R")

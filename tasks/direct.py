@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+NO_ANSWER: tuple[type[Exception], ...] = ()
 NO_CACHE = None
 State = Any
 
@@ -87,4 +88,4 @@ def _no_artifact(*_: Any, **__: Any) -> None:
 
 
 create_table_artifact = create_markdown_artifact = create_image_artifact = _no_artifact
-create_progress_artifact = update_progress_artifact = emit_event = _no_artifact
+create_progress_artifact = update_progress_artifact = deliver_event = _no_artifact

@@ -9,7 +9,7 @@ from threading import Thread
 
 from PIL import Image
 
-from tasks.artifacts import artifact_key
+from tasks.artifacts import publish
 from tasks.cluster import map_on_cluster
 from tasks.progress import task_progress
 from tasks.retries import worth_a_retry
@@ -64,11 +64,11 @@ def publish_results(results: Results) -> Path:
     """A Markdown artifact per table, image artifacts of grids and curves; returns the report."""
     evaluation = results.report.parent.name
     for table in results.tables:
-        key = artifact_key(f"{evaluation}-{table.key}")
-        create_markdown_artifact(key=key, markdown=to_markdown(table), description=table.caption)
+        content = {"markdown": to_markdown(table), "description": table.caption}
+        publish(create_markdown_artifact, f"{evaluation}-{table.key}", **content)
     for figure in (f for f in results.figures if f.stem.startswith(PUBLISHED)):
-        key = artifact_key(f"{evaluation}-{figure.stem}")
-        create_image_artifact(key=key, image_url=image_url(figure), description=figure.stem)
+        content = {"image_url": image_url(figure), "description": figure.stem}
+        publish(create_image_artifact, f"{evaluation}-{figure.stem}", **content)
     return results.report
 
 

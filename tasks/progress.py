@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
 
 from tasks.artifacts import artifact_key
-from tasks.runtime import create_progress_artifact, get_run_logger, update_progress_artifact
+from tasks.runtime import NO_ANSWER, create_progress_artifact, get_run_logger, update_progress_artifact
 from ufvnet.files import printed_line
 from ufvnet.progress import Progress, Rate, shown
 
 ARTIFACT_EVERY = 20.0
 """Seconds between two updates of the artifact; a shorter task has none."""
+
+LAST = 5.0
+"""Seconds that the end of a task waits for an update that is on its way."""
 
 
 @contextlib.contextmanager
@@ -28,6 +32,7 @@ def task_progress(title: str) -> Iterator[Progress]:
             artifact(done, total)
 
         yield progress
+    artifact.join()
 
 
 def gpu_use() -> str:
@@ -48,24 +53,37 @@ def gpu_use() -> str:
 class _Artifact:
     """A progress artifact: per cent, rate, time left, and the use of GPUs where there are some.
 
-    Any thread may update it, but only one at a time.
+    Any thread may update it, but only one at a time. A thread of its own sends the updates; those that come while one
+    is on its way are dropped. So the work neither waits for Prefect's server nor fails without it.
     """
 
     def __init__(self, title: str):
         self.title, self.shown, self.rate = title, time.monotonic(), Rate()
         self.number: object = None
+        self.sender = threading.Thread()
         self.context = contextvars.copy_context()  # tells Prefect which task runs; other threads do not have it
 
     def __call__(self, done: int, total: int) -> None:
         now, share = time.monotonic(), 100 * done / max(1, total)
         account = self.rate.account(now, done, total)
-        if now - self.shown < ARTIFACT_EVERY and not (self.number and done == total):
+        is_last = done == total
+        if is_last:
+            self.join()
+        if self.sender.is_alive() or (now - self.shown < ARTIFACT_EVERY and not (self.number and is_last)):
             return
         self.shown = now
-        self.context.run(self._put, share, printed_line(f"{self.title}: {account}{gpu_use()}"))
+        self.sender = threading.Thread(target=self.context.run, args=(self._put, share, account), daemon=True)
+        self.sender.start()
+
+    def join(self) -> None:
+        """Wait for an update that is on its way, but not for a server that is away."""
+        if self.sender.is_alive():
+            self.sender.join(LAST)
 
     def _put(self, share: float, account: str) -> None:
-        if self.number is None:
-            self.number = create_progress_artifact(share, artifact_key(self.title), account)
-        else:
-            update_progress_artifact(self.number, share, account)  # type: ignore[arg-type]
+        text = printed_line(f"{self.title}: {account}{gpu_use()}")
+        with contextlib.suppress(*NO_ANSWER, RuntimeError):  # RuntimeError: the task has ended and closed its client
+            if self.number is None:
+                self.number = create_progress_artifact(share, artifact_key(self.title), text)
+            else:
+                update_progress_artifact(self.number, share, text)  # type: ignore[arg-type]

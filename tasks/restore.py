@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tasks.artifacts import artifact_key
+from tasks.artifacts import publish
 from tasks.cluster import map_jobs, workers_for
 from tasks.progress import task_progress
 from tasks.runtime import NO_CACHE, create_table_artifact, get_run_logger, task
@@ -37,8 +37,8 @@ def restore(config: RestoreConfig) -> dict[str, Any]:
         else:
             summary = restore_folder(config, progress)
     rows = [{"status": status, "files": n} for status, n in summary["counts"].items()]
-    key = artifact_key(f"restored-{printed_line(config.output.absolute().name)}")
-    create_table_artifact(key=key, table=rows, description=printed_line(f"{config.input} → {config.output}"))
+    name, about = printed_line(config.output.absolute().name), printed_line(f"{config.input} → {config.output}")
+    publish(create_table_artifact, f"restored-{name}", table=rows, description=about)
     get_run_logger().info("%s: %s", config.output, summary["counts"])
     return summary
 

@@ -20,12 +20,12 @@ if TYPE_CHECKING or os.environ.get("UFVNET_DIRECT") != "1":
     )
     from prefect.cache_policies import NO_CACHE
     from prefect.client.schemas import State
-    from prefect.events import emit_event
     from prefect.futures import wait
     from prefect.logging import get_run_logger
     from prefect.states import Completed
 
-    from tasks.cancel import flow
+    from tasks.cancel import NO_ANSWER, flow
+    from tasks.delivery import deliver_event
     from tasks.logs import plain_errors
 
     plain_errors()
@@ -40,13 +40,14 @@ if TYPE_CHECKING or os.environ.get("UFVNET_DIRECT") != "1":
         return Completed(name="Skipped", message=reason)
 else:
     from tasks.direct import (
+        NO_ANSWER,
         NO_CACHE,
         State,
         create_image_artifact,
         create_markdown_artifact,
         create_progress_artifact,
         create_table_artifact,
-        emit_event,
+        deliver_event,
         flow,
         get_run_logger,
         skipped,
@@ -57,7 +58,7 @@ else:
     )
 
 __all__ = [
-    "NO_CACHE", "State", "create_image_artifact", "create_markdown_artifact", "create_progress_artifact",
-    "create_table_artifact", "emit_event", "flow", "get_run_logger", "skipped", "task", "update_progress_artifact",
+    "NO_ANSWER", "NO_CACHE", "State", "create_image_artifact", "create_markdown_artifact", "create_progress_artifact",
+    "create_table_artifact", "deliver_event", "flow", "get_run_logger", "skipped", "task", "update_progress_artifact",
     "wait", "with_failures",
 ]  # fmt: skip

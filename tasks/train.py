@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.artifacts import artifact_key
+from tasks.artifacts import publish
+from tasks.events import TRAINED, WORSE, announce
 from tasks.progress import task_progress
 from tasks.runtime import create_table_artifact, get_run_logger, task
 from ufvnet.config import TrainConfig
@@ -20,11 +21,12 @@ from ufvnet.training.stages import resolve_parts, select_part
 
 @task(name="plan-training")
 def plan_training(config: TrainConfig, part: str | None = None) -> tuple[list[Part], Part]:
-    """Stage 1's parts and the whole. The images for the parts to train are decoded here, once for all of them."""
+    """Stage 1's parts and the whole. The images for the parts that are not finished are decoded here, once for all."""
     stage1, whole = resolve_parts(config)
     chosen = [*stage1, whole] if part is None else [select_part(stage1, whole, part)]
-    ks = tuple(sorted({k for p in chosen for k in p.ks}))
-    for dataset in whole.datasets:
+    unfinished = [p for p in chosen if not (p.done() or p.is_kept_back())]
+    ks = tuple(sorted({k for p in unfinished for k in p.ks}))
+    for dataset in whole.datasets if unfinished else ():
         for split in ("train", "val"):
             if dataset.card["faces"].get(split):
                 dataset.select(ks, split).arrays()
@@ -50,6 +52,25 @@ def train_part(part: Part) -> Path:
     return folder
 
 
+@task(name="announce-training")
+def announce_training(whole: Part) -> None:
+    """Tell once that there is a model, or that it is kept back.
+
+    A note of it lies in the run folder, so that another run tells it if this one dies before.
+
+    Raises:
+        PipelineError: as ``announce``.
+    """
+    if whole.is_announced():
+        return
+    if whole.is_kept_back():
+        is_told = announce(WORSE, whole.name, reason=whole.why_kept_back)
+    else:
+        is_told = announce(TRAINED, whole.name, model=whole.model_folder.absolute(), fingerprint=whole.fingerprint)
+    if is_told:
+        whole.note_announced()
+
+
 @contextlib.contextmanager
 def stopping_trainings() -> Iterator[None]:
     """Stop the trainings of this process if waiting for them is interrupted: a cancelled run ends when they have.
@@ -69,11 +90,8 @@ def publish_curves(whole: Part) -> Path:
     log = read_curves(whole.model_folder)
     measured = [row for row in log if "psnr" in row] or log[-1:]
     rows = [{k: round(v, 5) for k, v in row.items()} for row in measured]
-    create_table_artifact(
-        key=artifact_key(f"training-curves-{whole.name}"),
-        table=rows,
-        description=f"{whole.name}: measured while training",
-    )
+    about = f"{whole.name}: measured while training"
+    publish(create_table_artifact, f"training-curves-{whole.name}", table=rows, description=about)
     return whole.model_folder
 
 

@@ -94,6 +94,12 @@ def test_every_other_file_has_the_form_that_its_reader_expects(deploy: Path, rep
     shipped = yaml.safe_load((repo / "prefect.yaml").read_text())["definitions"]["environment"]
     pool = yaml.safe_load((deploy / "kubernetes" / "job-variables.yaml").read_text())["work_pool"]
     assert pool["job_variables"]["env"] == shipped
+    assert pool["job_variables"]["namespace"] == "default"
+    container = worker[3]["spec"]["template"]["spec"]["containers"][0]
+    sources = {variable["name"]: variable.get("valueFrom") for variable in container["env"]}
+    # Its Role holds in one namespace: an observer of the whole cluster (the default) would be refused.
+    observed = sources["PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER_NAMESPACES"]
+    assert observed == {"fieldRef": {"fieldPath": "metadata.namespace"}}
     ((step, inputs),) = yaml.safe_load((deploy / "pull.yaml").read_text())["pull"][0].items()
     assert step == "prefect.deployments.steps.set_working_directory"
     variable = inputs["directory"].strip("{ $}")

@@ -195,12 +195,12 @@ def scheduler(drill: Drill) -> None:
 
 
 def server(drill: Drill) -> None:
-    """Prefect's server is away for a minute, and restarted."""
+    """Prefect's server is away for longer than its client tries again (62 s), and restarted."""
 
     def restart() -> None:
         program = drill.site.head.programs["server"]
         program.stop()
-        time.sleep(drill.away)
+        time.sleep(max(drill.away, 100))
         program.start()
         drill.check(eventually(lambda: sites.answers(drill.site), 300), "the server did not come back")
 

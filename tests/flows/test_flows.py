@@ -36,8 +36,9 @@ from tasks.deployments import check_parameters
 from tasks.events import BUILT, TRAINED
 from tasks.settings import schema_of
 from ufvnet.config import BuildConfig, Cluster, ExperimentConfig, TrainConfig, load
-from ufvnet.errors import ConfigError, DivergedError, NothingUsableError
+from ufvnet.errors import ConfigError, DivergedError, NothingUsableError, PipelineError
 from ufvnet.training.after_build import reason_to_skip
+from ufvnet.training.stages import resolve_parts
 
 REPO = Path(__file__).parents[2]
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((REPO / "prefect.yaml").read_text())["deployments"]
@@ -123,7 +124,7 @@ def reproduced(
     })  # fmt: skip
     events: list[dict[str, Any]] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.events.emit_event", lambda **event: events.append(event))
+        patch.setattr("tasks.events.deliver_event", lambda **event: not events.append(event))
         report = reproduce(config)
     assert report is not None
     return Reproduced(folder, config, report, events)
@@ -206,6 +207,32 @@ def test_a_build_and_a_training_announce_what_the_next_step_needs(reproduced: Re
         str(reproduced.folder / "models" / name) for name in ("onesrg", "ufvnet")
     ]
     assert {first["event"], second["event"]} == {"ufvnet.model.trained"}
+
+
+@pytest.mark.server
+def test_a_training_that_ended_before_it_was_announced_is_announced_by_the_next_run(
+    reproduced: Reproduced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = reproduced.config.train[1]
+    _, whole = resolve_parts(training)
+    assert whole.is_announced()
+    whole.forget_announced()
+    shutil.rmtree(
+        reproduced.folder / "data" / "faces" / "cache"
+    )  # decoded images: nothing is trained, so nobody needs them
+    again: list[dict[str, Any]] = []
+
+    def away(**_: Any) -> bool:
+        raise PipelineError("the server is away")
+
+    monkeypatch.setattr("tasks.events.deliver_event", away)
+    with pytest.raises(PipelineError, match="is away"):
+        train(training)
+    monkeypatch.setattr("tasks.events.deliver_event", lambda **event: not again.append(event))
+    for _ in range(2):
+        assert train(training) == whole.model_folder
+    assert again == reproduced.events[2:]
+    assert not (reproduced.folder / "data" / "faces" / "cache").exists()
 
 
 @pytest.mark.server
@@ -430,6 +457,13 @@ def test_triggers_name_deployments_that_exist() -> None:
             assert set(trigger["parameters"]) <= set(inspect.signature(flow_of(deployment).fn).parameters)
     assert names == {"train-after-build": "build-datasets", "evaluate-after-train": "train"}
     assert set(names.values()) <= {d["name"] for d in DEPLOYMENTS}
+
+
+def test_runs_that_nobody_asks_for_wait_for_the_end_of_earlier_ones() -> None:
+    by_themselves = [d for d in DEPLOYMENTS if d.get("triggers") or d.get("schedules")]
+    assert {d["name"] for d in by_themselves} == {"train", "evaluate"}
+    for deployment in by_themselves:
+        assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
 
 
 def test_library_imports_neither_prefect_nor_dask_nor_the_pipeline() -> None:

@@ -34,6 +34,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
+from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Crashed, Late, Pending, Running, Scheduled
 from prefect.workers.process import ProcessWorker
@@ -247,6 +248,25 @@ def test_everything_that_is_declared_is_deployed_and_scheduled(deployed: Deploye
 
 
 @pytest.mark.kills
+def test_deploying_again_removes_what_is_no_longer_declared_and_leaves_what_users_made_or_paused(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = deployed.client
+    pager = DECLARED[-1] | {"name": "ufvnet-my-pager", "actions": [{"type": "do-nothing"}]}
+    mine = client.create_automation(AutomationCore.model_validate(pager))
+    deploy_automations(client, [*DECLARED, pager | {"name": "ufvnet-of-yesterday"}])
+    there = {automation.name: automation.id for automation in client.read_automations()}
+    client.pause_automation(there["ufvnet-late"])
+    hasten(client)
+    enabled = {automation.name: automation.enabled for automation in client.read_automations()}
+    client.resume_automation(there["ufvnet-late"])
+    client.delete_automation(mine)
+    assert there.keys() - enabled.keys() == {"ufvnet-of-yesterday"}
+    assert {name for name, is_enabled in enabled.items() if not is_enabled} == {"ufvnet-late"}
+    assert "automation ufvnet-of-yesterday: removed" in capsys.readouterr().out
+
+
+@pytest.mark.kills
 def test_a_build_runs_and_its_training_gets_what_was_built(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     client, commands = deployed.client, deployed.commands
     code, printed = commands.run("ufvnet", "run", "build-datasets", "-p", f"config={deployed.build}", "--watch")
@@ -343,7 +363,8 @@ def _end(worker: subprocess.Popen[bytes], run: str, deployed: Deployed) -> None:
 
 @pytest.mark.kills
 def test_late_runs_given_up_runs_and_worse_models_are_notified_once_each(deployed: Deployed) -> None:
-    client, before, tomorrow = deployed.client, len(deployed.notifications), datetime.now(UTC) + timedelta(days=1)
+    client, before, before_it = deployed.client, len(deployed.notifications), datetime.now(UTC)
+    tomorrow = before_it + timedelta(days=1)
     hasten(client, "ufvnet-late")
     training = endless(deployed, "worse", model="onesrg", replace="better")
     training["recipe"] = {"steps": 1, "batch_size": 4, "threads": 1, "validation_faces": 2}
@@ -368,6 +389,10 @@ def test_late_runs_given_up_runs_and_worse_models_are_notified_once_each(deploye
     received = deployed.notifications[before:]
     assert sorted(text.split("\n")[0] for text in received) == sorted(subjects), deployed.account()
     assert any("It died again." in text for text in received)
+    told = {"event": {"name": ["ufvnet.model.worse"]}, "occurred": {"since": before_it.isoformat()}}
+    (event,) = client.request("POST", "/events/filter", json={"filter": told}).json()["events"]
+    names = {r["prefect.resource.role"]: r.get("prefect.resource.name") for r in event["related"]}
+    assert (names["deployment"], names["flow"]) == ("train", "train")  # what triggers match
     for run in (late, given_up):
         client.delete_flow_run(run)
     hasten(client)

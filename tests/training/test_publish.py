@@ -40,9 +40,27 @@ def test_a_worse_model_leaves_the_earlier_one_in_place(built: Path, tmp_path: Pa
     assert read_card(worse.kept_back_folder)["validation"]["psnr"] == 19.9
     assert train_in_process(worse) == first.model_folder  # it is not trained again
     mark = read_card(first.model_folder)["trained_on"]["fingerprint"]
+    worse.note_announced()
     assert "is worse than" in str(reason_to_skip(worse.config, built, str(mark)))
     better = _finish(built, tmp_path, 2, 20.1)
     assert (better.done(), better.is_kept_back(), first.done()) == (True, False, False)
+
+
+def test_an_outcome_is_announced_until_it_is_another_or_trained_again(built: Path, tmp_path: Path) -> None:
+    first = _finish(built, tmp_path, 0, 20.0)
+    mark = str(read_card(first.model_folder)["trained_on"]["fingerprint"])
+    assert not first.is_announced()
+    assert reason_to_skip(first.config, built, mark) is None  # a run that died before it announced is not skipped
+    first.note_announced()
+    assert first.is_announced()
+    assert str(reason_to_skip(first.config, built, mark)).startswith("nothing changed")
+    kept = _finish(built, tmp_path, 1, 19.9)
+    kept.note_announced()
+    shutil.rmtree(first.model_folder)
+    assert not kept.is_announced()  # it was as one that is kept back
+    _finish(built, tmp_path, 1, 19.9, replace="always")
+    _finish(built, tmp_path, 0, 20.0, replace="always")  # another had its place, so what follows must hear of it again
+    assert not first.is_announced()
 
 
 def test_a_model_kept_back_is_published_when_nothing_better_keeps_the_place(built: Path, tmp_path: Path) -> None:

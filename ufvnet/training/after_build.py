@@ -12,7 +12,7 @@ from .stages import resolve_parts
 
 
 def reason_to_skip(config: TrainConfig, dataset: Path, fingerprint: str | None) -> str | None:
-    """Why a training that was started by a build is not needed; None if it is.
+    """Why a training that was started by a build is not needed; None if it is, or if its model was not announced yet.
 
     Args:
         config: the training.
@@ -32,6 +32,8 @@ def reason_to_skip(config: TrainConfig, dataset: Path, fingerprint: str | None) 
     if card["fingerprints"]["train"] != fingerprint:
         return f"{shown} was built again since; the run after that build trains on it"
     _, whole = resolve_parts(config)
+    if not whole.is_announced():
+        return None
     if whole.is_kept_back():
         return (
             f"nothing changed: the model of {fingerprint[:12]} is worse than {printed(whole.model_folder)}, which stays"

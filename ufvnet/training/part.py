@@ -13,7 +13,7 @@ from torch import nn
 from ufvnet.config import ConfigError, Recipe, TrainConfig, fingerprint
 from ufvnet.data.damage.chain import VERSION as DAMAGE_VERSION
 from ufvnet.data.dataset import Dataset, FaceArrays, join
-from ufvnet.files import check_ours, printed
+from ufvnet.files import check_ours, claim, printed, write_text
 from ufvnet.imaging.resize import VIEWS
 from ufvnet.models import PRESETS, SRG, UFVNet, WeightRegressor, create, describe
 from ufvnet.models.fau import init_as_identity
@@ -24,8 +24,11 @@ from ufvnet.models.supervision import NOTHING, Needs, with_critic
 TRAINING_VERSION = 2
 """Raised when the same configuration no longer trains the same weights."""
 
+ANNOUNCED = "announced"
+"""File in the run folder of a whole: the outcome that was told to what waits for it."""
+
 IN_A_RUN = {
-    "checkpoints", "samples", "tensorboard", "model", "job.json", "stderr.log", "lock", "best.safetensors",
+    "checkpoints", "samples", "tensorboard", "model", "job.json", "stderr.log", "lock", "best.safetensors", ANNOUNCED,
 }  # fmt: skip
 """Names of the files and folders in a run folder."""
 
@@ -203,6 +206,29 @@ class Part:
     def why_kept_back(self) -> str:
         """A line about a model that is kept back."""
         return f"{printed(self.kept_back_folder)} is worse than {printed(self.model_folder)}, which stays"
+
+    @property
+    def outcome(self) -> str:
+        """What became of a finished training, as its note in the run folder says it."""
+        return f"{'kept back' if self.is_kept_back() else 'trained'} {self.fingerprint}\n"
+
+    def is_announced(self) -> bool:
+        """True if its outcome was told to what waits for it, and it was not trained again since."""
+        note = self.folder / ANNOUNCED
+        return note.is_file() and note.read_text(errors="replace") == self.outcome
+
+    def note_announced(self) -> None:
+        """Note in the run folder that its outcome was told.
+
+        Raises:
+            ConfigError, OSError: the note cannot be written.
+        """
+        claim(self.folder, "run")  # somebody may have removed it since
+        write_text(self.folder / ANNOUNCED, self.outcome)
+
+    def forget_announced(self) -> None:
+        """Undo ``note_announced``: it was trained again."""
+        (self.folder / ANNOUNCED).unlink(missing_ok=True)
 
     def is_worse(self, card: dict[str, Any]) -> bool:
         """True if an earlier model in the whole's place is to stay before the one of this card.

@@ -86,6 +86,7 @@ def publish(part: Part, network: nn.Module, log: Log, best_step: int | None = No
         (folder / other).unlink(missing_ok=True)
     write_atomically(folder / log_name(), lambda p: write_log(log, p, log_name()))
     write_atomically(folder / "README.md", lambda p: p.write_text(model_readme(card)))
+    part.forget_announced()  # an equal model, whose place another may have had since
     write_json(folder / CARD, sealed_card(card, folder))
 
 
