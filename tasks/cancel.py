@@ -3,7 +3,8 @@
 Prefect's worker waits for the event that a run is to be cancelled. It waits for nothing more once the server was away
 for half a minute (Prefect 3.8: ``FlowRunCancellingObserver``), it asks only every ten seconds once the server was away
 for a moment, and in any case it loads the flow in a further process before the run becomes Cancelled. So the run itself
-asks for its state, and ends itself.
+asks for its state, and ends itself. So it does when it was declared dead (automations.yaml), e.g. because the server
+was away for two minutes: another process goes on with it.
 """
 
 from __future__ import annotations
@@ -104,25 +105,27 @@ class _Watch:
         with get_client(sync_client=True, httpx_settings={"timeout": PATIENCE}) as client:
             while True:
                 self.asked.wait(EVERY)
-                if self._is_cancelling(client):
-                    self._leave(client)
+                state = self._state(client)
+                if state is not None and self.flows > 0 and (state.is_cancelling() or state.is_crashed()):
+                    self._leave(client, state)
                 if self.asked.is_set():
                     self.asked.clear()
                     self.answered.set()
 
-    def _is_cancelling(self, client: SyncPrefectClient) -> bool:
+    def _state(self, client: SyncPrefectClient) -> State | None:
         try:
-            state = client.read_flow_run(self.run).state
+            return client.read_flow_run(self.run).state
         except NO_ANSWER:  # the run goes on without its server
-            return False
-        return state is not None and state.is_cancelling() and self.flows > 0
+            return None
 
-    def _leave(self, client: SyncPrefectClient) -> None:
+    def _leave(self, client: SyncPrefectClient, state: State) -> None:
         self.leaving = True
         os.kill(os.getpid(), signal.SIGTERM)  # the main thread would report the end of its work as a failure: hold it
         stop_running()
-        print("ufvnet: cancelled", file=sys.stderr, flush=True)
+        print(f"ufvnet: {'cancelled' if state.is_cancelling() else 'declared dead'}", file=sys.stderr, flush=True)
         end_descendants()
+        if state.is_crashed():
+            os._exit(0)  # any other code would make its worker report a second crash
         cancelled: State[None] = Cancelled(message="Stopped; another run goes on from what was finished.")
         while True:
             with contextlib.suppress(*NO_ANSWER):

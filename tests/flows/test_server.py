@@ -430,14 +430,30 @@ def test_a_training_is_cancelled_in_stage_1_with_checkpoints(deployed: Deployed)
     cancel(deployed, run, "anchor-2", "anchor-4")
 
 
-@pytest.mark.kills
-def test_a_training_is_cancelled_in_stage_2_by_itself_if_its_worker_no_longer_listens(deployed: Deployed) -> None:
+def without_a_worker(deployed: Deployed, name: str) -> tuple[UUID, subprocess.Popen[bytes], Path]:
+    """An endless training, started as a worker does it, but there is no worker: the run, its process and its log."""
     found = deployed.client.read_deployment_by_name("train/train")
     later = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(days=1))
-    parameters = {"config": endless(deployed, "whole", model="onesrg")}
+    parameters = {"config": endless(deployed, name, model="onesrg")}
     run = deployed.client.create_flow_run_from_deployment(found.id, parameters=parameters, state=later).id
     deployed.client.set_flow_run_state(run, Pending(), force=True)
     engine = replace(deployed.commands, environment=deployed.commands.environment | {"PREFECT__FLOW_RUN_ID": str(run)})
-    process, log = engine.start("python", "-m", "prefect.engine")  # as a worker starts it; but there is no worker
+    return run, *engine.start("python", "-m", "prefect.engine")
+
+
+@pytest.mark.kills
+def test_a_training_is_cancelled_in_stage_2_by_itself_if_its_worker_no_longer_listens(deployed: Deployed) -> None:
+    run, process, log = without_a_worker(deployed, "whole")
     cancel(deployed, run, "whole")
     assert process.wait(30) == 0, log.read_text()
+
+
+@pytest.mark.kills
+def test_a_training_that_lives_though_it_was_declared_dead_makes_room_for_the_next_try(deployed: Deployed) -> None:
+    run, process, log = without_a_worker(deployed, "lives")
+    assert eventually(lambda: any(deployed.folder.glob("runs/lives*/tensorboard/*")), PATIENCE), log.read_text()
+    deployed.client.set_flow_run_state(run, Crashed(message="It no longer said that it lives."))
+    assert process.wait(30) == 0, log.read_text()
+    assert any(deployed.folder.glob("runs/lives*/checkpoint*"))
+    assert deployed.client.read_flow_run(run).state_name in ("Crashed", "AwaitingRetry")
+    deployed.client.delete_flow_run(run)
