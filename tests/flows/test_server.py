@@ -390,7 +390,10 @@ def test_late_runs_given_up_runs_and_worse_models_are_notified_once_each(deploye
     assert sorted(text.split("\n")[0] for text in received) == sorted(subjects), deployed.account()
     assert any("It died again." in text for text in received)
     told = {"event": {"name": ["ufvnet.model.worse"]}, "occurred": {"since": before_it.isoformat()}}
-    (event,) = client.request("POST", "/events/filter", json={"filter": told}).json()["events"]
+    # the server stores events a little after its automations have seen them
+    (event,) = eventually(
+        lambda: client.request("POST", "/events/filter", json={"filter": told}).json()["events"], PATIENCE
+    )
     names = {r["prefect.resource.role"]: r.get("prefect.resource.name") for r in event["related"]}
     assert (names["deployment"], names["flow"]) == ("train", "train")  # what triggers match
     for run in (late, given_up):
