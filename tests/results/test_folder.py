@@ -18,7 +18,7 @@ from ufvnet.models import registry
 from ufvnet.results import write
 from ufvnet.results.evaluation import resolve_evaluation
 from ufvnet.results.folder import WRITTEN, WrittenFiles, check_folder, lock_folder
-from ufvnet.results.scoring import ScoreTask, plan_scoring
+from ufvnet.results.scoring import ScoreTask, plan_scoring, remove_stale
 from ufvnet.results.write import Results, check_scored, write_results
 
 UP = """
@@ -87,7 +87,7 @@ def test_the_scores_that_are_there_are_those_of_the_tables(
     """Of fewer damages, other shards, a removed method and test set; foreign files and links stay."""
     two = [{"name": n, "path": built, "limit": 2, "damage": ["clean", "grey"]} for n in "AB"]
     more = load(EvaluateConfig, config.model_dump(mode="json") | {"models": ["bicubic", method], "datasets": two})
-    evaluate(more)
+    scored(more)
     scores = config.out / config.name / "scores"
     mine = scores / "A" / "bicubic"
     assert len(list(scores.rglob("*.parquet"))) == 8
@@ -98,7 +98,7 @@ def test_the_scores_that_are_there_are_those_of_the_tables(
         file.write_text("the user's")
     (scores / "linked").symlink_to(shutil.copytree(scores / "B", config.out / "elsewhere"))
     lacking = load(EvaluateConfig, config, ["models=['bicubic', 'models/nowhere']", "missing=skip"])
-    evaluate(lacking)  # what was left out may be a method whose scores are there
+    remove_stale(scored(lacking))  # what was left out may be a method whose scores are there
     assert {file.parent for file in scores.rglob("*.parquet")} == {
         scores / s / m for s in "AB" for m in ("bicubic", "up")
     }
