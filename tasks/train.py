@@ -21,8 +21,13 @@ from ufvnet.training.stages import resolve_parts, select_part
 
 @task(name="plan-training")
 def plan_training(config: TrainConfig, part: str | None = None) -> tuple[list[Part], Part]:
-    """Stage 1's parts and the whole. The images for the parts that are not finished are decoded here, once for all."""
+    """Stage 1's parts, none if the whole is finished, and the whole.
+
+    The images for the parts that are not finished are decoded here, once for all of them.
+    """
     stage1, whole = resolve_parts(config)
+    if part is None and (whole.done() or whole.is_kept_back()):
+        return [], whole  # what it started from may be gone
     chosen = [*stage1, whole] if part is None else [select_part(stage1, whole, part)]
     unfinished = [p for p in chosen if not (p.done() or p.is_kept_back())]
     ks = tuple(sorted({k for p in unfinished for k in p.ks}))
