@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.plain import layer, plain
 from ufvnet.models import PRESETS, create
-from ufvnet.models.conv import _TAPS, ConvLayer, _kept_taps, fold_norms
+from ufvnet.models.conv import _PAD, _TAPS, ConvLayer, Mode, _folded, _joined, _kept_taps, fold_norms
 
 
 def _pair(scale: str, norm: bool, act: bool) -> tuple[nn.Module, nn.Module]:
@@ -99,3 +99,16 @@ def test_taps_that_a_gpu_keeps_may_be_made_in_inference_and_used_in_training() -
         taps = _kept_taps(torch.device("cpu"), torch.float32)
     assert torch.equal(taps, torch.ones(()).new_tensor(_TAPS))
     (taps * torch.ones(4, 3, requires_grad=True)).sum().backward()
+
+
+@pytest.mark.parametrize("side", [(4, 4), (3, 7), (2, 2)])
+@pytest.mark.parametrize("mode", ["reflect", "replicate"])
+def test_a_gpu_s_way_to_pad_is_pytorch_s_and_keeps_channels_last(mode: Mode, side: tuple[int, int]) -> None:
+    x = torch.randn(2, 5, *side, dtype=torch.float64).contiguous(memory_format=torch.channels_last).requires_grad_()
+    expected = nn.functional.pad(x, _PAD, mode=mode)
+    given = _joined(x, mode)
+    assert torch.equal(given, expected)
+    assert given.is_contiguous(memory_format=torch.channels_last)
+    grad = torch.randn_like(expected)
+    expected.backward(grad)
+    torch.testing.assert_close(_folded(grad, mode), x.grad)

@@ -153,6 +153,8 @@ def test_a_caption_says_what_every_model_was_trained_on() -> None:
         ),
         (teacher, "2,500 steps of 16 faces on aaf64 (6,000 faces), taught by a teacher."),
         (start, "on aaf64 (6,000 faces), on from other weights, whose training is not counted."),
+        ({"device": "cpu"}, "on aaf64 (6,000 faces)."),
+        ({"device": "NVIDIA H100"}, "on aaf64 (6,000 faces), on a GPU (NVIDIA H100)."),
     ):
         method = dataclasses.replace(_method("mine", "MR8"), card=card | more)
         assert how_models_were_made([method]).endswith(said)

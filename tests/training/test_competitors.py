@@ -152,6 +152,15 @@ def test_lr_images_as_they_are_have_one_size_a_batch_and_all_sizes_in_turn(faces
     assert {loader[step].fed.shape[-1] for step in range(3, 6)} == {8, 16, 32}
 
 
+@pytest.mark.parametrize("needs", [Needs(points=9), Needs(edges=True), Needs(landmarks=True, masks=True)])
+def test_every_tensor_of_a_batch_can_be_pinned_for_a_gpu(needs: Needs, faces: FaceArrays) -> None:
+    """PyTorch copies no tensor into pinned memory whose elements share places (an expanded one)."""
+    batch = loader_of(faces, Feed("SASR" if needs.points else "OR"), needs, (8,))[0]
+    tensors = [t for value in batch for t in (value if isinstance(value, tuple) else (value,)) if t is not None]
+    assert len(tensors) > 7
+    assert all(0 not in tensor.stride() for tensor in tensors)
+
+
 @pytest.mark.parametrize(("squares", "side"), [("", 32), ("cut", 8), ("whole", 8)])
 def test_points_have_the_colours_of_the_pictures_that_they_belong_to(
     faces: FaceArrays, squares: Any, side: int

@@ -32,6 +32,13 @@ def _finish(built: Path, folder: Path, seed: int, psnr: float, replace: str = "b
     return whole
 
 
+def test_a_card_names_the_device(built: Path, tmp_path: Path) -> None:
+    card = read_card(_finish(built, tmp_path, 0, 20.0).model_folder)
+    assert card["device"] == "cpu"
+    assert ", device cpu. " in model_readme(card)
+    assert ", device" not in model_readme({key: value for key, value in card.items() if key != "device"})
+
+
 def test_a_worse_model_leaves_the_earlier_one_in_place(built: Path, tmp_path: Path) -> None:
     first = _finish(built, tmp_path, 0, 20.0)
     assert first.done()

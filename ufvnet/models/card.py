@@ -39,7 +39,8 @@ class ModelCard(_Strict):
     """What a model folder holds. ``publish`` writes it; the folder's README.md says the same in words.
 
     model: a name of the registry, or ``anchor``, ``regressor`` or ``landmarks`` for a part of stage 1.
-    anchors, scales: in sixteenths. sha256: of model.safetensors; None in folders of early releases.
+    anchors, scales: in sixteenths. device: the processor ("cpu") or GPU that it was trained on, as PyTorch names it.
+    sha256: of model.safetensors. Both are missing in folders of early releases.
     """
 
     model: Name
@@ -58,6 +59,7 @@ class ModelCard(_Strict):
     recipe: dict[str, Any] = {}
     validation: dict[str, float] = {}
     versions: dict[str, str] = {}
+    device: str = ""
     precision: Literal["half"] | None = None
     sha256: Digest | None = None
 

@@ -6,6 +6,9 @@ and gradients):
 - Padded maps are not kept for the backward pass; they are computed again there.
 - After nearest x2 and reflection padding, a 3x3 convolution reads each LR pixel several times. Its taps, added up, are
   one transposed convolution (4x4, stride 2) of the LR map padded by replication: 4 products per output pixel, not 9.
+
+On a GPU, PyTorch pads maps that lie channels last by way of copies in the other layout, and adds up its gradients in
+any order. There the border is joined to the map, and its gradient added to the map's, so that a training's bits repeat.
 """
 
 from __future__ import annotations
@@ -18,8 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Scale = Literal["same", "down", "up"]
+Mode = Literal["reflect", "replicate"]
 
 _PAD = [1, 1, 1, 1]
+_MIRRORED: dict[Mode, int] = {"reflect": 1, "replicate": 0}
+"""Row of the map, counted from its border, that the padded row shows."""
 _TAPS = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
 """Row (or column) p of the 4x4 kernel is the sum of these rows of the 3x3 kernel."""
 
@@ -63,11 +69,43 @@ class ConvLayer(nn.Module):
 
 
 def _reflect(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
-    return F.conv2d(F.pad(x, _PAD, mode="reflect"), weight, bias, stride)
+    return F.conv2d(_padded(x, "reflect"), weight, bias, stride)
 
 
 def _up(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return F.conv_transpose2d(F.pad(x, _PAD, mode="replicate"), _up_kernel(weight), bias, stride=2, padding=3)
+    return F.conv_transpose2d(_padded(x, "replicate"), _up_kernel(weight), bias, stride=2, padding=3)
+
+
+def _padded(x: Tensor, mode: Mode) -> Tensor:
+    return _joined(x, mode) if x.is_cuda else F.pad(x, _PAD, mode=mode)
+
+
+def _joined(x: Tensor, mode: Mode) -> Tensor:
+    """``F.pad(x, _PAD, mode=mode)``, of parts of x."""
+    for dim in (2, 3):
+        near, last = _MIRRORED[mode], x.shape[dim] - 1
+        x = torch.cat([x.narrow(dim, near, 1), x, x.narrow(dim, last - near, 1)], dim)
+    return x
+
+
+def _padded_backward(grad: Tensor, x: Tensor, mode: Mode) -> Tensor:
+    """The gradient of x from that of ``_padded(x, mode)``."""
+    if grad.is_cuda:
+        return _folded(grad, mode)
+    ops = torch.ops.aten
+    backward = ops.reflection_pad2d_backward if mode == "reflect" else ops.replication_pad2d_backward
+    return backward(grad, x, _PAD)
+
+
+def _folded(grad: Tensor, mode: Mode) -> Tensor:
+    """The gradient of x from that of ``_joined(x, mode)``: each border's is added to what it shows."""
+    for dim in (3, 2):
+        near, last = _MIRRORED[mode], grad.shape[dim] - 3
+        inner = grad.narrow(dim, 1, last + 1).clone()
+        inner.narrow(dim, near, 1).add_(grad.narrow(dim, 0, 1))
+        inner.narrow(dim, last - near, 1).add_(grad.narrow(dim, last + 2, 1))
+        grad = inner
+    return grad
 
 
 def _up_kernel(weight: Tensor) -> Tensor:
@@ -99,12 +137,12 @@ class _Reflect(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (x, weight), stride = ctx.saved_tensors, ctx.stride
-        padded, needed = F.pad(x, _PAD, mode="reflect"), list(ctx.needs_input_grad[:3])
+        padded, needed = _padded(x, "reflect"), list(ctx.needs_input_grad[:3])
         dx, dw, db = _convolution_backward(
             needed, grads[0], padded, weight, weight.shape[0], [stride] * 2, [0, 0], False
         )
         if dx is not None:
-            dx = torch.ops.aten.reflection_pad2d_backward(dx, x, _PAD)
+            dx = _padded_backward(dx, x, "reflect")
         return dx, dw, db, None
 
 
@@ -119,10 +157,10 @@ class _Up(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        padded, kernel, needed = F.pad(x, _PAD, mode="replicate"), _up_kernel(weight), list(ctx.needs_input_grad[:3])
+        padded, kernel, needed = _padded(x, "replicate"), _up_kernel(weight), list(ctx.needs_input_grad[:3])
         dx, dk, db = _convolution_backward(needed, grads[0], padded, kernel, weight.shape[0], [2, 2], [3, 3], True)
         if dx is not None:
-            dx = torch.ops.aten.replication_pad2d_backward(dx, x, _PAD)
+            dx = _padded_backward(dx, x, "replicate")
         if dk is not None:
             taps = _taps(dk)
             dk = torch.einsum("yk,xl,ioyx->oikl", taps, taps, dk)

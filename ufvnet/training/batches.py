@@ -242,7 +242,7 @@ class TrainingLoader(Dataset):
             small = [np.asarray(resize(Image.fromarray(s), len(face) // 8)) for s, face in zip(sources, faces)]
         shown = [picture[:, ::-1] if flip else picture for picture, flip in zip(pictures, flips)]
         points, colours, extent = zip(*(random_points(p, self.needs.points, rng) for p, rng in zip(shown, rngs)))
-        pixels = torch.tensor(extent, dtype=torch.float32)[:, None].repeat(1, 2)  # a view with stride 0 cannot be pinned
+        pixels = torch.tensor(extent, dtype=torch.float32)[:, None].repeat(1, 2)  # a GPU's loader pins no expanded view
         stacked = (torch.from_numpy(np.stack(x)) for x in (points, colours))
         return small, dict(zip(("points", "colours", "extent"), (*stacked, pixels)))
 

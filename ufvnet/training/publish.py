@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors.torch import save_model
 from torch import nn
 
@@ -37,6 +38,8 @@ def publish(part: Part, network: nn.Module, log: Log, best_step: int | None = No
     config = part.config
     datasets = part.datasets
     network = without_critic(network)
+    where = next(network.parameters()).device
+    device = torch.cuda.get_device_name(where) if where.type == "cuda" else where.type
     for tensor in (*network.parameters(), *network.buffers()):
         tensor.data = tensor.data.contiguous()  # tied weights in another layout cannot be written
     measured = next((row for row in reversed(log) if best_step in (None, row["step"])), {})
@@ -69,6 +72,7 @@ def publish(part: Part, network: nn.Module, log: Log, best_step: int | None = No
         "recipe": config.recipe.model_dump(mode="json"),
         "validation": last,
         "versions": {name: _version(name) for name in ("ufvnet", "torch", "accelerate")},
+        "device": device,
         "fingerprint": part.fingerprint,
     }
     folder = part.kept_back_folder if part.is_worse(card) else part.model_folder

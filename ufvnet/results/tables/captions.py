@@ -65,6 +65,7 @@ def how_models_were_made(methods: Sequence[ResolvedMethod]) -> str:
         card = method.card
         if "steps" in card and "trained_on" in card:
             data, batch = card["trained_on"], card.get("recipe", {}).get("batch_size", "?")
+            device = card.get("device", "")
             stage1 = " + ".join(f"{name} {steps:,}" for name, steps in _stage1_steps(card).items() if steps)
             trained.append(
                 f"{method.label}: preset {method.preset}, {card['hr_size']} px, {card['steps']:,} steps of {batch} "
@@ -72,6 +73,7 @@ def how_models_were_made(methods: Sequence[ResolvedMethod]) -> str:
                 f"({data.get('faces', 0):,} faces)"
                 f"{', taught by a teacher' if card.get('teacher') else ''}"
                 f"{f', {ON_FROM}, whose training is not counted' if card.get('start') else ''}"
+                f"{f', on a GPU ({device})' if device not in ('', 'cpu') else ''}"
             )
     return (
         "The paper's columns are other photographs and full training (CelebA, 168,854 faces, 128 px): compare gains "
