@@ -38,11 +38,20 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(TEMPORARY.format(uuid.uuid4().hex[:12]))
     try:
-        write(temporary)
+        write_as_usual(temporary, write)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_as_usual(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a new file, and give it the mode of any new file: safetensors closes its own to all others."""
+    path.touch()
+    mode = path.stat().st_mode
+    write(path)
+    if path.stat().st_mode != mode:
+        path.chmod(stat.S_IMODE(mode))
 
 
 def write_bytes(path: Path, data: bytes) -> None:

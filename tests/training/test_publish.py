@@ -11,7 +11,7 @@ import pytest
 from ufvnet.config import TrainConfig, load
 from ufvnet.models import create
 from ufvnet.models.readme import CLEAN, model_readme
-from ufvnet.models.store import read_card
+from ufvnet.models.store import read_card, save_half
 from ufvnet.training.after_build import reason_to_skip
 from ufvnet.training.engine import train
 from ufvnet.training.launch import train_in_process
@@ -37,6 +37,17 @@ def test_a_card_names_the_device(built: Path, tmp_path: Path) -> None:
     assert card["device"] == "cpu"
     assert ", device cpu. " in model_readme(card)
     assert ", device" not in model_readme({key: value for key, value in card.items() if key != "device"})
+
+
+def test_others_may_read_a_model_as_any_new_file(built: Path, tmp_path: Path) -> None:
+    """A server's user is often another than the trainer's; safetensors alone gives its files the mode 0600."""
+    (tmp_path / "any").touch()
+    mode = (tmp_path / "any").stat().st_mode
+    part = _finish(built, tmp_path, 0, 20.0)
+    half = save_half(part.model_folder, tmp_path / "half")
+    written = [path for folder in (part.model_folder, half) for path in folder.iterdir() if path.is_file()]
+    assert {path.name: path.stat().st_mode for path in written} == {path.name: mode for path in written}
+    assert "model.safetensors" in {path.name for path in written}
 
 
 def test_a_worse_model_leaves_the_earlier_one_in_place(built: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ufvnet.errors import TrainingError
-from ufvnet.files import printed, read_small, seal, sha256, unseal
+from ufvnet.files import printed, read_small, seal, sha256, unseal, write_as_usual
 from ufvnet.models.store import tensors_written
 
 from .curves import LOGS, Log, log_name, read_log, write_log
@@ -236,4 +236,4 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
             there[name] = there[name].clone()
         storages.add(storage)
     with tensors_written(path):
-        save_file(there, path)
+        write_as_usual(path, lambda p: save_file(there, p))
