@@ -60,6 +60,11 @@ SOURCES = (
         "of a network differed by 0.06 dB (benchmarks/lite.md).",
     ),
     Source(
+        "results/table2-small.md", 64, "ufvnet reproduce configs/experiments/table2-small.yaml",
+        {"aaf": "1,000", "us_congress": "819"},
+        "One seed, equal faces seen: 30,000 for every part. `kdfsrnet` learned at 16 px alone.",
+    ),
+    Source(
         "results/tiny-aaf.md", 64, "ufvnet reproduce configs/experiments/tiny-aaf.yaml",
         note="Of an earlier build of `aaf`, whose crops differ a little from those above.",
     ),
