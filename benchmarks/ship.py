@@ -49,8 +49,10 @@ def ship_weights(model: Path, out: Path) -> Path:
     """Copy a model's weights in half precision to ``out``, under its name; an earlier card there is kept.
 
     Raises:
-        ConfigError: there is no such model, or its files are too large.
+        ConfigError: there is no such model, it is of another kind than the one there, or its files are too large.
     """
+    if (out / CARD).is_file() and (kind := read_card(model)["model"]) != (before := read_card(out)["model"]):
+        raise ConfigError(f"{model}: is a {kind}, and {out} holds a {before}")
     readme = (out / README).read_text() if (out / README).is_file() else None
     save_half(model, out)
     (out / MARKER).unlink()  # the package is no output folder

@@ -228,6 +228,7 @@ def _profile_if_slow(results: Results, name: str, preset: str, kind: str, device
 
 def profile(name: str, preset: str, kind: str, way: str, batch: int, device: torch.device, hr_size: int) -> Row:
     """The ten slowest kernels of a step, with their share of its time."""
+    from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler
 
@@ -240,7 +241,9 @@ def profile(name: str, preset: str, kind: str, way: str, batch: int, device: tor
         if is_gpu:
             torch.cuda.synchronize()
     column = "self_device_time_total" if is_gpu else "self_cpu_time_total"
-    events = sorted(measured.key_averages(), key=lambda event: -getattr(event, column))
+    where = DeviceType.CUDA if is_gpu else DeviceType.CPU  # an operation has the time of its kernels once more
+    there = (event for event in measured.key_averages() if event.device_type == where)
+    events = sorted(there, key=lambda event: -getattr(event, column))
     total = sum(getattr(event, column) for event in events) or 1
     return {
         "kernels": [[e.key[:60], e.count, getattr(e, column) / 1000, getattr(e, column) / total] for e in events[:10]]

@@ -261,7 +261,7 @@ _ours(
 _ours(
     "ufvnet-routed",
     _Anchored((1 / 8, 1 / 4, 1 / 2), network=_routed),
-    "ours: ufvnet-lite for clean faces, ufvnet-real for damaged ones, by a router",
+    "ours: a ufvnet-lite for clean faces, a ufvnet-real for damaged ones, by a router",
     note="a face passes the router and one of the two; MACs are those of the larger one",
 )
 for _row in ROWS:
