@@ -60,6 +60,11 @@ SOURCES = (
         "of a network differed by 0.06 dB (benchmarks/lite.md).",
     ),
     Source(
+        "results/lite-anchors.md", 128, "ufvnet reproduce configs/experiments/lite-anchors.yaml",
+        {"aaf": "400", "us_congress": "400"},
+        "60,000 faces of `aaf` for every row; the first 400 faces of each test set.",
+    ),
+    Source(
         "results/table2-small.md", 64, "ufvnet reproduce configs/experiments/table2-small.yaml",
         {"aaf": "1,000", "us_congress": "819"},
         "One seed, equal faces seen: 30,000 for every part. `kdfsrnet` learned at 16 px alone.",
