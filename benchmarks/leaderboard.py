@@ -70,6 +70,11 @@ SOURCES = (
         "One seed, equal faces seen: 30,000 for every part. `kdfsrnet` learned at 16 px alone.",
     ),
     Source(
+        "results/table3-small.md", 64, "ufvnet reproduce configs/experiments/table3-small.yaml",
+        {"aaf": "1,000", "us_congress": "819"},
+        "One seed, equal faces seen: 30,000 for every part. Trained and scored at the seven sizes of MR7.",
+    ),
+    Source(
         "results/tiny-aaf.md", 64, "ufvnet reproduce configs/experiments/tiny-aaf.yaml",
         note="Of an earlier build of `aaf`, whose crops differ a little from those above.",
     ),
