@@ -15,7 +15,7 @@ from ufvnet.config import fingerprint
 from ufvnet.errors import ConfigError
 from ufvnet.files import claim, write_atomically, write_json, write_text
 from ufvnet.models.readme import model_readme
-from ufvnet.models.store import CARD, README, WEIGHTS, check_model_folder, read_card, sealed_card
+from ufvnet.models.store import CARD, README, WEIGHTS, check_model_folder, find, read_card, sealed_card
 
 
 def mean(first: Path, second: Path, out: Path) -> Path:
@@ -29,7 +29,7 @@ def mean(first: Path, second: Path, out: Path) -> Path:
         raise ConfigError(f"{second}: its training did not start from {first}")
     check_model_folder("OUT", out)
     claim(out, "model")
-    a, b = load_file(first / WEIGHTS), load_file(second / WEIGHTS)
+    a, b = load_file(find(first) / WEIGHTS), load_file(find(second) / WEIGHTS)
     weights = {
         name: (a[name].float() + tensor.float()) / 2 if tensor.is_floating_point() else tensor
         for name, tensor in b.items()

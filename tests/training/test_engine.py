@@ -176,6 +176,7 @@ def test_a_trained_model_is_a_folder_that_loads_and_says_how_it_was_made(trained
     folder = model_of(trained("ufvnet"), "ufvnet")
     network, card = load_model(folder)
     assert card["model"] == "ufvnet"
+    assert card["device"] == "cpu"
     assert card["trained_on"]["view"] == "MR8"
     assert card["params"] == sum(p.numel() for p in network.parameters())
     assert "never identify a person" in (folder / "README.md").read_text()

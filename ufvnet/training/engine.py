@@ -198,7 +198,7 @@ class _Run:
             )
         if main:
             best_step = self.best[0] if self.best and self.best_weights is not None else None
-            publish(self.part, self._published(), self.curves.log, best_step)
+            publish(self.part, self._published(), self.curves.log, best_step, self.accelerator.device)
         self.accelerator.wait_for_everyone()
         return self.part.model_folder
 

@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from .part import Part
 
 
-def publish(part: Part, network: nn.Module, log: Log, best_step: int | None = None) -> None:
+def publish(
+    part: Part, network: nn.Module, log: Log, best_step: int | None = None, device: torch.device | None = None
+) -> None:
     """Write the model folder of a part; model.json comes last, with the weights' sha256, and marks it as finished.
 
     Args:
         best_step: the step whose weights these are, and whose measurement the card tells; None: the last.
+        device: on which it was trained; None if that is not known.
 
     With ``replace: better`` a model that is worse than the one in its place goes to ``part.kept_back_folder`` instead.
 
@@ -38,8 +41,6 @@ def publish(part: Part, network: nn.Module, log: Log, best_step: int | None = No
     config = part.config
     datasets = part.datasets
     network = without_critic(network)
-    where = next(network.parameters()).device
-    device = torch.cuda.get_device_name(where) if where.type == "cuda" else where.type
     for tensor in (*network.parameters(), *network.buffers()):
         tensor.data = tensor.data.contiguous()  # tied weights in another layout cannot be written
     measured = next((row for row in reversed(log) if best_step in (None, row["step"])), {})
@@ -72,7 +73,7 @@ def publish(part: Part, network: nn.Module, log: Log, best_step: int | None = No
         "recipe": config.recipe.model_dump(mode="json"),
         "validation": last,
         "versions": {name: _version(name) for name in ("ufvnet", "torch", "accelerate")},
-        "device": device,
+        **({} if device is None else {"device": _name_of(device)}),
         "fingerprint": part.fingerprint,
     }
     folder = part.kept_back_folder if part.is_worse(card) else part.model_folder
@@ -108,6 +109,10 @@ def publish_failure(part: Part, reason: str) -> bool:
     claim(folder, "model")
     write_json(folder / FAILED, {"reason": reason, "fingerprint": part.fingerprint})
     return True
+
+
+def _name_of(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _version(package: str) -> str:
