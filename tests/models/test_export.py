@@ -18,6 +18,7 @@ from PIL import Image
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
+from tests.training.test_competitors import NARROW
 from ufvnet import Restorer
 from ufvnet.children import environment, python
 from ufvnet.cli import commands as cli
@@ -25,6 +26,7 @@ from ufvnet.errors import ConfigError
 from ufvnet.files import sha256, write_bytes, write_json
 from ufvnet.models import SROutput, create, load, registry
 from ufvnet.models import export as exporting
+from ufvnet.models.competitors.dic import DIC
 from ufvnet.models.export import TOLERANCE, export
 from ufvnet.models.feed import Feed, feed_of
 from ufvnet.models.onnx_network import OnnxNetwork, _seal_of
@@ -118,6 +120,22 @@ def test_a_network_of_fixed_resolution_is_exported_for_the_faces_that_it_takes(t
     by_file, by_model = (Restorer(n, 64, "f", torch.device("cpu")).batch(faces()) for n in (network, load(folder)[0]))
     for a, b in zip(by_file, by_model):
         assert np.abs(np.asarray(a.image, int) - np.asarray(b.image, int)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("network", "format"),
+    [
+        *((name, "onnx") for name in ("dic", "mlgdn", "sisn", "eipnet", "kdfsrnet")),
+        *(("dic-nolm", format) for format in exporting.SUFFIXES),
+    ],
+)
+def test_every_network_that_takes_one_size_is_exported(
+    network: str, format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, build = NARROW.get(network, ("FR", lambda h: DIC(2, 2, h, landmarks=False)))
+    entry = registry.ModelEntry(network, lambda _, h: build(h), "", kind)
+    monkeypatch.setitem(registry._REGISTRY, network, entry)
+    export(put_model(tmp_path / "model", network), format, tmp_path / f"model{exporting.SUFFIXES[format]}")  # compares
 
 
 def test_a_scale_arbitrary_network_is_not_exported(tmp_path: Path) -> None:

@@ -56,6 +56,26 @@ def maps(channels: int, side: int) -> Tensor:
     return torch.sin(_angle(side)).expand(1, channels, -1, -1).contiguous()
 
 
+def to_unit(x: Tensor) -> Tensor:
+    """[-1, 1] -> [0, 1]. These four are the tests' own: an error in the package's would cancel."""
+    return (x + 1) / 2
+
+
+def from_unit(x: Tensor) -> Tensor:
+    """[0, 1] -> [-1, 1]."""
+    return 2 * x - 1
+
+
+def to_255(x: Tensor) -> Tensor:
+    """[-1, 1] -> 0 to 255."""
+    return (x + 1) * 127.5
+
+
+def from_255(x: Tensor) -> Tensor:
+    """0 to 255 -> [-1, 1]."""
+    return x / 127.5 - 1
+
+
 def _angle(side: int) -> Tensor:
     i = torch.arange(side, dtype=torch.float64)
     return 0.3 * i[:, None] + 0.5 * i
@@ -90,4 +110,5 @@ def q(sr: Tensor) -> list[float]:
 def deviation(found: Sequence[float], expected: Sequence[float]) -> float:
     """The largest relative deviation; the absolute one where a value is expected to be 0."""
     assert len(found) == len(expected)
+    assert all(map(math.isfinite, found)), "max() passes over a NaN"
     return max(abs(a - b) / (abs(b) or 1.0) for a, b in zip(found, expected))

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.models.competitors.fill import TOLERANCE, at, deviation, fill, maps, p, picture, q, run
-from ufvnet.models.competitors.common import from_unit, to_unit
+from tests.models.competitors.fill import TOLERANCE, at, deviation, fill, from_unit, maps, p, picture, q, run, to_unit
 from ufvnet.models.competitors.dic import COMPONENTS, DIC, CoarseBlock, Hourglass, landmark_maps, merge, reduced
 from ufvnet.models.complexity import complexity
 
@@ -52,7 +51,7 @@ def lr(n: int = 2, side: int = 8) -> Tensor:
 def filled(network: DIC, ramp: bool) -> tuple[list[Tensor], tuple[Tensor, ...]]:
     """Pictures in the network's range (mean subtracted) and heat maps of every step."""
     fill(network, 0.5, ramp)
-    mean = network.mean.double()
+    mean = torch.tensor([0.509, 0.424, 0.378]).double()[:, None, None]  # as float32, as the network holds it
     output = run(network, from_unit(picture(16, 0.5, 0) + mean))
     return [to_unit(sr) - mean for sr in output.pictures], output.heat_maps
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.models.competitors.fill import TOLERANCE, at, deviation, fill, p, picture, q, run
-from ufvnet.models.competitors.common import from_255, to_255
+from tests.models.competitors.fill import TOLERANCE, at, deviation, fill, from_255, p, picture, q, run, to_255
 from ufvnet.models.competitors.eipnet import EdgeBlock, EIPNet, EIPNetOutput, box_mean, to_yuv
 from ufvnet.models.complexity import complexity
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.models.competitors.fill import TOLERANCE, at, deviation, fill, p, picture, q, run
-from ufvnet.models.competitors.common import from_unit, to_unit
+from tests.models.competitors.fill import TOLERANCE, at, deviation, fill, from_unit, p, picture, q, run, to_unit
 from ufvnet.models.competitors.kdfsrnet import KDFSRNet, KDFSRTeacher, Stage
 from ufvnet.models.complexity import complexity
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.models.competitors.fill import TOLERANCE, at, deviation, fill, maps, p, picture, q, run
-from ufvnet.models.competitors.common import from_255, to_255
+from tests.models.competitors.fill import TOLERANCE, at, deviation, fill, from_255, maps, p, picture, q, run, to_255
 from ufvnet.models.competitors.sisn import ISAB, SISN, ColourShift
 from ufvnet.models.complexity import complexity
 

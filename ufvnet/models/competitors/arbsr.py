@@ -11,7 +11,10 @@ What the papers leave open, decided here:
 - Scales come from the sizes, not sizes from scales: 56 px to 128 is 128 / 56.
 - The four experts are one convolution and their outputs are mixed, which equals (and is cheaper than) the authors' map
   of mixed filters. What depends on sizes alone is computed once for the whole batch.
-- One kernel of the adaption serves the whole batch, and its mask has batch norms: a batch has one size of input.
+- One kernel of the adaption serves the whole batch, and its mask has batch norms: a batch has one size of input. Sizes
+  come in turn, every one equally often, in an order drawn anew for each round.
+- The authors begin with 2 % of the steps at three integer scales, half the rate and clipped gradients: here the rate
+  rises over these steps, at all sizes, and gradients are clipped throughout.
 """
 
 from __future__ import annotations

@@ -279,7 +279,8 @@ class DIC(nn.Module):
         """(N, 3, H/8, H/8) in [0, 1], mean subtracted -> each step's picture (N, 3, H, H) likewise, and heat maps."""
         shallow = self.shallow(x)  # (N, 48, 32, 32)
         enlarged = F.interpolate(x, scale_factor=SCALE, mode="bilinear", align_corners=False)
-        components = shallow.new_zeros(len(x), len(self.components), *shallow.shape[2:])  # equal: they weigh a fifth
+        # Equal components weigh a fifth each. Not len(x): an exported network would keep the size of that batch.
+        components = shallow.new_zeros(x.shape[0], len(self.components), *shallow.shape[2:])
         hidden, state = shallow, None
         pictures: list[Tensor] = []
         heat_maps: list[Tensor] = []

@@ -11,6 +11,7 @@ Decisions, where the paper leaves it open:
 - The identity loss is left out: its network and its weight are not published. The adversarial term is an option
   (``gan=True``); the critic sees pictures in [0, 255], as the generator does, and learns from the labels 0 and 1.
 - Means at the border are of the pixels inside the picture.
+- Without OpenCV it is not trained: a row without the edges' term would be another method under this name.
 """
 
 from __future__ import annotations

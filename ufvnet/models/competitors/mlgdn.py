@@ -9,6 +9,9 @@ Decisions, where the paper leaves it open:
 - The paper places the modulation halfway through the backbone, the authors' own network has it in the last group of
   projections: here it is in the last group.
 - There is no variant without landmarks: it would be DIC's, with a constant modulation.
+- All layers but the hourglass start as DIC's do (Kaiming-normal), those of the modulation too. With them the maps grow
+  by tens from step to step at first, and the first losses are 10 to 60 times DIC's: a rate that rises and clipped
+  gradients (``warm_up``, ``clip_norm``) get it over that.
 """
 
 from __future__ import annotations

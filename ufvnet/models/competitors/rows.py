@@ -67,7 +67,7 @@ ROWS = (
     Row("kdfsrnet", _build("kdfsrnet.KDFSRNet", C), "KDFSRNet: the student", "OR",
         "the authors' release counts 5,204,019: 24 of them are frozen and never used"),
     Row("kdfsrnet-teacher", _build("kdfsrnet.KDFSRTeacher", C),
-        "KDFSRNet's teacher, by masks of the face's parts", "OR"),
+        "KDFSRNet's teacher, by masks of the face's parts (ours)", "OR"),
     Row("liif", _build("liif.LIIF", C, "hidden=256"), "LIIF on EDSR-baseline, trained on squares of faces", "SASR",
         "the authors' release counts 1,567,323: 24 of them are frozen and never used"),
     Row("liif-whole", _build("liif.LIIF", C, "hidden=256", training="whole"),
