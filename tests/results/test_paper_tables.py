@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.leaderboard import Source, tables
 from ufvnet.config import EvaluateConfig, Method, load
+from ufvnet.imaging.resize import VIEWS
 from ufvnet.results.evaluation import ScoredEvaluation
 from ufvnet.results.figures.curves import curve_panels
 from ufvnet.results.methods.resolve import ResolvedMethod
@@ -119,6 +120,36 @@ def test_sparnet_and_onesrg_together_have_a_row_each(
     values = {"onesrg": "30.00 / 0.9000", "sparnet": "31.00 / 0.9000"}
     assert lines[name]["trained MR8 → A-MR8"] == values[name]
     assert lines[f"{other} (MR8)"]["trained MR8 → A-MR8"] == values[other]
+
+
+def _model(name: str, network: str, view: str) -> ResolvedMethod:
+    """A trained model whose card names the network and what it was trained on."""
+    card = {"model": network, "trained_on": {"dataset": "d", "view": view}, "hr_size": 128, "steps": 1}
+    return dataclasses.replace(_method(name, view if view in VIEWS else ""), card=card)
+
+
+def test_a_model_that_learned_at_one_size_stands_with_its_like_alone(config: EvaluateConfig) -> None:
+    models = [_model("wipa seed 1", "wipa", "k=[4]"), _model("mine", "wipa", "k=[4]"), _model("ours", "liif", "k=[4]")]
+    models += [_model("kdfsrnet", "kdfsrnet", "k=[4]"), _model("gone", "of a plugin that is not there", "k=[4]")]
+    evaluation = _evaluation(config, _scores({model.label: 30 for model in models}), *models)
+    tables = [paper_table(paper, evaluation) for paper in TABLES]
+    shown = [{name for name, row in _lines(table).items() if row[table.header[1]] != "–"} for table in tables]
+    assert shown == [{"wipa seed 1", "mine"}, {"kdfsrnet", "ours", "gone"}, set(), set()]
+    two = _lines(tables[1])
+    assert two["kdfsrnet"]["trained MR3 → A-MR8"] == "30.00 / 0.9000"  # as the paper has it
+    assert two["ours"]["trained MR3 → A-MR8"] == "–"
+    assert "wipa seed 1: preset , 128 px, 1 steps of ? faces on d (0 faces), at 32 px alone" in tables[0].caption
+    assert "ours" not in tables[0].caption
+
+
+def test_a_caption_tells_what_was_not_scored_from_what_was_trained_otherwise(config: EvaluateConfig) -> None:
+    models = [_method("liif", "MR8"), _method("mine", "MR8"), _method("ufvnet", "MR7")]
+    evaluation = _evaluation(config, _scores({model.label: 30 for model in models}), *models)
+    table = paper_table(TABLES[2], evaluation)
+    assert "Not evaluated: bicubic, arbsr. Evaluated, but not trained or not scored as a column says: liif, mine." in (
+        table.caption
+    )
+    assert list(_lines(table)) == list(TABLES[2].rows)
 
 
 def test_all_that_share_the_highest_value_are_best_in_every_kind_of_table(config: EvaluateConfig) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ufvnet.imaging.resize import VIEWS
 from ufvnet.metrics import PRIMARY
+from ufvnet.models.registry import describe
 from ufvnet.results.evaluation import ScoredEvaluation
 from ufvnet.results.methods.resolve import ResolvedMethod
 from ufvnet.results.statistics import MeanScore, mean_score, square, undamaged
@@ -20,6 +21,11 @@ ROMAN = {"1": "I", "2": "II", "3": "III", "4": "IV"}
 
 NO_VIEW = " (no view)"
 
+KNOWN = {*(name for table in TABLES for name in table.rows), *SAME_NETWORK, *SAME_NETWORK.values()}
+"""Names of the paper's tables, and ours for the same networks."""
+ALL = "MR8"
+"""The view of all sizes."""
+
 Line = tuple[str, list[str | None]]
 """A row's name, and the label of the method that fills each column."""
 
@@ -32,24 +38,36 @@ def paper_table(paper: PaperTable, evaluation: ScoredEvaluation) -> Table:
     for column in columns:
         name = f"{evaluation.config.datasets[column.place].name}-{column.tested}"
         header += [f"trained {column.trained} → {name}", f"paper: trained {column.trained} → {column.paper}"]
-    rows, not_evaluated = [], []
+    rows, empty, shown = [], [], set()
     for name, labels in _lines(paper, columns, evaluation.methods):
         row: list[Cell] = [name]
         for column, label in zip(columns, labels):
             row += [_measured(label, column, evaluation), _printed(name, column, paper)]
         if all(cell == NOTHING for cell in row[1::2]):
-            not_evaluated.append(name)
+            empty.append(name)
+            if name not in paper.rows:
+                continue
+        shown.update(labels)
         rows.append(tuple(row))
     caption = (
         f"Table {ROMAN[paper.number]}: {paper.title}. PSNR / SSIM (protocol {PRIMARY}, every image at every scale), "
         f"measured on {sets}, beside the paper's "
-        f"numbers. {how_models_were_made(evaluation.methods)}"
-        + (f" Not evaluated: {', '.join(not_evaluated)}." if not_evaluated else "")
+        f"numbers. {how_models_were_made([m for m in evaluation.methods if m.label in shown])}"
+        + _why_empty(empty, {text for m in evaluation.methods for text in (m.name, m.label)})
         + "".join(f" Left out ({brief(reason)})." for reason in evaluation.left_out)
         + failures(square(undamaged(evaluation.scores)))
     )
     ranked = tuple(range(1, len(header), 2))
     return Table(f"table_{paper.number}", caption, tuple(header), tuple(rows), ranked, BESIDE_PAPER)
+
+
+def _why_empty(names: Sequence[str], evaluated: Collection[str]) -> str:
+    """Sentences on methods without a number in the table; empty if there are none."""
+    there = [name for name in names if {name, SAME_NETWORK.get(name, name)} & set(evaluated)]
+    absent = [name for name in names if name not in there]
+    return (f" Not evaluated: {', '.join(absent)}." if absent else "") + (
+        f" Evaluated, but not trained or not scored as a column says: {', '.join(there)}." if there else ""
+    )
 
 
 def _measured(label: str | None, column: Column, evaluation: ScoredEvaluation) -> Cell:
@@ -73,7 +91,7 @@ def _lines(paper: PaperTable, columns: Sequence[Column], methods: Sequence[Resol
     method without a view is the row's own name, so NO_VIEW follows it.
     """
     lines: list[Line] = []
-    for name in [*paper.rows, *_new_methods(methods)]:
+    for name in [*paper.rows, *_new_methods(paper, methods)]:
         candidates = [labels_of(name, column, methods) for column in columns]
         lines.append((name, [labels[0] if labels else None for labels in candidates]))
         others = dict.fromkeys(label for labels in candidates for label in labels[1:])
@@ -84,10 +102,34 @@ def _lines(paper: PaperTable, columns: Sequence[Column], methods: Sequence[Resol
     return lines
 
 
-def _new_methods(methods: Sequence[ResolvedMethod]) -> list[str]:
-    """Names of evaluated methods that are in none of the paper's tables."""
-    known = {name for table in TABLES for name in table.rows} | set(SAME_NETWORK)
-    return list(dict.fromkeys(method.name for method in methods if method.name not in known))
+def _new_methods(paper: PaperTable, methods: Sequence[ResolvedMethod]) -> list[str]:
+    """Names of evaluated methods that the table shows below the paper's rows.
+
+    They are other seeds of its rows, and methods that are in none of the paper's tables. One that learned at sizes of
+    its own is with its like: of fixed resolution in Table I, of original resolution in Table II.
+    """
+    here = {*paper.rows, *(SAME_NETWORK[name] for name in paper.rows if name in SAME_NETWORK)}
+    names = []
+    for method in methods:
+        network = method.name.partition(SEED)[0]
+        if network in KNOWN:
+            fits = network != method.name and network in here
+        else:
+            fits = not _has_own_sizes(method) or paper.number == ("1" if _is_fixed(method) else "2")
+        names += [method.name] if fits else []
+    return list(dict.fromkeys(names))
+
+
+def _has_own_sizes(method: ResolvedMethod) -> bool:
+    """Whether a trained model learned at chosen sizes instead of a view's."""
+    return not method.trained_on and isinstance(method.card.get("trained_on"), dict)
+
+
+def _is_fixed(method: ResolvedMethod) -> bool:
+    try:
+        return describe(method.card["model"]).kind == "FR"
+    except ValueError:  # a plugin's, that is not there now
+        return False
 
 
 def labels_of(name: str, column: Column, methods: Sequence[ResolvedMethod]) -> list[str]:
@@ -95,4 +137,6 @@ def labels_of(name: str, column: Column, methods: Sequence[ResolvedMethod]) -> l
     network, of_seed, number = name.partition(SEED)
     names = (name, SAME_NETWORK.get(network, network) + of_seed + number)
     fitting = [m for m in methods if m.name in names and m.trained_on in ("", column.trained)]
+    if network not in KNOWN:  # as the paper's own rows of one size fill both its columns, and no other's
+        fitting = [m for m in fitting if column.trained == ALL or not _has_own_sizes(m)]
     return [m.label for m in sorted(fitting, key=lambda m: (m.name != name, m.trained_on == ""))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,7 +71,7 @@ def how_models_were_made(methods: Sequence[ResolvedMethod]) -> str:
             trained.append(
                 f"{method.label}: preset {method.preset}, {card['hr_size']} px, {card['steps']:,} steps of {batch} "
                 f"faces{f' after stage 1 ({stage1} steps)' if stage1 else ''} on {data['dataset']} "
-                f"({data.get('faces', 0):,} faces)"
+                f"({data.get('faces', 0):,} faces){_own_sizes(data, card['hr_size'])}"
                 f"{', taught by a teacher' if card.get('teacher') else ''}"
                 f"{f', {ON_FROM}, whose training is not counted' if card.get('start') else ''}"
                 f"{f', on a GPU ({device})' if device not in ('', 'cpu') else ''}"
@@ -79,6 +80,13 @@ def how_models_were_made(methods: Sequence[ResolvedMethod]) -> str:
         "The paper's columns are other photographs and full training (CelebA, 168,854 faces, 128 px): compare gains "
         "over bicubic and order, not values." + (f" Trained here: {'; '.join(trained)}." if trained else "")
     )
+
+
+def _own_sizes(trained_on: dict[str, Any], hr_size: int) -> str:
+    """The sizes of a model that was trained at chosen ones, e.g. ", at 16 px alone"; empty for a view's."""
+    scales = re.fullmatch(r"k=\[([\d, ]+)\]", str(trained_on.get("view", "")))
+    sizes = [str(int(k) * hr_size // 16) for k in scales[1].split(",")] if scales else []
+    return f", at {', '.join(sizes)} px alone" if sizes else ""
 
 
 def _stage1_steps(card: dict[str, Any]) -> dict[str, int]:
