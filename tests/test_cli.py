@@ -166,6 +166,13 @@ def test_doctor_finds_everything_in_a_working_installation() -> None:
     assert f"face finder {choose_finder().NAME}" in done.stdout
 
 
+def test_doctor_names_a_plugin_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UFVNET_PLUGINS", "nosuch")
+    done = ufvnet("doctor")
+    assert done.returncode == 1
+    assert "NO  UFVNET_PLUGINS = nosuch: cannot be imported" in done.stdout
+
+
 def test_the_demo_s_sample_photos_hold_a_face_that_dlib_finds(tmp_path: Path) -> None:
     from PIL import Image
 

@@ -371,6 +371,12 @@ def test_an_experiment_s_missing_or_mistaken_part_is_named(tmp_path: Path) -> No
     assert "train.1.view = 'MR9'" in message
 
 
+def test_two_parts_of_an_experiment_that_make_one_folder_are_refused() -> None:
+    message = _refusal(ExperimentConfig, {"name": "e", "train": [TRAIN, TRAIN | {"model": "onesrg"}]})
+    assert f"two make models/{TRAIN['name']}; give one another name" in message
+    load(ExperimentConfig, {"name": "e", "train": [TRAIN, TRAIN | {"out": "elsewhere"}]})
+
+
 def test_an_override_of_one_part_leaves_another_that_shares_its_yaml_anchor_alone(tmp_path: Path) -> None:
     (tmp_path / "e.yaml").write_text(
         "name: e\n"

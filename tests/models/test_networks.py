@@ -443,3 +443,8 @@ def test_a_plugin_module_s_model_is_known_in_every_process(tmp_path: Path) -> No
         command, env=environment | {"UFVNET_PLUGINS": "nosuch"}, capture_output=True, text=True, check=False
     )
     assert "UFVNET_PLUGINS = nosuch: cannot be imported" in wrong.stderr
+    (tmp_path / "leaves.py").write_text("raise SystemExit(0)")
+    left = subprocess.run(
+        command, env=environment | {"UFVNET_PLUGINS": "leaves"}, capture_output=True, text=True, check=False
+    )
+    assert "UFVNET_PLUGINS = leaves: cannot be imported (SystemExit: 0)" in left.stderr

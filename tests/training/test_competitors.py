@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import yaml
 from torch import Tensor, nn
 
 from ufvnet import data
+from ufvnet.cli.models import show_model
 from ufvnet.config import ConfigError, EvaluateConfig, TrainConfig, load
 from ufvnet.data.dataset import FaceArrays
 from ufvnet.errors import DivergedError, TrainingError
@@ -39,6 +41,7 @@ from ufvnet.results.methods.restore import restore
 from ufvnet.training.batches import TrainingLoader
 from ufvnet.training.engine import train
 from ufvnet.training.face_parts import MIRRORED, edges, masks, mirrored
+from ufvnet.training.launch import train_in_process
 from ufvnet.training.publish import publish_failure
 from ufvnet.training.schedules import learning_rate
 from ufvnet.training.stages import resolve_parts
@@ -384,6 +387,59 @@ def test_a_factory_that_fails_is_one_line(built: Path, tmp_path: Path, monkeypat
     monkeypatch.setitem(registry._REGISTRY, "odd", registry.ModelEntry("odd", lambda *_: 1 / 0, ""))  # type: ignore[arg-type, return-value]
     with pytest.raises(ConfigError, match=r"model = odd: cannot be created \(ZeroDivisionError: division by zero\)"):
         resolve_parts(config_of(built, tmp_path, "odd"))
+
+
+class _Reading(_Odd):
+    """Reads a tensor while it is created, as rates of stochastic depth often are; torch's meta device has no values."""
+
+    def __init__(self) -> None:
+        super().__init__(SROutput)
+        self.rates = [rate.item() for rate in torch.linspace(0, 0.1, 4)]
+
+
+def test_a_network_that_cannot_be_created_without_values_is_trained(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._REGISTRY, "odd", registry.ModelEntry("odd", lambda *_: _Reading(), ""))
+    assert read_card(train_all(config_of(built, tmp_path, "odd")))["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("factory", "reason"),
+    [
+        (lambda *_: 1 / 0, r"cannot be created \(ZeroDivisionError"),
+        (lambda width: None, r"cannot be created \(TypeError"),
+        (lambda *_: None, r"cannot be created \(AttributeError"),
+        (lambda *_: sys.exit(0), r"cannot be created \(SystemExit: 0"),
+        (lambda *_: _Odd(lambda x: SROutput(x * x.sum().item())), r"cannot be counted .*item\(\)"),
+        (lambda *_: _Odd(lambda x: 1 / 0), r"cannot be counted on torch's meta device \(ZeroDivisionError"),
+    ],
+    ids=["raises", "another signature", "nothing", "exits", "reads a value", "forward raises"],
+)
+def test_models_show_says_in_a_line_why_a_plugin_is_not_counted(
+    factory: Any, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._REGISTRY, "odd", registry.ModelEntry("odd", factory, ""))
+    with pytest.raises(ConfigError, match=f"model = odd: {reason}"):
+        show_model("odd", "tiny", 64)
+
+
+def test_a_training_process_that_exits_with_code_0_has_not_trained(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "leaves.py").write_text(
+        "import sys\nfrom torch import nn\nimport ufvnet.models\n"
+        "class Leaves(nn.Conv2d):\n    def forward(self, *_):\n        sys.exit(0)\n"
+        'ufvnet.models.register("leaves", lambda *_: Leaves(3, 3, 1))\n'
+    )
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("UFVNET_PLUGINS", "leaves")
+    importlib.import_module("leaves")
+    (whole,) = resolve_parts(config_of(built, tmp_path, "leaves"))[1:]
+    with pytest.raises(TrainingError, match="training ended early with code 0"):
+        train_in_process(whole)
 
 
 def test_a_method_that_diverged_is_left_out_with_the_reason(

@@ -449,7 +449,7 @@ def test_a_training_process_that_fails_says_why(built: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "nosuch"}, "model = nosuch: must be one of bicubic, "),
+        ({"model": "nosuch"}, "model = no model is named 'nosuch'; there are: bicubic, "),
         ({"model": "bicubic"}, "has nothing to train"),
         ({"dataset": "nowhere"}, "no built dataset there"),
     ],

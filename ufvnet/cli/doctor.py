@@ -11,7 +11,9 @@ from typing import Literal
 import typer
 
 from ufvnet.console import SOME_FAILED
+from ufvnet.errors import ConfigError
 from ufvnet.extras import EXTRAS, install_command, missing
+from ufvnet.files import printed
 
 PACKAGES = ("ufvnet", "torch", "dlib-bin", "pillow", "pyarrow", "safetensors")
 REFUSED = {"fastapi": (0, 151), "sqlalchemy": (2, 1)}
@@ -47,6 +49,7 @@ def report() -> Iterator[tuple[Mark, str]]:
         "dlib's 68-landmark model" + (" (its training data exclude commercial use)" if has_landmarks else ": missing"),
     )
     yield _finder()
+    yield _plugins()
     if not missing("pipeline"):
         yield from _pipeline()
 
@@ -73,6 +76,19 @@ def _finder() -> tuple[Mark, str]:
     finder = choose_finder()
     reason = why_not_best(finder)
     return ("--", f"face finder {finder.NAME}; {reason}") if reason else ("ok", f"face finder {finder.VERSION}")
+
+
+def _plugins() -> tuple[Mark, str]:
+    """Networks of the user's own."""
+    from ufvnet.models import names
+    from ufvnet.models.registry import PLUGINS
+
+    modules = os.environ.get(PLUGINS, "")
+    try:
+        names()
+    except ConfigError as error:
+        return "NO", str(error)
+    return "ok", f"{PLUGINS}: {printed(modules) or 'none set'}"
 
 
 def _pipeline() -> Iterator[tuple[Mark, str]]:

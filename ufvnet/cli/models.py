@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ufvnet.errors import ConfigError
+from ufvnet.files import printed
 
 
 def list_models() -> None:
@@ -25,22 +26,24 @@ def show_model(
     hr_size: Annotated[int, typer.Option(help="Side of the HR faces, 64 or 128.")] = 128,
 ) -> None:
     """Count parameters and multiply-accumulates for one face, block by block."""
-    import torch
-
-    from ufvnet.models import UFVNet, create, describe
+    from ufvnet.models import UFVNet, describe
     from ufvnet.models.complexity import complexity
     from ufvnet.models.feed import feed_of
+    from ufvnet.models.registry import outline
 
     try:
-        with torch.device("meta"):  # sizes only: initialising the paper preset takes seconds
-            network = create(name, preset, hr_size)
-            anchor = create("onesrg", preset, hr_size)
+        network, anchor = outline(name, preset, hr_size), outline("onesrg", preset, hr_size)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     feed, entry = feed_of(network), describe(name)
+    try:
+        counts = complexity(network, hr_size)
+    except Exception as error:  # a plugin may raise anything
+        reason = f"{type(error).__name__}: {printed(error)}"
+        raise ConfigError(f"model = {name}: cannot be counted on torch's meta device ({reason})") from error
     side = feed.example_side(hr_size)
     print(f"{name} ({feed.kind}), preset {preset}, {side}x{side} -> {hr_size}x{hr_size}")
-    for block in complexity(network, hr_size):
+    for block in counts:
         macs = f"{block.macs / 1e9:>8.3f} GMAC" if block.macs or not block.params else "    not passed"
         print(f"{block.name:12} {block.params:>12,} parameters {macs}")
     if entry.note and preset == "paper":

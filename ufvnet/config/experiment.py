@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, field_validator
 
 from .base import Schema
 from .build import BuildConfig
@@ -34,3 +34,12 @@ class ExperimentConfig(Schema):
     """The evaluation."""
     restore: Annotated[RestoreConfig, BeforeValidator(_read_part)] | None = None
     """Pictures to restore at the end."""
+
+    @field_validator("build", "train")
+    @classmethod
+    def _refuse_one_folder_for_two(cls, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+        folders = [(part.out / part.name).resolve() for part in parts]
+        for part, folder in zip(parts, folders, strict=True):
+            if folders.count(folder) > 1:
+                raise ValueError(f"two make {part.out / part.name}; give one another name")
+        return parts

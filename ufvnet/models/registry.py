@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ufvnet.errors import ConfigError
-from ufvnet.files import sha256
+from ufvnet.files import printed, sha256
 
 from .competitors.rows import ROWS
 from .feed import KINDS, Feed, Kind
@@ -99,7 +100,7 @@ def _import_plugins() -> None:
     for module in filter(None, os.environ.get(PLUGINS, "").split(",")):
         try:
             importlib.import_module(module.strip())
-        except Exception as error:  # a plugin may raise anything
+        except (Exception, SystemExit) as error:  # a plugin may raise anything
             reason = f"{type(error).__name__}: {error}"
             raise ConfigError(f"{PLUGINS} = {module}: cannot be imported ({reason})") from error
 
@@ -147,6 +148,29 @@ def create(name: str, preset: str = "paper", hr_size: int = 128, anchors: Sequen
         raise ValueError(f"anchors = {list(anchors)}: {name} {has}")
     network.feed = _feed(entry, network, hr_size)  # type: ignore[assignment]
     return network
+
+
+def outline(name: str, preset: str = "paper", hr_size: int = 128, anchors: Sequence[int] | None = None) -> nn.Module:
+    """A network as ``create`` makes it, of which only names and shapes are of use: initialising takes seconds.
+
+    It lies on torch's meta device; a plugin's that reads a tensor while it is created cannot, and is created in full.
+
+    Raises:
+        ConfigError: the model's factory raised something else than ValueError.
+        ValueError: as ``create`` does.
+    """
+    try:
+        try:
+            with torch.device("meta"):
+                return create(name, preset, hr_size, anchors)
+        except ValueError:
+            raise
+        except Exception:
+            return create(name, preset, hr_size, anchors)
+    except (ConfigError, ValueError):
+        raise
+    except (Exception, SystemExit) as error:  # a plugin's factory may raise anything
+        raise ConfigError(f"model = {name}: cannot be created ({type(error).__name__}: {printed(error)})") from error
 
 
 def anchors_of(network: nn.Module) -> tuple[int, ...]:

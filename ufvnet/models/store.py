@@ -121,8 +121,8 @@ def load_weights(network: nn.Module, folder: Path) -> None:
     try:
         load_model(network, find(folder) / WEIGHTS)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        reason = printed(error).strip().splitlines() or [type(error).__name__]
-        raise ConfigError(f"model = {printed(folder)}: {WEIGHTS} cannot be loaded ({reason[0][:200]})") from error
+        reason = " ".join(printed(error).split()) or type(error).__name__
+        raise ConfigError(f"model = {printed(folder)}: {WEIGHTS} cannot be loaded ({reason[:300]})") from error
 
 
 def load(folder: Path | str) -> tuple[nn.Module, dict[str, Any]]:

@@ -91,6 +91,8 @@ def train_in_process(part: Part, progress: Progress | None = None) -> Path:
         raise Interrupted(f"{part.name}: asked to stop; run again to go on")
     if code:
         raise _failure(part, code, end_event, errors)
+    if not (part.done() or part.is_kept_back()):
+        raise TrainingError(f"{part.name}: training ended early with code 0, as if finished; the model's code may exit")
     return part.model_folder
 
 

@@ -16,10 +16,10 @@ from ufvnet.config import ConfigError, TrainConfig
 from ufvnet.data.dataset import Dataset
 from ufvnet.extras import require
 from ufvnet.files import check_writable, printed
-from ufvnet.models import PRESETS, SRG, UFVNet, WeightRegressor, create, names
+from ufvnet.models import PRESETS, SRG, UFVNet, WeightRegressor, describe
 from ufvnet.models.feed import I_LS, feed_of
 from ufvnet.models.inference import best_device
-from ufvnet.models.registry import anchors_of
+from ufvnet.models.registry import anchors_of, outline
 from ufvnet.models.srg import Width
 from ufvnet.models.store import damage, read_card
 from ufvnet.models.supervision import Needs, needs_of
@@ -39,8 +39,10 @@ def resolve_parts(config: TrainConfig) -> tuple[list[Part], Part]:
         ConfigError: the model is unknown or cannot be trained, a dataset is missing, HR sizes differ, an option does
             not fit the model or the data, or an output folder holds files of another origin.
     """
-    if config.model not in names():
-        raise ConfigError(f"model = {config.model}: must be one of {', '.join(names())}")
+    try:
+        describe(config.model)
+    except ValueError as error:
+        raise ConfigError(f"model = {error}") from error
     best_device(config.device)
     for key, folder in (("out", config.out), ("runs", config.runs)):
         check_writable(key, folder)
@@ -60,23 +62,19 @@ def _datasets(config: TrainConfig) -> tuple[Dataset, ...]:
     datasets = tuple(data.open(path) for path in config.datasets)
     sizes = sorted({dataset.hr_size for dataset in datasets})
     if len(sizes) != 1:
-        raise ConfigError(f"dataset = {config.dataset}: HR sizes differ ({sizes}); they must be equal")
+        named = ", ".join(map(printed, config.datasets))
+        raise ConfigError(f"dataset = {named}: HR sizes differ ({sizes}); they must be equal")
     for dataset in datasets:
         dataset.view(config.view, "train")
     return datasets
 
 
 def _whole(config: TrainConfig, datasets: tuple[Dataset, ...]) -> Part:
-    with torch.device("meta"):  # only its shape is needed
-        try:
-            network = create(config.model, config.preset, datasets[0].hr_size, config.anchors)
-            anchors = anchors_of(network)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-        except Exception as error:  # a plugin's factory may raise anything
-            raise ConfigError(
-                f"model = {config.model}: cannot be created ({type(error).__name__}: {printed(error)})"
-            ) from error
+    try:
+        network = outline(config.model, config.preset, datasets[0].hr_size, config.anchors)
+        anchors = anchors_of(network)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     if not any(p.requires_grad for p in network.parameters()):
         raise ConfigError(f"model = {config.model}: has nothing to train")
     regressor = network.regressor is not None if hasattr(network, "regressor") else None
@@ -126,8 +124,7 @@ def _needs(config: TrainConfig, network: nn.Module) -> Needs:
             raise ConfigError(f"teacher = {printed(config.teacher)}: its {what} is {value}; it must be {needed}")
     if problem := damage(config.teacher):
         raise ConfigError(f"teacher = {printed(config.teacher)}: {problem}")
-    with torch.device("meta"):
-        return needs_of(create(taught_by, config.preset, card["hr_size"]))
+    return needs_of(outline(taught_by, config.preset, card["hr_size"]))
 
 
 def _check_options(whole: Part) -> None:
