@@ -60,6 +60,12 @@ SOURCES = (
         "of a network differed by 0.06 dB (benchmarks/lite.md).",
     ),
     Source(
+        "results/table4-equal-faces.md", 64, "ufvnet reproduce configs/experiments/table4-equal-faces.yaml",
+        {"aaf": "1,000", "us_congress": "819"},
+        "Equal faces seen: 30,000 for every part, so a network of more branches costs more. Rows named `seed 1` are the "
+        "same trainings with another seed, anchors and regressor too.",
+    ),
+    Source(
         "results/lite-anchors.md", 128, "ufvnet reproduce configs/experiments/lite-anchors.yaml",
         {"aaf": "400", "us_congress": "400"},
         "60,000 faces of `aaf` for every row; the first 400 faces of each test set.",
