@@ -71,6 +71,11 @@ SOURCES = (
         "60,000 faces of `aaf` for every row; the first 400 faces of each test set.",
     ),
     Source(
+        "results/table1-small.md", 64, "ufvnet reproduce configs/experiments/table1-small.yaml",
+        {"aaf": "1,000", "us_congress": "819"},
+        "One seed, equal faces seen: 30,000 for every part. `dic` and `mlgdn` learned at 8 px alone, `sisn` and `wipa` at 16.",
+    ),
+    Source(
         "results/table2-small.md", 64, "ufvnet reproduce configs/experiments/table2-small.yaml",
         {"aaf": "1,000", "us_congress": "819"},
         "One seed, equal faces seen: 30,000 for every part. `kdfsrnet` learned at 16 px alone.",
