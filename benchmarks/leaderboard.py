@@ -62,8 +62,8 @@ SOURCES = (
     Source(
         "results/table4-equal-faces.md", 64, "ufvnet reproduce configs/experiments/table4-equal-faces.yaml",
         {"aaf": "1,000", "us_congress": "819"},
-        "Equal faces seen: 30,000 for every part, so a network of more branches costs more. Rows named `seed 1` are the "
-        "same trainings with another seed, anchors and regressor too.",
+        "Equal faces seen: 30,000 for every part, so a network of more branches costs more. Rows named `seed 1` are "
+        "the same trainings with another seed, anchors and regressor too.",
     ),
     Source(
         "results/lite-anchors.md", 128, "ufvnet reproduce configs/experiments/lite-anchors.yaml",
@@ -73,7 +73,8 @@ SOURCES = (
     Source(
         "results/table1-small.md", 64, "ufvnet reproduce configs/experiments/table1-small.yaml",
         {"aaf": "1,000", "us_congress": "819"},
-        "One seed, equal faces seen: 30,000 for every part. `dic` and `mlgdn` learned at 8 px alone, `sisn` and `wipa` at 16.",
+        "One seed, equal faces seen: 30,000 for every part. `dic` and `mlgdn` learned at 8 px alone, `sisn` and `wipa` "
+        "at 16.",
     ),
     Source(
         "results/table2-small.md", 64, "ufvnet reproduce configs/experiments/table2-small.yaml",
