@@ -302,38 +302,31 @@ def test_a_rate_drops_where_the_recipe_says() -> None:
 
 
 def test_an_eleventh_method_takes_the_file_and_the_recipe_of_the_page(
-    repo: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repo: Path, built: Path, tmp_path: Path, put_plugin: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (repo / "docs" / "models.md").read_text().split("## A network of your own")[1]
     file, recipe = (page.split(f"```{language}\n")[1].split("```")[0] for language in ("python", "yaml"))
-    (tmp_path / "my_models.py").write_text(file)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv(registry.PLUGINS, "my_models")
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
-    registry._import_plugins.cache_clear()
+    put_plugin("my_models", file)
     settings = yaml.safe_load(recipe)
     settings |= {"dataset": built, "out": tmp_path, "runs": tmp_path / "runs", "recipe": settings["recipe"] | RECIPE}
-    try:
-        config = load(TrainConfig, settings)
-        model = train_all(config)
-        row = resolve_method(expand(str(model)))
-        assert resolve_parts(config)[1].done()
-        arrays = data.open(built).view("MR8", "test").arrays()
-        restored = restore(row, Faces(arrays.lr[4][:2], 0.25, 64, ("a", "b"), "A", 16), 2, "cpu")
-        (tmp_path / "my_models.py").write_text(f"{file}# changed\n")
-        monkeypatch.setitem(
-            registry._REGISTRY,
-            "mine",
-            registry.ModelEntry("mine", lambda w, _: nn.Conv2d(3, w.channels[0], 1), "", version="2"),
-        )
-        assert not resolve_parts(config)[1].done()
-        assert resolve_method(expand(str(model))).fingerprint != row.fingerprint
-        monkeypatch.delitem(registry._REGISTRY, "mine")
-        monkeypatch.delenv(registry.PLUGINS)
-        with pytest.raises(ConfigError, match=r"no model is named 'mine'.*; UFVNET_PLUGINS, .* is not set"):
-            resolve_method(expand(str(model)))
-    finally:
-        registry._import_plugins.cache_clear()
+    config = load(TrainConfig, settings)
+    model = train_all(config)
+    row = resolve_method(expand(str(model)))
+    assert resolve_parts(config)[1].done()
+    arrays = data.open(built).view("MR8", "test").arrays()
+    restored = restore(row, Faces(arrays.lr[4][:2], 0.25, 64, ("a", "b"), "A", 16), 2, "cpu")
+    (tmp_path / "my_models.py").write_text(f"{file}# changed\n")
+    monkeypatch.setitem(
+        registry._REGISTRY,
+        "mine",
+        registry.ModelEntry("mine", lambda w, _: nn.Conv2d(3, w.channels[0], 1), "", version="2"),
+    )
+    assert not resolve_parts(config)[1].done()
+    assert resolve_method(expand(str(model))).fingerprint != row.fingerprint
+    monkeypatch.delitem(registry._REGISTRY, "mine")
+    monkeypatch.delenv(registry.PLUGINS)
+    with pytest.raises(ConfigError, match=r"no model is named 'mine'.*; UFVNET_PLUGINS, .* is not set"):
+        resolve_method(expand(str(model)))
     assert row.label == "mine (MR8)"
     assert restored.sr.shape == (2, 64, 64, 3)
     assert restored.reasons == ["", ""]
@@ -425,19 +418,15 @@ def test_models_show_says_in_a_line_why_a_plugin_is_not_counted(
 
 
 def test_a_training_process_that_exits_with_code_0_has_not_trained(
-    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: Path, tmp_path: Path, put_plugin: Callable[[str, str], None]
 ) -> None:
-    (tmp_path / "leaves.py").write_text(
+    put_plugin(
+        "leaves",
         "import sys\nfrom torch import nn\nimport ufvnet.models\n"
         "class Leaves(nn.Conv2d):\n    def forward(self, *_):\n        sys.exit(0)\n"
-        'ufvnet.models.register("leaves", lambda *_: Leaves(3, 3, 1))\n'
+        'ufvnet.models.register("leaves", lambda *_: Leaves(3, 3, 1))\n',
     )
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("UFVNET_PLUGINS", "leaves")
-    importlib.import_module("leaves")
-    (whole,) = resolve_parts(config_of(built, tmp_path, "leaves"))[1:]
+    _, whole = resolve_parts(config_of(built, tmp_path, "leaves"))
     with pytest.raises(TrainingError, match="training ended early with code 0"):
         train_in_process(whole)
 

@@ -186,24 +186,17 @@ def test_half_precision_names_a_weight_that_it_cannot_hold(
 
 
 def test_two_processes_train_in_half_precision_a_network_that_uses_not_all_its_weights(
-    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: Path, tmp_path: Path, put_plugin: Callable[[str, str], None]
 ) -> None:
-    (tmp_path / "spare_models.py").write_text(
+    put_plugin(
+        "spare_models",
         "import ufvnet.models\nfrom torch import nn\nfrom ufvnet.models.srg import SRG\n\n\n"
         "class Spare(SRG):\n    def __init__(self, width, hr_size):\n        super().__init__(width, hr_size)\n"
-        "        self.spare = nn.Linear(2, 2)\n\n\nufvnet.models.register('spare', Spare)\n"
+        "        self.spare = nn.Linear(2, 2)\n\n\nufvnet.models.register('spare', Spare)\n",
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv(registry.PLUGINS, "spare_models")
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
-    registry._import_plugins.cache_clear()
-    try:
-        config = config_of(built, tmp_path, "spare", steps=3, mixed_precision="bf16", identity_init=True)
-        _, whole = resolve_parts(config.model_copy(update={"processes": 2}))
-        assert train_in_process(whole).is_dir()
-    finally:
-        registry._import_plugins.cache_clear()
+    config = config_of(built, tmp_path, "spare", steps=3, mixed_precision="bf16", identity_init=True)
+    _, whole = resolve_parts(config.model_copy(update={"processes": 2}))
+    assert train_in_process(whole).is_dir()
 
 
 REPORT = """torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
